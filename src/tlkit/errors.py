@@ -1,0 +1,117 @@
+"""Everything tlkit raises or warns about.
+
+```text
+TlkitError                     catch this one to catch them all
+├── SettingError (ValueError)  an argument is outside what it may be
+├── DatasetError (ValueError)  a folder is not two classes of pictures, or too small for its split
+├── ImageError (OSError)       one file cannot be read as a picture: .path, .reason, .format
+├── WeightsError (OSError)     pretrained weights cannot be fetched, read or fitted to the network
+├── ArtifactError (ValueError) a saved classifier cannot be written, read or trusted
+└── MissingExtraError (ImportError)  an optional package is needed: the message holds the pip command
+
+TlkitWarning (UserWarning)
+└── BadFileWarning             files were left out; the message names them
+```
+
+Every message says what must hold, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePath
+
+
+class TlkitError(Exception):
+    """The base of every error that tlkit raises on purpose."""
+
+
+class SettingError(TlkitError, ValueError):
+    """An argument is outside what it may be."""
+
+
+class DatasetError(TlkitError, ValueError):
+    """A folder is not two classes of pictures, or too small for its split."""
+
+
+class ImageError(TlkitError, OSError):
+    """One file cannot be read as a picture.
+
+    Attributes:
+        path: The file, or a word such as `"<bytes>"` for pictures that are not files.
+        reason: What is wrong with it, in a few words.
+        format: What its first bytes say it is (`"JPEG"`, `"HTML"` …), or None where they say nothing.
+    """
+
+    def __init__(self, path: str | PurePath, reason: str, *, format: str | None = None) -> None:  # noqa: A002 - Pillow's word
+        super().__init__(path, reason, format)
+        self.path = os.fspath(path)
+        self.reason = reason
+        self.format = format
+
+    def __str__(self) -> str:
+        real = f" (its bytes are {self.format})" if self.format else ""
+        return f"cannot read {printable(self.path)} as a picture: {self.reason}{real}"
+
+
+class WeightsError(TlkitError, OSError):
+    """Pretrained weights cannot be fetched, read or fitted to the network."""
+
+
+class ArtifactError(TlkitError, ValueError):
+    """A saved classifier cannot be written, read or trusted."""
+
+
+class MissingExtraError(TlkitError, ImportError):
+    """An optional package is needed; the message holds the pip command that installs it."""
+
+
+class TlkitWarning(UserWarning):
+    """The base of every warning that tlkit gives."""
+
+
+class BadFileWarning(TlkitWarning):
+    """Files were left out because they cannot be read as pictures; the message names them."""
+
+
+def printable(name: str | PurePath) -> str:
+    r"""Write a file name so that it fits on one line and can be read back.
+
+    Control characters, line separators, a backslash and bytes that are not UTF-8 (which Python
+    carries as lone surrogates) become `\n`, `\x07`, `\\`, `\udcff` …; everything else stays as it is,
+    spaces and emoji too. `unprintable` reads it back.
+
+    Args:
+        name: A file name or path.
+
+    Returns:
+        One line of text that encodes to UTF-8.
+
+    Example:
+        >>> print(printable("a photo 🦙.jpg"), printable("two\nlines.jpg"))
+        a photo 🦙.jpg two\nlines.jpg
+    """
+    text = os.fspath(name)
+    return "".join(
+        char
+        if char != "\\" and (char.isprintable() or char == "\u200d")
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def unprintable(text: str) -> str:
+    r"""Read back what `printable` wrote.
+
+    Example:
+        >>> unprintable(printable("two\nlines \udcff \\.jpg")) == "two\nlines \udcff \\.jpg"
+        True
+    """
+    parts = text.split("\\\\")
+    escaped = (
+        "".join(char if ord(char) < 128 else f"\\U{ord(char):08x}" for char in part)
+        .encode("ascii")
+        .decode("unicode_escape")
+        for part in parts
+    )
+    return "\\".join(escaped)
