@@ -134,7 +134,7 @@ def check_int(name: str, value: int, *, at_least: int, at_most: int | None = Non
     Raises:
         SettingError: It is not a whole number, or outside the limits.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is not int:
         raise SettingError(f"`{name}` must be a whole number, got {value!r}")
     if value < at_least or (at_most is not None and value > at_most):
         limits = f"at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
@@ -156,7 +156,7 @@ def check_float(
     Raises:
         SettingError: It is not a number, NaN, infinite or outside the limits.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not math.isfinite(value):
         raise SettingError(f"`{name}` must be a finite number, got {value!r}")
     limits: list[tuple[str, float, Callable[[float, float], bool]]] = [
         ("above", above, lambda v, limit: v > limit),
