@@ -1,0 +1,170 @@
+"""Where results are kept between processes: a cache for many runs, a checkpoint for one.
+
+What came out of the frozen part goes into folders named by a fingerprint of all that decides it. A
+checkpoint belongs to one run: its settings are written down, and other settings are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.errors import SettingError, TlkitError, printable
+from tlkit.spec import Json
+
+if TYPE_CHECKING:
+    import keras
+
+Arrays = list[npt.NDArray[np.generic]]
+_CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+
+
+_SETTINGS_NAME: Final = "settings.json"
+
+
+def fingerprint(*facts: object) -> str:
+    """Return 32 hex digits that stand for these facts (anything whose `repr` says it all)."""
+    return hashlib.blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """The places of one run: where its passes are kept, and the states of its phases.
+
+    Attributes:
+        cache: Folder of passes that many runs share; None without one.
+        checkpoint: Folder of this run; None without one.
+    """
+
+    cache: Path | None = None
+    checkpoint: Path | None = None
+
+    @classmethod
+    def open(
+        cls, settings: Mapping[str, Json], cache: str | Path | None, checkpoint: str | Path | None
+    ) -> Self:
+        """Claim the folders for a run with these settings.
+
+        Raises:
+            SettingError: The checkpoint is of a run with other settings; the message names them.
+            TlkitError: The checkpoint folder cannot be written or read.
+        """
+        if checkpoint is not None:
+            _claim(Path(checkpoint), json.loads(json.dumps(settings)))
+        return cls(
+            None if cache is None else Path(cache), None if checkpoint is None else Path(checkpoint)
+        )
+
+    @property
+    def keeps(self) -> bool:
+        """Whether passes are kept at all."""
+        return bool(self.cache or self.checkpoint)
+
+    def of_pass(self, name: str, *facts: object) -> Path | None:
+        """Return the folder for a pass that these facts decide; None to keep nothing."""
+        place = self.cache or self.checkpoint
+        return place / f"{name}-{fingerprint(*facts)}" if place else None
+
+    def of_phase(self, stage: int) -> Path | None:
+        """Return the file for the state of a phase; None to keep nothing."""
+        return self.checkpoint / f"phase-{stage}.npz" if self.checkpoint else None
+
+
+def _claim(folder: Path, settings: dict[str, Json]) -> None:
+    path = folder / _SETTINGS_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            before = json.loads(path.read_text("utf-8"))
+        else:
+            before = settings
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(settings, indent=1), "utf-8")
+            partial.replace(path)
+    except (OSError, ValueError) as error:
+        raise TlkitError(
+            f"cannot use {printable(folder)} as `checkpoint_dir`: {error}. Choose an empty folder."
+        ) from error
+    differences = [
+        f"{name} was {_short(before.get(name))}, now {_short(settings.get(name))}"
+        for name in sorted({*before, *settings})
+        if before.get(name) != settings.get(name)
+    ]
+    if differences:
+        raise SettingError(
+            f"the checkpoint in {printable(folder)} belongs to another run: {'; '.join(differences)}. "
+            "Repeat that run exactly, or choose another folder."
+        )
+
+
+def _short(value: Json) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+@final
+@dataclass(slots=True)
+class EpochState:
+    """The curves so far, the best weights, and whether the phase ended early."""
+
+    curves: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict.fromkeys(_CURVES, ()))
+    best_weights: Arrays = field(default_factory=list)
+    finished: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are done."""
+        return len(self.curves["validation_loss"])
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss, the first of equal ones."""
+        return int(np.argmin(self.curves["validation_loss"]))
+
+    def add(self, **figures: float) -> bool:
+        """Add the figures of one epoch; return whether it is the best so far."""
+        self.curves = {name: (*values, figures[name]) for name, values in self.curves.items()}
+        return self.best_epoch == self.epochs - 1
+
+    def save(self, path: Path | None, model: keras.Model) -> None:
+        """Write the state, the model's variables and the optimizer's: all of it or nothing."""
+        if path is None:
+            return
+        state = {"curves": self.curves, "finished": self.finished}
+        arrays = {"state": np.frombuffer(json.dumps(state).encode(), np.uint8)}
+        groups = {
+            "now": [variable.numpy() for variable in _variables(model)],
+            "best": self.best_weights,
+        }
+        for group, values in groups.items():
+            arrays |= {f"{group}_{index}": value for index, value in enumerate(values)}
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type] # its stub takes no mapping
+        partial.replace(path)
+
+    @classmethod
+    def resume(cls, path: Path | None, model: keras.Model) -> Self:
+        """Read the state back and set the model's and the optimizer's variables; a new one without a file."""
+        if path is None or not path.exists():
+            return cls()
+        with np.load(path) as arrays:
+            state = json.loads(arrays["state"].tobytes())
+            for index, variable in enumerate(_variables(model)):
+                variable.assign(arrays[f"now_{index}"])
+            best = [arrays[f"best_{index}"] for index in range(len(model.weights))]
+        curves = {name: tuple(state["curves"][name]) for name in _CURVES}
+        return cls(curves=curves, best_weights=best, finished=state["finished"])
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Everything that the next step depends on: weights, the states of dropout, the optimizer."""
+    return [*model.variables, *model.optimizer.variables]

@@ -1,0 +1,168 @@
+"""What a long pass has done so far, so that another process can carry on after it.
+
+A folder holds a file of rows for each output and `journal.jsonl`: a first line with the shapes, then one
+line for each finished batch. A batch counts once its line is complete: rows are written before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.errors import TlkitError, printable
+from tlkit.rows import MEMORY_BUDGET, Positions, Rows
+from tlkit.spec import Json
+
+NAME = "journal.jsonl"
+
+
+@final
+class Journal:
+    """The outputs of a pass, a note on each of its batches, and `parameters`: the size of its network.
+
+    Args:
+        folder: Where they are kept; None keeps them in memory and temporary files.
+        count: How many rows the pass has.
+        views: How many times as many rows there will be in all, with the views still to come.
+        like: Take the kinds of rows from here instead of from the first batch and `views`.
+
+    Raises:
+        TlkitError: Another process works in the folder, or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        count: int,
+        *,
+        views: int = 1,
+        like: Sequence[Rows] = (),
+    ) -> None:
+        self.outputs: tuple[Rows, ...] = ()
+        self.notes: list[list[dict[str, Json]]] = []
+        self.parameters = 0
+        self._folder = folder
+        self._count = count
+        self._views = views
+        self._like = tuple(like)
+        self._file: IO[bytes] | None = None
+        if folder is not None:
+            self._open(folder)
+
+    @property
+    def done(self) -> int:
+        """How many batches are finished."""
+        return len(self.notes)
+
+    def add(
+        self,
+        rows: Positions,
+        outputs: Sequence[npt.NDArray[np.generic]],
+        note: list[dict[str, Json]],
+    ) -> None:
+        """Keep one batch: a row number for each row of every output, and what to remember of it."""
+        if outputs and not self.outputs:
+            kinds = [(like.shape, like.dtype) for like in self._like] or [
+                (output.shape[1:], self._kept_as(output)) for output in outputs
+            ]
+            self._allocate(kinds)
+            shapes: list[Json] = [[list(shape), np.dtype(kind).name] for shape, kind in kinds]
+            self._write({"outputs": shapes, "parameters": self.parameters})
+        for kept, output in zip(self.outputs if outputs else (), outputs, strict=True):
+            kept.write(rows, output)
+            kept.flush()
+        self.notes.append(note)
+        self._write({"note": note})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        if error is not None:
+            for rows in self.outputs:
+                rows.close()
+
+    def _kept_as(self, output: npt.NDArray[np.generic]) -> np.dtype[Any]:
+        """Feature maps that will not fit into memory are halved; vectors and pictures stay exact."""
+        size = self._count * self._views * output[0].nbytes
+        is_map = output.ndim > 2 and output.dtype == np.float32
+        return np.dtype(np.float16) if is_map and size > MEMORY_BUDGET else output.dtype
+
+    def _allocate(self, kinds: Sequence[tuple[Sequence[int], npt.DTypeLike]]) -> None:
+        self.outputs = tuple(
+            Rows(
+                self._count,
+                shape,
+                kind,
+                path=None if self._folder is None else self._folder / f"output-{index}.bin",
+            )
+            for index, (shape, kind) in enumerate(kinds)
+        )
+
+    def _open(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / NAME).touch()
+            self._file = (folder / NAME).open("r+b")
+        except OSError as error:
+            raise TlkitError(
+                f"cannot keep results in {printable(folder)}: {error.strerror or error}. "
+                "Choose a folder that can be written."
+            ) from error
+        _lock(self._file, folder)
+        end = 0
+        for line in self._file:
+            entry = _parsed(line)
+            if entry is None:  # cut off in the middle of a line: that batch does not count
+                break
+            end += len(line)
+            if "outputs" in entry:
+                self._allocate([(shape, np.dtype(kind)) for shape, kind in entry["outputs"]])
+                self.parameters = entry["parameters"]
+            else:
+                self.notes.append(entry["note"])
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def _write(self, entry: Mapping[str, object]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(entry).encode("ascii") + b"\n")
+            self._file.flush()
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return entry
+
+
+def _lock(file: IO[bytes], folder: Path) -> None:
+    """Keep other processes out of the folder; the operating system lets go when this one ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes in one folder are not told apart
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise TlkitError(
+            f"another process is working in {printable(folder)}: wait for it, or use another folder."
+        ) from error

@@ -1,0 +1,154 @@
+"""The pass gives what the network gives, once for each picture, and names what it cannot read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tlkit.augmentation import AugmentationPolicy
+from tlkit.backbone import BackboneAdapter
+from tlkit.checkpoint import Keeper
+from tlkit.dataset import DatasetSpec, Example
+from tlkit.engines import TensorFlowEngine, frozen_engine
+from tlkit.errors import ImageError
+from tlkit.features import FrozenPart
+from tlkit.schedule import FineTuneSchedule, GradientHead, Phase
+
+TUNED = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, views=3),))
+POLICY = AugmentationPolicy(horizontal_flip=True, brightness_fraction=0.2)
+
+
+def part(schedule: FineTuneSchedule, keeper: Keeper | None = None, *, seed: int = 0) -> FrozenPart:
+    return FrozenPart(BackboneAdapter("tiny_random"), schedule, POLICY, seed, keeper or Keeper())
+
+
+def examples_of(folder: Path) -> tuple[Example, ...]:
+    return DatasetSpec(folder).listing().examples
+
+
+def pictures_of(examples: tuple[Example, ...]) -> npt.NDArray[np.uint8]:
+    def read(path: Path) -> npt.NDArray[np.uint8]:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
+
+    return np.stack([read(example.path) for example in examples])
+
+
+def test_features_are_those_of_the_network(drawn_folder: Path) -> None:
+    examples = examples_of(drawn_folder)
+    originals = part(FineTuneSchedule.head_only()).read(examples)
+    model = BackboneAdapter("tiny_random").build().model
+    expected = model.predict(pictures_of(examples).astype("float32"), verbose=0).mean(axis=(1, 2))
+    (features,) = originals.outputs
+    assert originals.readable.tolist() == list(range(48))
+    assert np.allclose(features.read(originals.readable), expected, atol=1e-5)
+    assert originals.backbone_parameters == model.count_params()
+
+
+def test_activations_lead_to_the_features(drawn_folder: Path) -> None:
+    frozen = part(TUNED)
+    originals = frozen.read(examples_of(drawn_folder))
+    features, activations = (rows.read(originals.readable) for rows in originals.outputs)
+    assert frozen.cut is not None
+    above = frozen.network.upper(frozen.cut).predict(activations, verbose=0).mean(axis=(1, 2))
+    assert activations.shape == (48, *frozen.cut.shape)
+    assert np.allclose(features, above, atol=1e-5)
+
+
+def test_numbers_do_not_depend_on_the_company_in_a_batch(drawn_folder: Path) -> None:
+    pictures = pictures_of(examples_of(drawn_folder))
+    engine = TensorFlowEngine(BackboneAdapter("tiny_random").build().model)
+    together = engine(pictures)[0]
+    alone = np.concatenate([engine(picture[np.newaxis])[0] for picture in pictures])
+    assert np.allclose(together, alone, atol=1e-6)
+
+
+def test_without_a_cut_the_pictures_stand_for_the_activations() -> None:
+    network = BackboneAdapter("tiny_random").build()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    features, kept = frozen_engine(network, None, features=True, activations=True)(pictures)
+    assert features.shape[0] == 3
+    assert features.ndim == 2
+    assert kept is pictures
+
+
+def test_views_are_made_from_the_pictures_and_seeded(drawn_folder: Path) -> None:
+    train = np.array([3, 40, 7, 21], np.int64)
+
+    def views(seed: int) -> list[npt.NDArray[np.generic]]:
+        frozen = part(TUNED, seed=seed)
+        originals = frozen.read(examples_of(drawn_folder))
+        (made,) = frozen.views(originals, train, 3, features=False, activations=True)
+        assert np.array_equal(made.read(train), originals.outputs[1].read(train))
+        return [made.read(train, view) for view in (1, 2)]
+
+    first, again, other = views(0), views(0), views(1)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_view_is_the_networks_answer_to_the_augmented_picture(drawn_folder: Path) -> None:
+    examples, train = examples_of(drawn_folder), np.array([5, 30], np.int64)
+    schedule = FineTuneSchedule(head=GradientHead(views=2))
+    frozen = part(schedule)
+    (views,) = frozen.views(frozen.read(examples), train, 2, features=True, activations=False)
+    augment = POLICY.build((32, 32), seed=0)
+    pictures = augment(pictures_of(examples)[train], view=1, key=0)
+    expected = frozen.network.model.predict(pictures.astype("float32"), verbose=0)
+    assert np.allclose(views.read(train, 1), expected.mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_unreadable_files_are_named_and_left_out(drawn_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "with holes"
+    shutil.copytree(drawn_folder, folder)
+    (folder / "disc" / "03.jpg").write_bytes(b"<html>not found</html>")
+    (folder / "not disc" / "00.jpg").unlink()
+    (folder / "not disc" / "00.jpg").symlink_to(tmp_path / "gone.jpg")
+    examples = examples_of(folder)
+    originals = part(FineTuneSchedule.head_only()).read(examples)
+    bad = {Path(file.path).relative_to(folder).as_posix() for file in originals.bad_files}
+    assert bad == {"disc/03.jpg", "not disc/00.jpg"}
+    readable = {examples[row].name for row in originals.readable}
+    assert readable == {example.name for example in examples} - bad
+    assert len(originals.facts) == 46
+    with pytest.raises(ImageError, match=r"03\.jpg"):
+        part(FineTuneSchedule.head_only()).read(examples, stop_at_bad_file=True)
+
+
+def test_a_kept_pass_is_read_back_without_a_network(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, examples = Keeper(cache=tmp_path), examples_of(drawn_folder)
+    first = part(FineTuneSchedule.head_only(), keeper).read(examples)
+
+    def build(_self: BackboneAdapter) -> NoReturn:
+        pytest.fail("the network was built, although everything was there")
+
+    monkeypatch.setattr(BackboneAdapter, "build", build)
+    again = part(FineTuneSchedule.head_only(), keeper).read(examples)
+    assert np.array_equal(
+        again.outputs[0].read(first.readable), first.outputs[0].read(first.readable)
+    )
+    assert again.facts == first.facts
+    assert again.backbone_parameters == first.backbone_parameters > 0
+
+
+def test_a_changed_file_is_computed_anew(drawn_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(drawn_folder, folder)
+    keeper = Keeper(cache=tmp_path / "cache")
+    first = part(FineTuneSchedule.head_only(), keeper).read(examples_of(folder))
+    shutil.copy(folder / "disc" / "01.jpg", folder / "disc" / "00.jpg")
+    again = part(FineTuneSchedule.head_only(), keeper).read(examples_of(folder))
+    changed = (first.outputs[0].read(first.readable) != again.outputs[0].read(first.readable)).any(
+        axis=1
+    )
+    names = [example.name for example in examples_of(folder)]
+    assert [names[row] for row in np.flatnonzero(changed)] == ["disc/00.jpg"]
