@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit.augmentation import AugmentationPolicy, Pictures
+from tlkit.augmentation import AugmentationPolicy
 from tlkit.errors import SettingError
+from tlkit.rows import Pictures
 
 FRACTIONS = [
     "rotation_fraction",

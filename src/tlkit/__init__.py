@@ -1,3 +1,61 @@
-"""tlkit turns a folder of two kinds of pictures into a classifier you can trust, in seconds."""
+"""tlkit turns a folder of two kinds of pictures into a classifier you can trust, in seconds.
 
-__version__ = "0.1.0"
+Every public name is here. Each is imported when it is first used, so `import tlkit` costs nothing and
+loads no TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tlkit._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from tlkit import errors as errors
+    from tlkit import plot as plot
+    from tlkit.augmentation import AugmentationPolicy as AugmentationPolicy
+    from tlkit.backbone import BackboneAdapter as BackboneAdapter
+    from tlkit.classifier import Prediction as Prediction
+    from tlkit.classifier import TransferClassifier as TransferClassifier
+    from tlkit.dataset import DatasetSpec as DatasetSpec
+    from tlkit.evaluate import Evaluation as Evaluation
+    from tlkit.evaluate import Rate as Rate
+    from tlkit.schedule import ExactHead as ExactHead
+    from tlkit.schedule import FineTuneSchedule as FineTuneSchedule
+    from tlkit.schedule import GradientHead as GradientHead
+    from tlkit.schedule import Phase as Phase
+    from tlkit.tf_data import image_dataset as image_dataset
+    from tlkit.transfer import transfer_classifier as transfer_classifier
+
+_HOMES = {
+    "AugmentationPolicy": "augmentation",
+    "BackboneAdapter": "backbone",
+    "DatasetSpec": "dataset",
+    "Evaluation": "evaluate",
+    "ExactHead": "schedule",
+    "FineTuneSchedule": "schedule",
+    "GradientHead": "schedule",
+    "Phase": "schedule",
+    "Prediction": "classifier",
+    "Rate": "evaluate",
+    "TransferClassifier": "classifier",
+    "errors": None,
+    "image_dataset": "tf_data",
+    "plot": None,
+    "transfer_classifier": "transfer",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list, not two
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
+    home = _HOMES[name]
+    found = import_module(f"tlkit.{home or name}")
+    value = getattr(found, name) if home else found
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from tlkit.augmentation import AugmentationPolicy, Augmenter
+from tlkit.augmentation import AugmentationPolicy
+from tlkit.augmenter import Augmenter
 from tlkit.backbone import BackboneAdapter
 from tlkit.checkpoint import Keeper, fingerprint
 from tlkit.dataset import Example

@@ -21,7 +21,7 @@ def progress(total: int, description: str, *, unit: str = "pictures") -> Iterato
     (a pipe, a log file, a notebook) nothing is written and rich is not even imported.
 
     Args:
-        total: How many units the work has, 0 or more.
+        total: How many units the work has; 0 shows nothing.
         description: What is being done, in a few words: `"Reading"`.
         unit: What is counted: `"pictures"` makes the rate read "31 pictures/s".
 
@@ -33,7 +33,9 @@ def progress(total: int, description: str, *, unit: str = "pictures") -> Iterato
         ...     for _ in range(2):
         ...         advance(1)
     """
-    if sys.stderr is None or not sys.stderr.isatty():  # None: Python without a console
+    if (
+        total == 0 or sys.stderr is None or not sys.stderr.isatty()
+    ):  # None: Python without a console
         yield lambda _count: None
         return
     with _bar(unit) as bar:

@@ -1,0 +1,533 @@
+"""Labels and probabilities in, honest numbers out: metrics with intervals, in NumPy alone.
+
+Every rate carries its count and a 95 % interval. What is not defined on the pictures at hand (the precision
+of a classifier that never said "yes", the AUC of one class) is None, never a made-up 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Final, Self, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.errors import SettingError, printable
+from tlkit.spec import Json, Spec, check_choice, check_float, check_int
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+_CALIBRATION_BINS: Final = 10  # equal widths, the usual choice (Guo et al. 2017 take 15)
+
+
+@final
+class Rate(float):
+    """A number between 0 and 1 that says how well it is known. Wherever a float works, it works.
+
+    Arithmetic gives plain floats, `==` and `hash` see the value alone, and `json.dumps` writes the value;
+    `to_config` keeps the interval.
+
+    Attributes:
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        count: How many examples it rests on.
+        confidence: How often such intervals hold the truth, between 0 and 1; 0.95 where nothing else is said.
+
+    Example:
+        >>> accuracy = Rate.wilson(62, 65)
+        >>> accuracy
+        0.95 (95 % CI 0.87–0.98, n = 65)
+        >>> accuracy > 0.9, round(accuracy.low, 3), f"{accuracy:.3f}"
+        (True, 0.873, '0.954')
+    """
+
+    __slots__ = ("confidence", "count", "high", "low")
+    low: float
+    high: float
+    count: int
+    confidence: float
+
+    def __new__(
+        cls, value: float, *, low: float, high: float, count: int, confidence: float = 0.95
+    ) -> Self:
+        """Put a value and its interval together; `Rate.wilson` computes both.
+
+        Raises:
+            SettingError: Not 0 <= low <= value <= high <= 1, no count, or a confidence outside 0 to 1.
+        """
+        rate = super().__new__(cls, check_float("value", value, at_least=0, at_most=1))
+        for name, part in (
+            ("low", check_float("low", low, at_least=0, at_most=float(value))),
+            ("high", check_float("high", high, at_least=float(value), at_most=1)),
+            ("count", check_int("count", count, at_least=1)),
+            ("confidence", check_float("confidence", confidence, above=0, below=1)),
+        ):
+            object.__setattr__(rate, name, part)
+        return rate
+
+    @classmethod
+    def wilson(cls, successes: int, count: int, *, confidence: float = 0.95) -> Self:
+        """Estimate a proportion with Wilson's interval, which holds up near 0 and 1 and for small counts.
+
+        Args:
+            successes: 0 to `count`.
+            count: How many examples, at least 1.
+            confidence: How often such intervals hold the truth, between 0 and 1.
+
+        Raises:
+            SettingError: A number is outside its limits.
+
+        References:
+            E. B. Wilson (1927), Journal of the American Statistical Association 22: 209-212.
+        """
+        count = check_int("count", count, at_least=1)
+        share = check_int("successes", successes, at_least=0, at_most=count) / count
+        tail = 0.5 + check_float("confidence", confidence, above=0, below=1) / 2
+        z2 = NormalDist().inv_cdf(tail) ** 2 / count
+        centre = (share + z2 / 2) / (1 + z2)
+        half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
+        low = 0.0 if successes == 0 else min(centre - half, share)  # exact where rounding is not
+        high = 1.0 if successes == count else max(centre + half, share)
+        return cls(share, low=low, high=high, count=count, confidence=confidence)
+
+    @property
+    def value(self) -> float:
+        """The estimate as a plain float."""
+        return float(self)
+
+    def __repr__(self) -> str:
+        return f"{self.brief(f'{100 * self.confidence:g} % CI ')[:-1]}, n = {self.count})"
+
+    __str__ = __repr__
+
+    def brief(self, words: str = "") -> str:
+        """Write the value and its interval for tables, where the reader knows the count.
+
+        Example:
+            >>> Rate.wilson(62, 65).brief(), Rate.wilson(62, 65).brief("95 % CI ")
+            ('0.95 (0.87–0.98)', '0.95 (95 % CI 0.87–0.98)')
+        """
+        width = self.high - self.low
+        digits = (
+            2 if width > 0.05 else 3 if width > 0.005 else 4
+        )  # as many as the interval supports
+        return f"{self.value:.{digits}f} ({words}{self.low:.{digits}f}–{self.high:.{digits}f})"
+
+    def to_config(self) -> dict[str, Json]:
+        """Return value, interval and count as plain JSON values."""
+        names = ("value", "low", "high", "count", "confidence")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read what `to_config` wrote.
+
+        Raises:
+            SettingError: A part is missing, unknown or outside its limits.
+        """
+        try:
+            return cls(**config)
+        except TypeError as error:
+            raise SettingError(
+                f"a rate needs value, low, high and count, got {sorted(config)}"
+            ) from error
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a rate does not change: cannot set {name} to {value!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_config, (self.to_config(),)
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Evaluation(Spec):
+    """How well probabilities fit labels on one part: counts, figures, and what they may be compared with.
+
+    `print` it for a page that explains itself. `evaluate` builds it from labels and probabilities.
+
+    Attributes:
+        class_names: Both classes, in the order of the dataset.
+        positive_class: The one whose probability is meant.
+        part: Where the pictures come from: `"train"`, `"validation"`, `"test"` or a word of yours.
+        threshold: A picture counts as positive when its probability is at least this.
+        true_positives: Positives called positive.
+        false_positives: Negatives called positive.
+        true_negatives: Negatives called negative.
+        false_negatives: Positives called negative.
+        roc_auc: How often a positive gets a higher probability than a negative, ties counting half.
+            None when a class is missing.
+        pr_auc: Average precision over all thresholds. None when there is no positive.
+        log_loss: Mean of -ln(probability of the true class), in nats; 0 is perfect.
+        brier_score: Mean squared distance of the probability from 0 or 1; 0 is perfect.
+        calibration_error: Expected calibration error: distance of the mean probability from the share of
+            positives in ten equally wide bins, weighted by their counts; 0 is perfect.
+        untrained: Accuracy of the same network before training, when the caller measured it.
+        used_to_choose: What was chosen on these very pictures (`"the best epoch"`, `"the threshold"`): such
+            figures are a little flattering.
+    """
+
+    class_names: tuple[str, str]
+    positive_class: str
+    part: str
+    threshold: float
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+    roc_auc: float | None
+    pr_auc: float | None
+    log_loss: float
+    brier_score: float
+    calibration_error: float
+    untrained: Rate | None = None
+    used_to_choose: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_classes(self.class_names, self.positive_class)
+        check_float("threshold", self.threshold, at_least=0, at_most=1)
+        for name in ("true_positives", "false_positives", "true_negatives", "false_negatives"):
+            check_int(name, getattr(self, name), at_least=0)
+        check_int("count", self.count, at_least=1)
+        for name in ("roc_auc", "pr_auc", "brier_score", "calibration_error"):
+            if name not in {"roc_auc", "pr_auc"} or getattr(self, name) is not None:
+                check_float(name, getattr(self, name), at_least=0, at_most=1)
+        check_float("log_loss", self.log_loss, at_least=0)
+        _check_words("part", (self.part,))
+        _check_words("used_to_choose", self.used_to_choose)
+
+    @property
+    def negative_class(self) -> str:
+        """The class that is not the positive one."""
+        first, second = self.class_names
+        return second if self.positive_class == first else first
+
+    @property
+    def count(self) -> int:
+        """How many pictures."""
+        return self.positive_count + self.negative_count
+
+    @property
+    def positive_count(self) -> int:
+        """How many pictures of the positive class."""
+        return self.true_positives + self.false_negatives
+
+    @property
+    def negative_count(self) -> int:
+        """How many pictures of the other class."""
+        return self.true_negatives + self.false_positives
+
+    @property
+    def accuracy(self) -> Rate:
+        """Share of pictures called right, with Wilson's interval."""
+        return Rate.wilson(self.true_positives + self.true_negatives, self.count)
+
+    @property
+    def recall(self) -> Rate | None:
+        """Share of the positives that were found; None when there are none."""
+        return _share(self.true_positives, self.positive_count)
+
+    @property
+    def specificity(self) -> Rate | None:
+        """Share of the negatives that were left alone; None when there are none."""
+        return _share(self.true_negatives, self.negative_count)
+
+    @property
+    def precision(self) -> Rate | None:
+        """Share of what was called positive that is; None when nothing was."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def balanced_accuracy(self) -> Rate | None:
+        """Mean of recall and specificity: a rare class counts as much. None when a class is missing.
+
+        The interval joins both Wilson intervals by the distances of their ends (MOVER: Zou and Donner 2008,
+        Statistics in Medicine 27: 1693-1702).
+        """
+        recall, specificity = self.recall, self.specificity
+        if recall is None or specificity is None:
+            return None
+        mean = (recall + specificity) / 2
+        below = math.hypot(recall - recall.low, specificity - specificity.low) / 2
+        above = math.hypot(recall.high - recall, specificity.high - specificity) / 2
+        return Rate(mean, low=max(0.0, mean - below), high=min(1.0, mean + above), count=self.count)
+
+    @property
+    def f1(self) -> Rate | None:
+        """Harmonic mean of precision and recall; None when no positive exists and none was called.
+
+        It is 2 j / (1 + j) for j = true positives / (true positives + mistakes), a share whose Wilson
+        interval is carried over (Hand, Christen and Kirielle 2021, Machine Learning 110: 451-456, call j F*).
+        """
+        mistakes = self.false_positives + self.false_negatives
+        share = _share(self.true_positives, self.true_positives + mistakes)
+        if share is None:
+            return None
+        value, low, high = (2 * j / (1 + j) for j in (share.value, share.low, share.high))
+        return Rate(value, low=low, high=high, count=share.count)
+
+    @property
+    def majority_class(self) -> str:
+        """The class with more pictures here; of two equal ones the negative."""
+        more = self.positive_count > self.negative_count
+        return self.positive_class if more else self.negative_class
+
+    @property
+    def majority_accuracy(self) -> float:
+        """Accuracy of always answering `majority_class`: what any classifier has to beat."""
+        return max(self.positive_count, self.negative_count) / self.count
+
+    @property
+    def base_log_loss(self) -> float:
+        """Log-loss of always answering with the share of positives: what any classifier has to beat."""
+        shares = (self.positive_count / self.count, self.negative_count / self.count)
+        return sum(-share * math.log(share) for share in shares if share > 0)
+
+    def to_config(self) -> dict[str, Json]:
+        """Return everything as plain JSON values, with the rates that follow from the counts for readers."""
+        config = super(Evaluation, self).to_config()
+        config["untrained"] = _rate_config(self.untrained)
+        config["rates"] = {name: _rate_config(getattr(self, name)) for name in _RATES}
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read what `to_config` wrote; the rates are computed again.
+
+        Raises:
+            SettingError: A name is unknown or missing, or a value is outside what it may be.
+        """
+        values = {name: value for name, value in config.items() if name != "rates"}
+        try:
+            return super(Evaluation, cls).from_config(values)
+        except TypeError as error:
+            raise SettingError(
+                f"an evaluation needs more than {sorted(values)}: {error}"
+            ) from error
+
+    def __str__(self) -> str:
+        return "\n".join([_headline(self), *_figures(self), "", *_table(self), *_remarks(self)])
+
+    @classmethod
+    def _from_json_value(cls, name: str, value: Any) -> Any:
+        if name == "untrained" and value is not None:
+            return Rate.from_config(value)
+        return tuple(value) if isinstance(value, list) else value
+
+
+_RATES: Final = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
+
+
+def evaluate(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    *,
+    class_names: Sequence[str],
+    positive_class: str,
+    threshold: float = 0.5,
+    part: str = "validation",
+    untrained: Rate | None = None,
+    used_to_choose: Sequence[str] = (),
+) -> Evaluation:
+    """Compare probabilities with labels.
+
+    Args:
+        labels: [N] of 0 and 1; 1 is the positive class.
+        probabilities: float [N], 0 to 1: the probability of the positive class.
+        class_names: Both classes, in the order of the dataset.
+        positive_class: One of them.
+        threshold: A picture counts as positive when its probability is at least this; 0 to 1.
+        part: Where the pictures come from, for the text.
+        untrained: Accuracy of the same network before training, to show beside.
+        used_to_choose: What was chosen on these pictures, such as `"the best epoch"`; the text then says that
+            the figures are flattering.
+
+    Returns:
+        All figures; `print` them.
+
+    Raises:
+        SettingError: No pictures, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
+
+    Example:
+        >>> names = ("alpaca", "not alpaca")
+        >>> result = evaluate([1, 1, 0, 0], [0.9, 0.4, 0.2, 0.1], class_names=names, positive_class="alpaca")
+        >>> result.accuracy, result.false_negatives, result.roc_auc
+        (0.75 (95 % CI 0.30–0.95, n = 4), 1, 1.0)
+    """
+    _check_words("used_to_choose", used_to_choose)
+    threshold = _plain(threshold)
+    truth, given = _check_pairs(labels, probabilities)
+    positive, said = truth == 1, given >= check_float("threshold", threshold, at_least=0, at_most=1)
+    first, second = _check_classes(class_names, positive_class)
+    return Evaluation(
+        class_names=(first, second),
+        positive_class=positive_class,
+        part=part,
+        threshold=float(threshold),
+        true_positives=int((positive & said).sum()),
+        false_positives=int((~positive & said).sum()),
+        true_negatives=int((~positive & ~said).sum()),
+        false_negatives=int((positive & ~said).sum()),
+        roc_auc=_roc_auc(truth, given),
+        pr_auc=_average_precision(truth, given),
+        log_loss=_log_loss(truth, given),
+        brier_score=float(((given - truth) ** 2).mean()),
+        calibration_error=_calibration_error(truth, given),
+        untrained=untrained,
+        used_to_choose=tuple(used_to_choose),
+    )
+
+
+def _roc_auc(truth: Ints, given: Floats) -> float | None:
+    """The rank statistic of Mann and Whitney; tied probabilities share their mean rank."""
+    positives = int(truth.sum())
+    pairs = positives * (truth.size - positives)
+    if not pairs:
+        return None
+    _, place, counts = np.unique(given, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / pairs)
+
+
+def _average_precision(truth: Ints, given: Floats) -> float | None:
+    """The precision at each distinct probability, weighted by the recall gained there."""
+    if not truth.any():
+        return None
+    _, place = np.unique(-given, return_inverse=True)
+    hits = np.bincount(place, weights=truth)
+    precision = np.cumsum(hits) / np.cumsum(np.bincount(place))
+    return float((precision * hits).sum() / truth.sum())
+
+
+def _log_loss(truth: Ints, given: Floats) -> float:
+    """Nats; a certain mistake costs 36 and not infinity, as in scikit-learn."""
+    grain = np.finfo(np.float64).eps
+    of_truth = np.clip(np.where(truth == 1, given, 1 - given), grain, 1 - grain)
+    return float(-np.log(of_truth).mean())
+
+
+def _calibration_error(truth: Ints, given: Floats) -> float:
+    inner_edges = np.linspace(0, 1, _CALIBRATION_BINS + 1)[1:-1]
+    gaps = np.bincount(np.searchsorted(inner_edges, given), weights=given - truth)
+    return float(np.abs(gaps).sum() / truth.size)
+
+
+def _share(successes: int, count: int) -> Rate | None:
+    return Rate.wilson(successes, count) if count else None
+
+
+def _rate_config(rate: Rate | None) -> Json:
+    return None if rate is None else rate.to_config()
+
+
+def _headline(result: Evaluation) -> str:
+    kind = {"train": "training"}.get(result.part, printable(result.part))
+    pictures = f"{result.count} {kind} picture{'' if result.count == 1 else 's'}"
+    line = (
+        f"accuracy {result.accuracy.brief('95 % CI ')} on {pictures}; "
+        f"always saying {_quoted(result.majority_class)} would give {result.majority_accuracy:.2f}"
+    )
+    if result.untrained is None:
+        return line
+    return f"{line}, the untrained network {result.untrained.brief()}"
+
+
+def _figures(result: Evaluation) -> list[str]:
+    positive, negative = _quoted(result.positive_class), _quoted(result.negative_class)
+    balanced, auc = result.balanced_accuracy, result.roc_auc
+    loss, base = f"{result.log_loss:.3f}", f"{result.base_log_loss:.3f}"
+    lines = []
+    if balanced is not None:
+        lines.append(
+            f"balanced accuracy {balanced.brief()}: the mean over the classes, however unequal"
+        )
+    if auc is not None:
+        meaning = (
+            f"how often a random {positive} gets a higher probability than a random {negative}"
+        )
+        lines.append(f"ROC-AUC {auc:.3f}: {meaning}; 0.5 is guessing")
+    lines.append(f"log-loss {loss}: 0 is perfect, {base} is knowing only how common each class is")
+    return lines
+
+
+def _table(result: Evaluation) -> list[str]:
+    positive, negative = _quoted(result.positive_class), _quoted(result.negative_class)
+    title = f"threshold {result.threshold:g}"
+    columns = [f"called {positive}", f"called {negative}"]
+    rows = [
+        (f"is {positive}", result.true_positives, result.false_negatives, "recall", result.recall),
+        (
+            f"is {negative}",
+            result.false_positives,
+            result.true_negatives,
+            "specificity",
+            result.specificity,
+        ),
+    ]
+    wide = max(len(title), *(len(row[0]) for row in rows))
+    lines = [f"{title:<{wide}}  {columns[0]}  {columns[1]}"]
+    for name, left, right, word, rate in rows:
+        counts = f"{left:>{len(columns[0])}}  {right:>{len(columns[1])}}"
+        lines.append(f"{name:<{wide}}  {counts}  {word} {_or_undefined(rate)}")
+    precision, f1 = _or_undefined(result.precision), _or_undefined(result.f1)
+    lines.append(f"{'':<{wide}}  precision {precision}, F1 {f1}")
+    return lines
+
+
+def _remarks(result: Evaluation) -> list[str]:
+    if not result.used_to_choose:
+        return []
+    chosen = " and ".join(result.used_to_choose)
+    return ["", f"These pictures also chose {chosen}: expect a little less on new ones."]
+
+
+def _or_undefined(rate: Rate | None) -> str:
+    return "undefined" if rate is None else rate.brief()
+
+
+def _quoted(name: str) -> str:
+    return f"'{printable(name)}'"
+
+
+def _check_pairs(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Ints, Floats]:
+    truth, given = np.asarray(labels), np.asarray(probabilities)
+    if truth.ndim != 1 or truth.shape != given.shape:
+        raise SettingError(
+            "`labels` and `probabilities` must be two lists of one length, "
+            f"got shapes {list(truth.shape)} and {list(given.shape)}"
+        )
+    if truth.size == 0:
+        raise SettingError("`labels` must hold at least one picture, got none")
+    if truth.dtype.kind not in "biuf" or not np.isin(truth, (0, 1)).all():
+        raise SettingError(f"`labels` must be 0 or 1, got {np.unique(truth)[:5].tolist()}")
+    if given.dtype.kind not in "biuf" or not ((given >= 0) & (given <= 1)).all():
+        bad = (
+            given[~((given >= 0) & (given <= 1))][:1].tolist()
+            if given.dtype.kind in "iuf"
+            else given.dtype
+        )
+        raise SettingError(
+            f"`probabilities` must be numbers from 0 to 1, got {bad}: a logit is no probability"
+        )
+    return truth.astype(np.int64), given.astype(np.float64)
+
+
+def _check_classes(class_names: Sequence[str], positive_class: str) -> tuple[str, str]:
+    if isinstance(class_names, str) or len(class_names) != 2 or class_names[0] == class_names[1]:
+        raise SettingError(f"`class_names` must be two different names, got {class_names!r}")
+    check_choice("positive class", positive_class, tuple(class_names))
+    return class_names[0], class_names[1]
+
+
+def _plain(number: Any) -> Any:
+    """NumPy's floats are floats to users, though not to `check_float`."""
+    return number.item() if isinstance(number, np.floating) else number
+
+
+def _check_words(name: str, words: Sequence[str]) -> None:
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise SettingError(f"`{name}` must be words, got {words!r}")

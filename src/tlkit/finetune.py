@@ -1,0 +1,292 @@
+"""Train what lies above the cut: the only module that sets `trainable`.
+
+Every phase is the same loop over cached activations. Batch normalisation stays frozen layer by layer,
+because `training=False` does not hold during `fit` in Keras 3 (keras-team/keras#20285); each phase gets a
+fresh optimizer and a fresh compile; and it ends with the weights of its best epoch by validation log-loss.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.checkpoint import EpochState
+from tlkit.engines import pooled
+from tlkit.head import LinearHead
+from tlkit.history import PhaseHistory
+from tlkit.progress import progress
+from tlkit.rows import Positions, Views
+from tlkit.schedule import GradientHead, Phase
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.backbone.network import CutPoint, Network
+
+Floats = npt.NDArray[np.float64]
+_FORWARD_BATCH = 64  # validation rows per call: fewer calls than in training, still little memory
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What is learned from: which examples, their labels and weights, and the seed of their order.
+
+    Attributes:
+        labels: 0 or 1 for every example of the listing, float64 `[N]`.
+        weights: How much each counts in the training loss, float64 `[N]`.
+        train: Positions of the training part, int64 `[T]`.
+        validation: Positions of the validation part, int64 `[V]`.
+        folds: A fold number for each of the training part, int64 `[T]`.
+        batch_size: Training examples per step.
+        seed: Decides the order of the examples, which view of each an epoch sees, and dropout.
+    """
+
+    labels: Floats
+    weights: Floats
+    train: Positions
+    validation: Positions
+    folds: Positions
+    batch_size: int
+    seed: int
+
+    def epoch(
+        self, number: int, *, view_count: int, stage: int
+    ) -> Iterator[tuple[Positions, Positions]]:
+        """Yield the batches of one epoch: positions, and the view of each.
+
+        Every example comes once, in a new order; over `view_count` epochs it shows each of its views.
+        """
+        count = len(self.train)
+        first_view = np.random.default_rng([self.seed, stage]).integers(view_count, size=count)
+        order = np.random.default_rng([self.seed, stage, number + 1]).permutation(count)
+        for start in range(0, count, self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield self.train[batch], (first_view[batch] + number) % view_count
+
+    def steps(self) -> int:
+        """Return the number of batches of one epoch."""
+        return -(-len(self.train) // self.batch_size)
+
+
+@final
+class Trainee:
+    """A network from cached activations to a logit, and the weights to return to.
+
+    Args:
+        network: The backbone; its layers are shared, so what is trained here changes it. None: a head
+            alone, on pooled features.
+        cut: Where the activations were cached; None means that they are the pictures themselves.
+        head: The last layer to start from.
+        backbone_parameters: How many numbers the backbone has, for the history.
+        dropout_fraction: Share of the features that training drops before the last layer.
+    """
+
+    def __init__(
+        self,
+        network: Network | None,
+        cut: CutPoint | None,
+        head: LinearHead,
+        *,
+        backbone_parameters: int,
+        dropout_fraction: float = 0.0,
+    ) -> None:
+        import keras
+
+        self._backbone_parameters = backbone_parameters
+        if network is None:
+            inputs = features = keras.Input((len(head.kernel),))
+        else:
+            upper = network.upper(cut) if cut else network.model
+            inputs = keras.Input(upper.inputs[0].shape[1:])
+            features = pooled(upper(inputs))
+        if dropout_fraction:
+            features = keras.layers.Dropout(dropout_fraction)(features)
+        self._logit = keras.layers.Dense(1, name="logit")
+        self.model = keras.Model(inputs, self._logit(features))
+        self._logit.set_weights([head.kernel[:, np.newaxis], np.array([head.bias])])
+        self._forward = _inference(self.model)
+
+    def head(self) -> LinearHead:
+        """Return the last layer as it is now."""
+        kernel, bias = self._logit.get_weights()
+        return LinearHead(kernel=kernel[:, 0].astype(np.float64), bias=float(bias[0]), l2=0.0)
+
+    def weights(self) -> list[npt.NDArray[np.generic]]:
+        """Return a copy of all weights."""
+        return [variable.numpy() for variable in self.model.weights]
+
+    def restore(self, weights: list[npt.NDArray[np.generic]]) -> None:
+        """Return to weights that `weights` gave."""
+        self.model.set_weights(weights)
+
+    def parameters(self) -> tuple[int, int]:
+        """Return how many numbers can be trained now, and how many the network has in all."""
+        trainable = sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
+        return trainable, self._logit.count_params() + self._backbone_parameters
+
+    def logits(self, views: Views, positions: Positions) -> Floats:
+        """Return the logit of each of these examples' pictures, float64 `[B]`."""
+        starts = range(0, len(positions), _FORWARD_BATCH)
+        batches = (views.read(positions[start : start + _FORWARD_BATCH]) for start in starts)
+        outputs = [self._forward(batch.astype(np.float32)).numpy()[:, 0] for batch in batches]
+        return np.concatenate(outputs).astype(np.float64)
+
+
+def set_trainable(network: Network, first_layer: int | None) -> None:
+    """Make the layers of the backbone from `first_layer` on trainable, batch normalisation excepted.
+
+    None freezes the whole backbone.
+    """
+    import keras
+
+    for index, layer in enumerate(network.base.layers):
+        layer.trainable = False  # True on a layer that is True already would not reach inner layers
+        layer.trainable = first_layer is not None and index >= first_layer
+        for inner in layer._flatten_layers():  # noqa: SLF001 - no public way into wrappers
+            if isinstance(inner, keras.layers.BatchNormalization):
+                inner.trainable = False
+
+
+def log_loss(labels: Floats, logits: Floats) -> float:
+    """Return the mean log-loss in nats, exact for logits of any size."""
+    return float(np.mean(np.logaddexp(0, np.where(labels > 0, -logits, logits))))
+
+
+def train_phase(
+    trainee: Trainee,
+    views: Views,
+    data: TrainingData,
+    phase: GradientHead | Phase,
+    *,
+    name: str,
+    stage: int,
+    checkpoint: Path | None = None,
+) -> PhaseHistory:
+    """Run one phase and leave the trainee with the weights of its best epoch.
+
+    Args:
+        trainee: What to train, with its layers already frozen or not.
+        views: Its inputs, by example and view.
+        data: What to learn from.
+        phase: How long and how fast.
+        name: What the history calls the phase.
+        stage: The place of the phase in the schedule; phases draw different orders.
+        checkpoint: A file that holds the state after each epoch, to go on from; None keeps none.
+
+    Returns:
+        What happened.
+    """
+    started = time.perf_counter()
+    model = trainee.model
+    _seed_dropout(model, [data.seed, stage])
+    _compile(model, phase, phase.epochs * data.steps())
+    state = EpochState.resume(checkpoint, model)
+
+    def after_epoch(epoch: int, logs: dict[str, float]) -> None:
+        logits = trainee.logits(views, data.validation)
+        targets = data.labels[data.validation]
+        better = state.add(
+            loss=logs["loss"],
+            accuracy=logs["accuracy"],
+            validation_loss=log_loss(targets, logits),
+            validation_accuracy=float(np.mean((logits > 0) == (targets > 0))),
+        )
+        if better:
+            state.best_weights = trainee.weights()
+        if epoch - state.best_epoch >= _patience(phase):
+            model.stop_training = True
+            state.finished = True
+        state.save(checkpoint, model)
+        advance(1)
+
+    with progress(phase.epochs, name.capitalize(), unit="epochs") as advance:
+        advance(state.epochs)
+        if not state.finished and state.epochs < phase.epochs:
+            import keras
+
+            model.fit(
+                _dataset(views, data, phase, first=state.epochs, stage=stage),
+                steps_per_epoch=data.steps(),
+                initial_epoch=state.epochs,
+                epochs=phase.epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)],
+            )
+    trainee.restore(state.best_weights)
+    trainable, total = trainee.parameters()
+    return PhaseHistory(
+        name=name,
+        description=str(phase),
+        trainable_parameters=trainable,
+        frozen_parameters=total - trainable,
+        seconds=time.perf_counter() - started,
+        best_epoch=state.best_epoch,
+        **state.curves,
+    )
+
+
+def _compile(model: keras.Model, phase: GradientHead | Phase, steps: int) -> None:
+    import keras
+
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = phase.learning_rate
+    decay = 0.0
+    if isinstance(phase, Phase):
+        decay = phase.weight_decay
+        if phase.learning_rate_decay == "cosine":
+            rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=decay),  # without decay it is Adam
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],  # on logits
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _patience(phase: GradientHead | Phase) -> int:
+    patience = phase.patience if isinstance(phase, Phase) else None
+    return phase.epochs if patience is None else patience
+
+
+def _seed_dropout(model: keras.Model, seed: list[int]) -> None:
+    """Give every random state of the network, those inside the backbone too, a start of its own."""
+    drawn = np.random.default_rng(seed)
+    for variable in model.variables:
+        if variable.name == "seed_generator_state":
+            variable.assign(drawn.integers(2**31, size=variable.shape))
+
+
+def _inference(model: keras.Model) -> Any:
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)
+    return tf.function(
+        lambda batch: model(batch, training=False), input_signature=[signature], autograph=False
+    )
+
+
+def _dataset(
+    views: Views, data: TrainingData, phase: GradientHead | Phase, *, first: int, stage: int
+) -> Any:
+    """All batches from epoch `first` on, one after the other, read ahead while the network trains."""
+    import tensorflow as tf
+
+    def batches() -> Iterator[tuple[npt.NDArray[np.generic], Floats, Floats]]:
+        for epoch in range(first, phase.epochs):
+            for batch, view in data.epoch(epoch, view_count=phase.view_count, stage=stage):
+                inputs = views.read(batch, view).astype(np.float32, copy=False)
+                yield inputs, data.labels[batch, np.newaxis], data.weights[batch]
+
+    signature = (
+        tf.TensorSpec((None, *views.shape), tf.float32),
+        tf.TensorSpec((None, 1), tf.float64),
+        tf.TensorSpec((None,), tf.float64),
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)

@@ -1,0 +1,516 @@
+"""The exact linear probe: L2 logistic regression on frozen features, in NumPy alone.
+
+The objective is
+
+```text
+Σ weight · log-loss(label, features · kernel + bias) / Σ weight  +  (l2 / 2) · ‖kernel‖²
+```
+
+which is scikit-learn's `LogisticRegression(C=1 / (l2 * Σ weight))`. It is convex, so it has one answer, and
+Newton's method finds it to the last digits that matter. Two ways to solve Newton's system share one loop:
+
+* the final head factorises the Hessian, in the smaller of the two dimensions: with fewer rows than features
+  everything is rotated into the space that the rows span (a rotation leaves the penalty alone), otherwise the
+  Hessian is summed over blocks of rows, so that memory stays bounded;
+* the search for the strength solves all folds side by side with conjugate gradients, in the coordinates in
+  which the features are uncorrelated, so that a diagonal preconditioner is nearly the Hessian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.errors import SettingError
+from tlkit.spec import check_float
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+_Solver: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
+
+SEARCH_ROWS: Final = 5_000
+"""The strength is chosen on at most this many rows; the head itself is solved on all of them."""
+
+# Strengths to try, as fractions of the features' total variance: half decades, strongest first.
+_PATH: Final = 10.0 ** -np.arange(0, 8.5, 0.5)
+_PATIENCE: Final = 2  # strengths without a better held-out log-loss before the search stops
+_BLOCK_NUMBERS: Final = 1 << 22  # float64 numbers converted at a time: 32 MB
+_NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end would be worse
+_SEARCH_TOLERANCE: Final = 1e-5  # both in nats of the objective that are left to gain
+_FINAL_TOLERANCE: Final = 1e-14
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LinearHead:
+    """A linear probe: `logit = features · kernel + bias`, and how its strength was found.
+
+    Two heads are the same object or different ones (`==` compares identity: arrays have no single truth).
+
+    Attributes:
+        kernel: float64 [D], one number per feature, read-only.
+        bias: The logit where every feature is zero.
+        l2: The strength of the penalty, per unit of mean log-loss.
+        path: `(strength, held-out log-loss)` in the order tried; empty when no folds were given.
+        out_of_fold_logits: float64 [N], read-only: the logit of each row from a head that never saw its fold,
+            at the best strength of `path`: what calibration and label checks can trust. None without folds.
+    """
+
+    kernel: Floats
+    bias: float
+    l2: float
+    path: tuple[tuple[float, float], ...] = ()
+    out_of_fold_logits: Floats | None = None
+
+    def logits(self, features: npt.NDArray[np.floating]) -> Floats:
+        """Return the logit of the positive class for each row.
+
+        Args:
+            features: float [N, D], as given to `fit_head`.
+
+        Returns:
+            float64 [N]; above zero means the positive class at threshold 0.5.
+
+        Raises:
+            SettingError: The rows do not have D numbers.
+        """
+        if features.ndim != 2 or features.shape[1] != self.kernel.size:
+            raise SettingError(
+                f"`features` must have shape [N, {self.kernel.size}], got {list(features.shape)}"
+            )
+        rows = _Rows(features, np.zeros(self.kernel.size))
+        return rows.times(np.append(self.kernel, self.bias)[:, None])[:, 0]
+
+
+def class_weights(
+    labels: npt.ArrayLike, setting: Literal["balanced"] | tuple[float, float] | None
+) -> Floats:
+    """Return the weight of each example, with scikit-learn's meaning of `class_weight`.
+
+    Args:
+        labels: [N] of 0 and 1.
+        setting: None for equal weights of 1; `"balanced"` for N / (2 · count of the class), which keeps the
+            mean at 1; or the weights `(negative, positive)` as they are, each above 0.
+
+    Returns:
+        float64 [N], for `sample_weight` of `fit_head`.
+
+    Raises:
+        SettingError: The setting is none of these, or a class to be balanced has no example.
+
+    Example:
+        >>> class_weights([0, 0, 0, 1], "balanced").round(2).tolist()
+        [0.67, 0.67, 0.67, 2.0]
+    """
+    targets = _check_labels(labels)
+    if setting is None:
+        setting = (1.0, 1.0)
+    elif setting == "balanced":
+        counts = np.bincount(targets, minlength=2)
+        if not counts.all():
+            raise SettingError(f"balanced weights need both classes, got {_counted(targets)}")
+        setting = (targets.size / (2 * counts[0].item()), targets.size / (2 * counts[1].item()))
+    if np.shape(setting) != (2,):
+        raise SettingError(
+            f'`class_weight` must be None, "balanced" or (negative, positive), got {setting!r}'
+        )
+    return np.array([check_float("class_weight", _plain(weight), above=0) for weight in setting])[
+        targets
+    ]
+
+
+def fit_head(
+    features: npt.NDArray[np.floating],
+    labels: npt.ArrayLike,
+    *,
+    folds: npt.ArrayLike | None = None,
+    l2: float | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> LinearHead:
+    """Solve the logistic regression of labels on features exactly.
+
+    Standardising each feature first is not done, for it does not help: on four sets of MobileNetV2 features
+    (two widths, two image sizes; 327 photographs, 50 folds each) the mean held-out log-loss was 0.222 with it
+    and 0.220 without, the accuracy 0.917 and 0.920. The strength is the minimum of the path and not the
+    strongest within one standard error of it: that rule moved the accuracy by less than 0.1 points and cost
+    0.01 of log-loss.
+
+    Args:
+        features: float [N, D], finite. Read in blocks of rows, so a memory-mapped array works.
+        labels: [N] of 0 and 1.
+        folds: int [N], a fold number for each row, at least two of them; near-duplicates share one.
+        l2: Strength of the penalty, above 0. None: the one with the smallest held-out log-loss over `folds`,
+            on a path of half decades below the features' total variance. Of more than `SEARCH_ROWS` rows an
+            evenly spread part is searched, and the strength shrinks as the rows become more.
+        sample_weight: float [N], at least 0: how much each row counts, in the fit and in the held-out loss.
+
+    Returns:
+        The head. The same numbers give the same bits on one machine with one thread count.
+
+    Raises:
+        SettingError: Shapes differ, a feature is NaN or infinite, only one class has weight (in all, or
+            outside a fold), or neither `folds` nor `l2` is given.
+
+    Example:
+        >>> features = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> head = fit_head(features, [0, 0, 1, 1], l2=0.1)
+        >>> print(head.kernel.round(3), round(head.bias, 3))
+        [1.508] -2.262
+    """
+    if l2 is not None:
+        l2 = check_float("l2", _plain(l2), above=0)
+    targets = _check_labels(labels)
+    weights = _check_weights(sample_weight, targets)
+    raw = _Rows.centred(_check_features(features, targets), weights)
+    rows, basis = raw.in_own_span()
+    start = np.zeros((rows.width + 1, 1))
+    path: tuple[tuple[float, float], ...] = ()
+    held_out = None
+    if folds is not None:
+        fold_of = _check_folds(folds, targets, weights)
+        best, path, per_fold = _search(rows, targets, weights, fold_of, l2)
+        if l2 is None:
+            # What suits n rows is n / N times as strong for N rows: the same C of scikit-learn.
+            l2 = best * min(1.0, SEARCH_ROWS / targets.size)
+        held_out = np.take_along_axis(rows.times(per_fold), fold_of[:, None], axis=1)[:, 0]
+        held_out.setflags(write=False)
+        start = per_fold.mean(axis=1, keepdims=True)
+    elif l2 is None:
+        raise SettingError("give `folds` to choose the strength by, or `l2` itself")
+    solver = _Factorised(rows, l2)
+    solved = _minimise(rows, targets, weights[:, None], l2, start, solver, _FINAL_TOLERANCE)[:, 0]
+    kernel = solved[:-1] if basis is None else basis @ solved[:-1]
+    kernel.setflags(write=False)
+    bias = float(solved[-1] - raw.centre @ kernel)
+    return LinearHead(kernel=kernel, bias=bias, l2=l2, path=path, out_of_fold_logits=held_out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Rows of features, minus their centre, read in blocks; the last coefficient is the bias."""
+
+    features: npt.NDArray[np.floating]
+    centre: Floats
+
+    @classmethod
+    def centred(cls, features: npt.NDArray[np.floating], weights: Floats) -> _Rows:
+        """Move the weighted mean to zero: the same problem, better conditioned."""
+        rows = cls(features, np.zeros(features.shape[1]))
+        return cls(features, rows.transposed_times(weights[:, None])[:-1, 0])
+
+    @property
+    def width(self) -> int:
+        return int(self.features.shape[1])
+
+    def blocks(self) -> Iterator[tuple[slice, Floats]]:
+        moved = bool(self.centre.any())
+        height = max(1, _BLOCK_NUMBERS // max(1, self.width))
+        for first in range(0, len(self.features), height):
+            part = slice(first, first + height)
+            block = np.asarray(self.features[part], np.float64)
+            yield part, block - self.centre if moved else block
+
+    def times(self, coefficients: Floats) -> Floats:
+        """Logits [N, K] of coefficients [D + 1, K]."""
+        logits = np.empty((len(self.features), coefficients.shape[1]))
+        for part, block in self.blocks():
+            logits[part] = block @ coefficients[:-1] + coefficients[-1]
+        return logits
+
+    def transposed_times(self, values: Floats) -> Floats:
+        """Sums [D + 1, K] over the rows, weighted by values [N, K]."""
+        sums = np.zeros((self.width + 1, values.shape[1]))
+        for part, block in self.blocks():
+            sums[:-1] += block.T @ values[part]
+            sums[-1] += values[part].sum(axis=0)
+        return sums
+
+    def second_moments(self, weights: Floats) -> Floats:
+        """The weighted sum of outer products, [D + 1, D + 1]."""
+        moments = np.zeros((self.width + 1, self.width + 1))
+        for part, block in self.blocks():
+            root = np.sqrt(weights[part])
+            scaled = np.column_stack([block * root[:, None], root])
+            moments += scaled.T @ scaled
+        return moments
+
+    def times_matrix(self, matrix: Floats) -> _Rows:
+        """The rows in other coordinates, held in memory as float64."""
+        moved = np.empty((len(self.features), matrix.shape[1]))
+        for part, block in self.blocks():
+            moved[part] = block @ matrix
+        return _Rows(moved, np.zeros(matrix.shape[1]))
+
+    def in_own_span(self) -> tuple[_Rows, Floats | None]:
+        """Fewer rows than features: the same rows in N coordinates, and the basis [D, N] that leads back."""
+        if len(self.features) >= self.width:
+            return self, None
+        basis = np.linalg.qr((np.asarray(self.features, np.float64) - self.centre).T)[0]
+        return self.times_matrix(basis), basis
+
+
+def _minimise(
+    rows: _Rows,
+    targets: Ints,
+    weights: Floats,
+    l2: float,
+    start: Floats,
+    solver: _Solver,
+    tolerance: float,
+) -> Floats:
+    """Newton's method for K problems on the same rows: weights [N, K] in, coefficients [D + 1, K] out."""
+    coefficients, logits = start.copy(), rows.times(start)
+    for _ in range(_NEWTON_STEPS):
+        probabilities = _sigmoid(logits)
+        gradient = rows.transposed_times(weights * (probabilities - targets[:, None]))
+        gradient[:-1] += l2 * coefficients[:-1]
+        direction, change = solver(gradient, weights * probabilities * (1 - probabilities))
+        slope = (gradient * direction).sum(axis=0)  # minus twice what is left to gain
+        step = _line_search(
+            targets, weights, l2, (coefficients, direction), (logits, change), slope
+        )
+        coefficients += step * direction
+        logits += step * change
+        if (-slope <= tolerance).all() or not step.any():
+            return coefficients
+    raise SettingError(
+        f"the head did not converge in {_NEWTON_STEPS} steps at `l2` = {l2:g}: give a larger `l2`, or "
+        "features without columns that differ by many orders of magnitude"
+    )
+
+
+def _line_search(
+    targets: Ints,
+    weights: Floats,
+    l2: float,
+    line: tuple[Floats, Floats],
+    logits: tuple[Floats, Floats],
+    slope: Floats,
+) -> Floats:
+    """Halve each problem's step until its objective falls; 0 where rounding hides any gain."""
+    (place, direction), (here, change) = (line[0][:-1], line[1][:-1]), logits
+
+    def objective(step: Floats) -> Floats:
+        losses = weights * _log_losses(targets[:, None], here + step * change)
+        penalties = l2 / 2 * (place + step * direction) ** 2
+        return np.asarray(losses.sum(axis=0) + penalties.sum(axis=0))
+
+    step = np.ones_like(slope)
+    before = objective(0 * step)
+    for _ in range(60):
+        # The slack lets the last steps through, whose gain is below the rounding of the objective.
+        worse = ~(objective(step) <= before + 1e-4 * step * slope + 1e-14 * (1 + np.abs(before)))
+        if not worse.any():
+            return step
+        step[worse] /= 2
+    return np.where(worse, 0.0, step)
+
+
+@dataclass(slots=True, eq=False)
+class _Factorised:
+    """Solve Newton's system of one problem by the inverse Hessian, kept while the steps still shrink fast."""
+
+    rows: _Rows
+    l2: float
+    inverse: Floats | None = None
+    last_gain: float = np.inf
+
+    def __call__(self, gradient: Floats, curvature: Floats) -> tuple[Floats, Floats]:
+        if self.inverse is not None:
+            direction = -self.inverse @ gradient
+            gain = -float((gradient * direction).sum())
+        if self.inverse is None or gain > self.last_gain / 25:
+            self.inverse = self._inverse_hessian(curvature[:, 0])
+            direction = -self.inverse @ gradient
+            gain = -float((gradient * direction).sum())
+        self.last_gain = gain
+        return direction, self.rows.times(direction)
+
+    def _inverse_hessian(self, curvature: Floats) -> Floats:
+        hessian = self.rows.second_moments(curvature)
+        diagonal = np.diagonal(hessian).copy()
+        diagonal[:-1] += self.l2
+        # A unit diagonal makes columns of any scale alike; the grain of ridge keeps it invertible.
+        scale = 1 / np.sqrt(np.maximum(diagonal, np.finfo(np.float64).tiny))
+        hessian *= scale * scale[:, None]
+        np.fill_diagonal(hessian, 1 + 1e-13)
+        return np.asarray(np.linalg.inv(hessian) * scale * scale[:, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ConjugateGradients:
+    """Solve Newton's systems of K problems side by side, in coordinates whose variances are given."""
+
+    rows: _Rows
+    l2: float
+    variances: Floats
+
+    def __call__(self, gradient: Floats, curvature: Floats) -> tuple[Floats, Floats]:
+        mean_curvature = np.maximum(curvature.sum(axis=0), np.finfo(np.float64).tiny)
+        inverse = 1 / np.vstack(
+            [self.variances[:, None] * mean_curvature + self.l2, mean_curvature]
+        )
+        direction, change = np.zeros_like(gradient), np.zeros_like(curvature)
+        residual = -gradient
+        search = inverse * residual
+        size = (residual * search).sum(axis=0)
+        # Far from the answer a rough step is as good as an exact one.
+        enough = size * np.minimum(0.1, np.maximum(size, 1e-6))
+        for _ in range(4 * len(gradient)):
+            along = self.rows.times(search)
+            product = self.rows.transposed_times(curvature * along)
+            product[:-1] += self.l2 * search[:-1]
+            length = _ratio(size, (search * product).sum(axis=0))
+            direction += length * search
+            change += length * along
+            residual -= length * product
+            scaled = inverse * residual
+            previous, size = size, (residual * scaled).sum(axis=0)
+            if (size <= enough).all():
+                break
+            search = scaled + _ratio(size, previous) * search
+        return direction, change
+
+
+def _search(
+    rows: _Rows, targets: Ints, weights: Floats, fold_of: Ints, l2: float | None
+) -> tuple[float, tuple[tuple[float, float], ...], Floats]:
+    """Find the strength with the smallest held-out log-loss: it, the path, one head per fold [D + 1, K]."""
+    chosen, fold_count = _subsample(targets, fold_of), fold_of.max() + 1
+    stands_for = np.bincount(targets) / np.bincount(targets[chosen])
+    targets, weights, fold_of = targets[chosen], weights[chosen], fold_of[chosen]
+    weights = weights * stands_for[targets]
+    sample = _Rows(rows.features[chosen], rows.centre)
+    moments = sample.second_moments(weights / weights.sum())[:-1, :-1]
+    variances, axes = np.linalg.eigh(moments)
+    variances = np.maximum(variances, 0)
+    sample = sample.times_matrix(axes)
+    training = weights[:, None] * (fold_of[:, None] != np.arange(fold_count))
+    training /= training.sum(axis=0)
+    strengths = _PATH * (variances.sum() or 1.0) if l2 is None else np.array([l2])
+    place = np.zeros((sample.width + 1, training.shape[1]))
+    path: list[tuple[float, float]] = []
+    best, best_place = np.inf, place
+    for strength in strengths.tolist():
+        solver = _ConjugateGradients(sample, strength, variances)
+        place = _minimise(sample, targets, training, strength, place, solver, _SEARCH_TOLERANCE)
+        logits = np.take_along_axis(sample.times(place), fold_of[:, None], axis=1)[:, 0]
+        loss = float(weights @ _log_losses(targets, logits) / weights.sum())
+        path.append((strength, loss))
+        if loss < best:
+            best, best_place = loss, place
+        elif best < min(past for _, past in path[-_PATIENCE:]):
+            break
+    best_place[:-1] = axes @ best_place[:-1]
+    return min(path, key=lambda pair: pair[1])[0], tuple(path), best_place
+
+
+def _subsample(targets: Ints, fold_of: Ints) -> Ints | slice:
+    """About `SEARCH_ROWS` positions, evenly spread over the folds of each class; a rare class keeps more."""
+    if targets.size <= SEARCH_ROWS:
+        return slice(None)
+    parts = []
+    for label in (0, 1):
+        members = np.flatnonzero(targets == label)
+        members = members[np.argsort(fold_of[members], kind="stable")]
+        wanted = max(SEARCH_ROWS * members.size // targets.size, SEARCH_ROWS // 10)
+        count = min(members.size, wanted)
+        parts.append(members[np.arange(count) * members.size // count])
+    return np.sort(np.concatenate(parts))
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    probabilities: Floats = 0.5 * (1 + np.tanh(0.5 * logits))  # cannot overflow
+    return probabilities
+
+
+def _log_losses(targets: Ints, logits: Floats) -> Floats:
+    losses: Floats = np.logaddexp(0, logits) - targets * logits
+    return losses
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _plain(number: Any) -> Any:
+    """NumPy's floats are floats to users, though not to `check_float`."""
+    return number.item() if isinstance(number, np.floating) else number
+
+
+def _counted(targets: Ints) -> str:
+    zeros, ones = np.bincount(targets, minlength=2).tolist()
+    return f"{zeros} of class 0 and {ones} of class 1"
+
+
+def _check_labels(labels: npt.ArrayLike) -> Ints:
+    given = np.asarray(labels)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "biuf":
+        raise SettingError(
+            f"`labels` must be a list of 0 and 1, got {given.dtype} of shape {list(given.shape)}"
+        )
+    if not np.isin(given, (0, 1)).all():
+        odd = given[~np.isin(given, (0, 1))][0]
+        raise SettingError(f"`labels` must be 0 or 1, got {odd.item()!r}")
+    return given.astype(np.int64)
+
+
+def _check_features(features: npt.NDArray[np.floating], targets: Ints) -> npt.NDArray[np.floating]:
+    array = np.asanyarray(features)
+    if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
+        raise SettingError(
+            f"`features` must be numbers of shape [N, D], got {array.dtype} of shape {list(array.shape)}"
+        )
+    if len(array) != targets.size:
+        raise SettingError(f"`features` has {len(array)} rows for {targets.size} labels")
+    for part, block in _Rows(array, np.zeros(array.shape[1])).blocks():
+        bad = ~np.isfinite(block).all(axis=1)
+        if bad.any():
+            raise SettingError(
+                f"`features` must be finite; row {part.start + int(bad.argmax())} is not"
+            )
+        if np.abs(block).max() > 1e100:
+            raise SettingError(
+                "`features` must be smaller than 1e100, so that squares can be summed"
+            )
+    return array
+
+
+def _check_weights(sample_weight: npt.ArrayLike | None, targets: Ints) -> Floats:
+    """The weights, with sum 1."""
+    given = np.ones(targets.size) if sample_weight is None else np.asarray(sample_weight)
+    if given.shape != targets.shape or given.dtype.kind not in "biuf":
+        raise SettingError(
+            f"`sample_weight` must be {targets.size} numbers, got {given.dtype} of shape {list(given.shape)}"
+        )
+    weights: Floats = given.astype(np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise SettingError("`sample_weight` must be finite and at least 0")
+    if not all((weights[targets == label] > 0).any() for label in (0, 1)):
+        raise SettingError(f"a head needs both classes (with weight), got {_counted(targets)}")
+    weights /= weights.sum()
+    return weights
+
+
+def _check_folds(folds: npt.ArrayLike, targets: Ints, weights: Floats) -> Ints:
+    """The fold of each row, counted from 0 without gaps."""
+    given = np.asarray(folds)
+    if given.shape != targets.shape or given.dtype.kind not in "iu":
+        raise SettingError(
+            f"`folds` must be {targets.size} whole numbers, got {given.dtype} of shape {list(given.shape)}"
+        )
+    numbers, fold_of = np.unique(given, return_inverse=True)
+    if numbers.size < 2:
+        raise SettingError("`folds` must hold at least two different numbers")
+    for fold, number in enumerate(numbers.tolist()):
+        rest = (fold_of != fold) & (weights > 0)
+        if not (targets[rest] == 0).any() or not (targets[rest] == 1).any():
+            raise SettingError(
+                f"without fold {number} only one class is left ({_counted(targets[rest])}): use fewer folds, "
+                "or more examples"
+            )
+    return fold_of.astype(np.int64)
