@@ -1,0 +1,283 @@
+"""The saved classifier: one plain `.keras` file with `tlkit.json` inside it.
+
+Keras alone opens it, because the network is made of built-in layers; tlkit also finds what the numbers
+mean. Writing is all or nothing, and nothing in a file is trusted before it has been checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+from tlkit.errors import ArtifactError, SettingError, printable
+from tlkit.evaluate import Evaluation
+from tlkit.history import History
+from tlkit.images import BadFile
+from tlkit.spec import Json, Spec, check_choice, check_float, check_int
+
+if TYPE_CHECKING:
+    import keras
+
+RECORD_NAME: Final = "tlkit.json"
+FORMAT_VERSION: Final = 1
+"""Raised when `tlkit.json` changes so that older releases cannot read it."""
+
+RESIZE: Final = "stretch-bilinear-antialias"
+_LIMIT: Final = 256 * 2**20  # bytes of JSON: far above any real file, far below what hurts
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Scores(Spec):
+    """What the classifier said about one part, picture by picture.
+
+    Attributes:
+        names: Of the pictures, relative to the folder.
+        labels: 1 for the positive class, 0 for the other.
+        logits: Of the positive class, before any threshold.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    logits: tuple[float, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Record(Spec):
+    """What travels with the network: what its number means, and how it came about.
+
+    Attributes:
+        class_names: Both classes, in the order of the dataset.
+        positive_class: The one whose probability the network gives.
+        threshold: From this probability on a picture is called positive.
+        image_size: `(height, width)` of the network's pictures, in pixels.
+        resize: How a picture is brought to that size.
+        dataset: Settings of the `DatasetSpec`.
+        backbone: Settings of the `BackboneAdapter`.
+        augmentation: Settings of the `AugmentationPolicy`; None when no views were used.
+        schedule: Settings of the `FineTuneSchedule`.
+        seed: Of views, orders and dropout.
+        engine: What ran the frozen part.
+        fingerprint: Of the files that were read.
+        training_names: Which pictures it was trained on, relative to the folder.
+        bad_files: Which files were left out, and why.
+        history: What happened in training.
+        evaluation: On the validation part.
+        test_evaluation: On the test part, where there is one.
+        scores: What it said about each picture of the validation and test parts.
+        versions: Of tlkit and what it is built on.
+    """
+
+    class_names: tuple[str, str]
+    positive_class: str
+    threshold: float
+    image_size: tuple[int, int]
+    resize: str = RESIZE
+    dataset: dict[str, Json]
+    backbone: dict[str, Json]
+    augmentation: dict[str, Json] | None
+    schedule: dict[str, Json]
+    seed: int
+    engine: str
+    fingerprint: str
+    training_names: tuple[str, ...]
+    bad_files: tuple[BadFile, ...]
+    history: History
+    evaluation: Evaluation
+    test_evaluation: Evaluation | None = None
+    scores: dict[str, Scores] = field(default_factory=dict)
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != 2:
+            raise SettingError(f"`class_names` must be two names, got {self.class_names!r}")
+        check_choice("positive class", self.positive_class, self.class_names)
+        check_float("threshold", self.threshold, at_least=0, at_most=1)
+        height, width = self.image_size
+        check_int("image_size[0]", height, at_least=1)
+        check_int("image_size[1]", width, at_least=1)
+        check_choice("resize rule", self.resize, (RESIZE,))
+
+    @classmethod
+    def _from_json_value(cls, name: str, value: Any) -> Any:
+        readers: dict[str, Callable[[Any], Any]] = {
+            "bad_files": lambda files: tuple(BadFile.from_config(file) for file in files),
+            "history": History.from_config,
+            "evaluation": Evaluation.from_config,
+            "test_evaluation": lambda config: Evaluation.from_config(config) if config else None,
+            "scores": lambda parts: {part: Scores.from_config(s) for part, s in parts.items()},
+        }
+        if name in readers:
+            return readers[name](value)
+        return tuple(value) if isinstance(value, list) else value
+
+
+def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
+    """Save a network and its record as one file: the whole of it, or the old file stays.
+
+    Args:
+        path: Ends in `.keras`.
+        model: Built-in layers only; takes RGB 0-255, gives the probability of the positive class.
+        record: What travels with it.
+
+    Raises:
+        ArtifactError: The name does not end in `.keras`, or the file cannot be written.
+    """
+    if path.suffix != ".keras":
+        raise ArtifactError(
+            f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
+        )
+    partial = path.with_name(f".{path.stem}-{os.getpid()}.partial.keras")
+    text = json.dumps({"format_version": FORMAT_VERSION, **record.to_config()}, indent=1)
+    try:
+        try:
+            model.save(partial)
+            with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr(RECORD_NAME, text)
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write {printable(path)}: {error.strerror or error}. "
+            "What was there before is untouched; choose a folder that exists and can be written."
+        ) from error
+
+
+def read_artifact(path: Path) -> tuple[keras.Model, Record]:
+    """Load what `write_artifact` saved, without running anything that the file brings along.
+
+    Raises:
+        ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+    """
+    record, config = _checked_contents(path)
+    for class_name, module in _outside_classes(config):
+        raise ArtifactError(
+            f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
+            "author, so it is not loaded. A class of your own that you trust is loaded once you have "
+            "imported it and registered it with keras.saving.register_keras_serializable; a Lambda never."
+        )
+    import keras
+
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ArtifactError(
+            f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
+            f"{record.versions.get('keras', 'unknown')}): {_first_line(error)}"
+        ) from error
+    shapes = model.input_shape, model.output_shape
+    if shapes != ((None, *record.image_size, 3), (None, 1)):
+        raise ArtifactError(
+            f"{printable(path)} holds a network from {shapes[0]} to {shapes[1]}, which is not what its "
+            f"{RECORD_NAME} describes: pictures of {record.image_size} to one probability"
+        )
+    return model, record
+
+
+def read_record(path: Path) -> Record:
+    """Read `tlkit.json` out of a saved classifier, without Keras.
+
+    Raises:
+        ArtifactError: As in `read_artifact`.
+    """
+    return _checked_contents(path)[0]
+
+
+def _checked_contents(path: Path) -> tuple[Record, Any]:
+    """Return the record and the network's config of a file that is whole."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ArtifactError(
+            f"{printable(path)} {what}: name a file that TransferClassifier.save wrote"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            fault = _fault(archive)
+            record, config = (
+                (None, None)
+                if fault
+                else (json.loads(archive.read(name)) for name in (RECORD_NAME, "config.json"))
+            )
+    except (
+        Exception
+    ) as error:  # zipfile, zlib and json raise many kinds for files that are not theirs
+        raise ArtifactError(
+            f"{printable(path)} is not a saved tlkit classifier, or only a part of one: "
+            f"{_first_line(error)}"
+        ) from error
+    if fault:
+        raise ArtifactError(f"{printable(path)} {fault}")
+    return _record(path, record), config
+
+
+def _fault(archive: zipfile.ZipFile) -> str | None:
+    """Return what is wrong with the container, or None."""
+    sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    if "config.json" not in sizes:
+        return "is not a saved tlkit classifier: it holds no network"
+    if RECORD_NAME not in sizes:
+        return f"is a Keras model, but no tlkit classifier: without {RECORD_NAME} its classes are unknown"
+    if max(sizes[RECORD_NAME], sizes["config.json"]) > _LIMIT:
+        return f"is damaged: its description takes more than {_LIMIT >> 20} MiB"
+    damaged = archive.testzip()
+    return f"is damaged: {printable(damaged)} is not what was written" if damaged else None
+
+
+def _record(path: Path, contents: Any) -> Record:
+    version = contents.pop("format_version", None) if isinstance(contents, dict) else None
+    if type(version) is not int or version < 1:
+        raise ArtifactError(
+            f"{printable(path)} is damaged: its {RECORD_NAME} has no format_version"
+        )
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{printable(path)} has format version {version}, this tlkit reads up to {FORMAT_VERSION}: "
+            "update tlkit (pip install --upgrade tlkit)"
+        )
+    for migrate in _MIGRATIONS[version - 1 :]:
+        contents = migrate(contents)
+    try:
+        return Record.from_config(contents)
+    except (SettingError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ArtifactError(
+            f"the {RECORD_NAME} of {printable(path)} is damaged: {_first_line(error)}"
+        ) from error
+
+
+_MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
+"""`_MIGRATIONS[n - 1]` turns the contents of format version n into those of n + 1."""
+
+
+def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:
+    """Yield class and module of everything in a network's config that Keras does not bring itself."""
+    if isinstance(config, Mapping):
+        name, module = config.get("class_name"), config.get("module")
+        if name is not None:
+            own = module is None or str(module).split(".")[0] in ("keras", "builtins")
+            if name == "Lambda" or not (own or _is_registered(config.get("registered_name"))):
+                yield str(name), str(module)
+        for value in config.values():
+            yield from _outside_classes(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _outside_classes(value)
+
+
+def _is_registered(name: object) -> bool:
+    import keras
+
+    return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

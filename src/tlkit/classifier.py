@@ -1,0 +1,374 @@
+"""`TransferClassifier`: a network that knows what its number means. Predict, evaluate, save, load."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, final, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.artifact import Record, read_artifact, write_artifact
+from tlkit.dataset import DatasetSpec, picture_files
+from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
+from tlkit.errors import BadFileWarning, DatasetError, printable
+from tlkit.evaluate import Evaluation, evaluate
+from tlkit.history import History
+from tlkit.images import BadFile, as_batch
+from tlkit.progress import progress
+from tlkit.reading import read_images
+from tlkit.rows import Pictures
+from tlkit.spec import check_choice, check_float
+
+if TYPE_CHECKING:
+    import keras
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+PathLike: TypeAlias = str | Path
+OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the classifier says about one picture.
+
+    Attributes:
+        label: The class.
+        probability: Of the positive class, 0-1.
+        positive_class: The class that the probability is of.
+        logit: `ln(probability / (1 - probability))`; any real number.
+        threshold: From this probability on the label is the positive class.
+        path: The file as it was given; None for pictures given as numbers.
+    """
+
+    label: str
+    probability: float
+    positive_class: str
+    logit: float
+    threshold: float
+    path: PathLike | None = None
+
+    def __str__(self) -> str:
+        name = "picture" if self.path is None else printable(self.path)
+        return f"{name}: {self.label} (probability of {self.positive_class} {self.probability:.2f})"
+
+
+@final
+class TransferClassifier:
+    """A classifier of pictures into two classes, made by `transfer_classifier` or read from a file.
+
+    Args:
+        model: RGB 0-255 `[N, H, W, 3]` to the probability of the positive class `[N, 1]`, its last two
+            layers named `"logit"` and `"probability"`; or a function that builds it when it is needed.
+        record: What its number means and how it came about.
+
+    Example:
+        >>> classifier = TransferClassifier.load("alpaca.keras")  # doctest: +SKIP
+        >>> classifier.predict("photo.jpg").label  # doctest: +SKIP
+        'alpaca'
+    """
+
+    __slots__ = ("_engine", "_model", "record")
+
+    def __init__(self, model: keras.Model | Callable[[], keras.Model], record: Record) -> None:
+        self._model = model
+        self._engine: Engine | None = None
+        self.record = record
+
+    @property
+    def model(self) -> keras.Model:
+        """The plain Keras model: float or uint8 RGB 0-255 `[N, H, W, 3]` in, probabilities `[N, 1]` out."""
+        import keras
+
+        if not isinstance(self._model, keras.Model):
+            self._model = self._model()
+        return self._model
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """Both classes, in the order of the dataset."""
+        return self.record.class_names
+
+    @property
+    def positive_class(self) -> str:
+        """The class that probabilities are of."""
+        return self.record.positive_class
+
+    @property
+    def threshold(self) -> float:
+        """From this probability on a picture is called positive, 0-1."""
+        return self.record.threshold
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width that pictures are resized to, in pixels."""
+        return self.record.image_size
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How well it does on the validation part, which it was not trained on."""
+        return self.record.evaluation
+
+    @property
+    def test_evaluation(self) -> Evaluation | None:
+        """How well it does on the test part, which nothing was chosen on; None without one."""
+        return self.record.test_evaluation
+
+    @property
+    def history(self) -> History:
+        """What happened in training, phase by phase."""
+        return self.record.history
+
+    @property
+    def bad_files(self) -> tuple[BadFile, ...]:
+        """The files of the dataset that could not be read and were left out."""
+        return self.record.bad_files
+
+    def __repr__(self) -> str:
+        negative = next(name for name in self.class_names if name != self.positive_class)
+        return (
+            f"<TransferClassifier {self.positive_class!r} or {negative!r}, "
+            f"accuracy {self.evaluation.accuracy}>"
+        )
+
+    @overload
+    def predict(  # type: ignore[overload-overlap] # text is iterable too; this one goes first
+        self, pictures: PathLike, *, on_bad_file: OnBadFile = "raise"
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self,
+        pictures: Pictures | Iterable[PathLike],
+        *,
+        on_bad_file: Literal["raise", "skip"] = "raise",
+    ) -> list[Prediction]: ...
+    @overload
+    def predict(
+        self, pictures: Iterable[PathLike], *, on_bad_file: Literal["collect"]
+    ) -> list[Prediction | BadFile]: ...
+    def predict(
+        self,
+        pictures: PathLike | Pictures | Iterable[PathLike],
+        *,
+        on_bad_file: OnBadFile = "raise",
+    ) -> Prediction | Sequence[Prediction | BadFile]:
+        """Say what is on pictures.
+
+        Args:
+            pictures: A file, several files, or an array as `predict_proba` takes it.
+            on_bad_file: What to do about one of several files that cannot be read: `"raise"` an error
+                that names it, `"skip"` it with a warning, or `"collect"` it: a `BadFile` then takes its
+                place. A single file always raises.
+
+        Returns:
+            A `Prediction` for one file; else a list of them, in the order given.
+
+        Raises:
+            ImageError: A file cannot be read and `on_bad_file` is `"raise"`.
+            SettingError: An array is not of pictures.
+        """
+        check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
+        if isinstance(pictures, str | Path):
+            (outcome,) = self._predict_files([pictures], "collect")
+            if isinstance(outcome, BadFile):
+                raise outcome.error()
+            return outcome
+        if isinstance(pictures, np.ndarray):
+            return [self._prediction(logit, None) for logit in self._logits(pictures)]
+        return self._predict_files(list(pictures), on_bad_file)
+
+    def predict_folder(
+        self, folder: PathLike, *, on_bad_file: OnBadFile = "skip"
+    ) -> Sequence[Prediction | BadFile]:
+        """Say what is on every picture in a folder and the folders inside it, in the order of their names.
+
+        Args:
+            folder: Any folder; hidden files and files that are not pictures by their suffix do not count.
+            on_bad_file: As in `predict`.
+
+        Raises:
+            DatasetError: There is no such folder, or no picture in it.
+            ImageError: A file cannot be read and `on_bad_file` is `"raise"`.
+        """
+        check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
+        return self._predict_files(picture_files(Path(folder)), on_bad_file)
+
+    def predict_proba(self, pictures: npt.NDArray[np.generic]) -> Floats:
+        """Return the probability of the positive class for each picture.
+
+        Args:
+            pictures: RGB, 0-255, `[N, H, W, 3]` or one picture `[H, W, 3]`, whole numbers or floats.
+                Pictures of another size are resized as files are.
+
+        Returns:
+            float64 `[N]`, 0-1.
+
+        Raises:
+            SettingError: The array is not of pictures; one scaled to 0-1 is refused too.
+        """
+        return sigmoid(self._logits(pictures))
+
+    def evaluate(self, data: PathLike | DatasetSpec, *, part: str | None = None) -> Evaluation:
+        """Measure the classifier on a folder of labelled pictures.
+
+        Args:
+            data: A folder with the same two classes, or its spec. Its own split plays no part.
+            part: Use only this part of a folder with `train/`, `validation/` or `test/` inside.
+
+        Raises:
+            DatasetError: The folder is not of these two classes, or has no such part.
+        """
+        spec = (
+            data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
+        )
+        listing = spec.listing()
+        if set(listing.class_names) != set(self.class_names):
+            raise DatasetError(
+                f"this classifier tells {' from '.join(map(repr, self.class_names))}, but "
+                f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
+            )
+        examples = [example for example in listing.examples if part in (None, example.part)]
+        if not examples:
+            raise DatasetError(f"{printable(spec.directory)} has no pictures in the part {part!r}")
+        outcomes = self._predict_files([example.path for example in examples], "collect")
+        warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
+        scored = [
+            (int(example.class_name == self.positive_class), outcome.probability)
+            for example, outcome in zip(examples, outcomes, strict=True)
+            if isinstance(outcome, Prediction)
+        ]
+        if not scored:
+            raise DatasetError(f"no picture in {printable(spec.directory)} can be read")
+        labels, probabilities = zip(*scored, strict=True)
+        return evaluate(
+            labels,
+            probabilities,
+            threshold=self.threshold,
+            class_names=self.class_names,
+            positive_class=self.positive_class,
+            part=part or spec.directory.name,
+        )
+
+    def with_threshold(self, threshold: float) -> TransferClassifier:
+        """Return the same classifier with another threshold, its evaluations counted anew.
+
+        Args:
+            threshold: 0-1; a higher one calls fewer pictures positive.
+
+        Raises:
+            SettingError: It is not a number from 0 to 1.
+        """
+        check_float("threshold", threshold, at_least=0, at_most=1)
+        test = self.test_evaluation
+        record = dataclasses.replace(
+            self.record,
+            threshold=float(threshold),
+            evaluation=self._rescored(self.evaluation, threshold),
+            test_evaluation=test and self._rescored(test, threshold),
+        )
+        return TransferClassifier(self._model, record)
+
+    def save(self, path: PathLike) -> None:
+        """Write one file that holds all of it; plain Keras opens it too.
+
+        Args:
+            path: Ends in `.keras`. A file of that name is replaced once the new one is complete.
+
+        Raises:
+            ArtifactError: The file cannot be written; the old one is untouched.
+        """
+        write_artifact(Path(path), self.model, self.record)
+
+    @classmethod
+    def load(cls, path: PathLike) -> TransferClassifier:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+        """
+        return cls(*read_artifact(Path(path)))
+
+    def _rescored(self, evaluation: Evaluation, threshold: float) -> Evaluation:
+        scores = self.record.scores[evaluation.part]
+        return evaluate(
+            scores.labels,
+            sigmoid(np.array(scores.logits)),
+            threshold=threshold,
+            class_names=self.class_names,
+            positive_class=self.positive_class,
+            part=evaluation.part,
+            untrained=evaluation.untrained,
+            used_to_choose=evaluation.used_to_choose,
+        )
+
+    def _predict_files(
+        self, paths: Sequence[PathLike], on_bad_file: OnBadFile
+    ) -> list[Prediction | BadFile]:
+        outcomes: list[Prediction | BadFile] = []
+        decoded = zip(paths, read_images(paths, self.image_size), strict=True)
+        with progress(len(paths) if len(paths) > BATCH_SIZE else 0, "Predicting") as advance:
+            while batch := list(islice(decoded, BATCH_SIZE)):
+                pixels = [outcome[0] for _, outcome in batch if not isinstance(outcome, BadFile)]
+                logits = iter(self._logits(np.stack(pixels)) if pixels else ())
+                for path, outcome in batch:
+                    if not isinstance(outcome, BadFile):
+                        outcomes.append(self._prediction(next(logits), path))
+                    elif on_bad_file == "raise":
+                        raise outcome.error()
+                    else:
+                        outcomes.append(outcome)
+                advance(len(batch))
+        if on_bad_file == "skip":
+            warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
+            return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+        return outcomes
+
+    def _prediction(self, logit: float, path: PathLike | None) -> Prediction:
+        probability = float(sigmoid(np.array(logit)))
+        negative = next(name for name in self.class_names if name != self.positive_class)
+        return Prediction(
+            label=self.positive_class if probability >= self.threshold else negative,
+            probability=probability,
+            positive_class=self.positive_class,
+            logit=float(logit),
+            threshold=self.threshold,
+            path=path,
+        )
+
+    def _logits(self, pictures: npt.NDArray[np.generic]) -> Floats:
+        if self._engine is None:
+            import keras
+
+            model = self.model
+            self._engine = TensorFlowEngine(
+                keras.Model(model.inputs, model.get_layer("logit").output)
+            )
+        batch = as_batch(pictures, self.image_size)
+        starts = range(0, len(batch), BATCH_SIZE)
+        outputs = [self._engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
+        return np.concatenate([np.empty((0, 1)), *outputs])[:, 0].astype(np.float64)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Return the probability that belongs to each logit."""
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:
+    """Name the files that were left out, the first ten of many, in one warning."""
+    if not bad_files:
+        return
+    lines = [f"  {file}" for file in bad_files[:10]]
+    if len(bad_files) > 10:
+        lines.append(f"  … and {len(bad_files) - 10} more")
+    count = "1 file" if len(bad_files) == 1 else f"{len(bad_files)} files"
+    warnings.warn(
+        f"left out {count} that cannot be read as pictures:\n" + "\n".join(lines),
+        BadFileWarning,
+        stacklevel=stacklevel,
+    )

@@ -1,0 +1,265 @@
+"""From a folder to a classifier: the whole flow, one stage after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Self, final
+
+import numpy as np
+
+from tlkit._version import __version__
+from tlkit.artifact import Record, Scores
+from tlkit.augmentation import AugmentationPolicy
+from tlkit.backbone import BackboneAdapter
+from tlkit.checkpoint import Keeper, fingerprint
+from tlkit.classifier import PathLike, TransferClassifier, sigmoid, warn_of_bad_files
+from tlkit.dataset import DatasetSpec, Listing
+from tlkit.errors import DatasetError, SettingError, printable
+from tlkit.evaluate import Evaluation, evaluate
+from tlkit.features import FrozenPart, Originals, listing_fingerprint
+from tlkit.finetune import TrainingData
+from tlkit.head import class_weights
+from tlkit.history import History
+from tlkit.rows import Positions
+from tlkit.schedule import FineTuneSchedule
+from tlkit.spec import Json, Spec, check_int
+from tlkit.split import Split, assign_folds, assign_parts
+from tlkit.training import Trained, train
+
+FOLDS = 5
+"""Folds inside the training part that choose the head's strength; fewer for very few pictures."""
+
+
+def transfer_classifier(
+    data: PathLike | DatasetSpec,
+    *,
+    backbone: BackboneAdapter | None = None,
+    augmentation: AugmentationPolicy | None = None,
+    schedule: FineTuneSchedule | None = None,
+    seed: int = 0,
+    cache_dir: PathLike | None = None,
+    checkpoint_dir: PathLike | None = None,
+) -> TransferClassifier:
+    """Turn a folder of two kinds of pictures into a classifier.
+
+    Every picture is decoded once and goes through the frozen part of the backbone once, and once more
+    for each further view; what is trained works on what came out.
+
+    Args:
+        data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`.
+        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
+        augmentation: How training pictures vary. None: `AugmentationPolicy.standard()` if the schedule
+            uses views at all; given beside one that uses none, it is an error.
+        schedule: What is trained. None: `FineTuneSchedule.standard()`.
+        seed: Of views, orders and dropout, at least 0. The split has its own, in the `DatasetSpec`.
+        cache_dir: A folder for what came out of the frozen part, used again when files and settings
+            are the same. It may be shared by many runs.
+        checkpoint_dir: A folder for the state of this one run: the same call goes on where a killed
+            one stopped, and ends with the same classifier.
+
+    Returns:
+        The classifier, with its evaluation on the validation part.
+
+    Raises:
+        SettingError: An argument is outside what it may be.
+        DatasetError: The folder is not two classes of pictures, or has too few for its split.
+        ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+        WeightsError: The pretrained weights cannot be had.
+
+    Example:
+        >>> classifier = transfer_classifier("alpacas/")  # doctest: +SKIP
+        >>> print(classifier.evaluation)  # doctest: +SKIP
+        accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures
+    """
+    started = time.perf_counter()
+    settings = _Settings.resolve(data, backbone, augmentation, schedule, seed)
+    spec, schedule = settings.dataset, settings.schedule
+    listing = spec.listing()
+    keeper = Keeper.open(settings.claim(listing), cache_dir, checkpoint_dir)
+    frozen = FrozenPart(settings.backbone, schedule, settings.augmentation, seed, keeper)
+
+    originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
+    warn_of_bad_files(originals.bad_files)
+    read = time.perf_counter()
+
+    split = _split(spec, listing, originals)
+    trained = train(frozen, originals, _learned_from(listing, split, settings), schedule, keeper)
+    seconds = {"reading": read - started, "training": time.perf_counter() - read}
+
+    history = History(phases=trained.phases, kept=trained.kept, seconds=seconds)
+    record = _record(settings, listing, originals, split, trained, history)
+    return TransferClassifier(trained.model, record)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What the run was asked to do, every default filled in."""
+
+    dataset: DatasetSpec
+    backbone: BackboneAdapter
+    augmentation: AugmentationPolicy
+    schedule: FineTuneSchedule
+    seed: int
+
+    @classmethod
+    def resolve(
+        cls,
+        data: PathLike | DatasetSpec,
+        backbone: BackboneAdapter | None,
+        augmentation: AugmentationPolicy | None,
+        schedule: FineTuneSchedule | None,
+        seed: int,
+    ) -> Self:
+        schedule = schedule or FineTuneSchedule.standard()
+        if augmentation and not augmentation.is_identity and not schedule.uses_views:
+            raise SettingError(
+                "`augmentation` makes views of the training pictures, but this `schedule` uses none "
+                f"({schedule}): leave it out, or choose a schedule with views, such as "
+                "FineTuneSchedule.standard()"
+            )
+        return cls(
+            dataset=data if isinstance(data, DatasetSpec) else DatasetSpec(data),
+            backbone=backbone or BackboneAdapter("MobileNetV2"),
+            augmentation=augmentation or AugmentationPolicy.standard(),
+            schedule=schedule,
+            seed=check_int("seed", seed, at_least=0),
+        )
+
+    def written(self, listing: Listing) -> dict[str, dict[str, Json]]:
+        """Return every spec as plain JSON values, as far as it can be written down."""
+        dataset = self.dataset
+        if callable(dataset.group_by):  # a function is kept as what it said
+            names = [example.name for example in listing.examples]
+            groups = dict(zip(names, listing.groups(dataset.group_by), strict=True))
+            dataset = dataclasses.replace(dataset, group_by=groups)
+        return {
+            "dataset": _config(dataset),
+            "backbone": _config(self.backbone),
+            "augmentation": _config(self.augmentation),
+            "schedule": _config(self.schedule),
+        }
+
+    def claim(self, listing: Listing) -> dict[str, Json]:
+        """Return what must be the same for a checkpoint to be of the same run."""
+        return {
+            **self.written(listing),
+            "seed": self.seed,
+            "weights and network": self.backbone.fingerprint(),
+            "files": listing_fingerprint(listing.examples),
+            **_versions(),
+        }
+
+
+def _config(spec: Spec) -> dict[str, Json]:
+    try:
+        return spec.to_config()
+    except SettingError:  # a model or layers of the user's own
+        return {"description": repr(spec)}
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("keras", "tensorflow", "numpy", "pillow")}
+    return {"tlkit": __version__, "python": platform.python_version(), **found}
+
+
+def _split(spec: DatasetSpec, listing: Listing, originals: Originals) -> Split:
+    """Deal the pictures that could be read out to the parts; positions count in the whole listing."""
+    readable = originals.readable
+    if not len(readable):
+        raise DatasetError(
+            f"none of the {len(listing.examples)} files in {printable(spec.directory)} can be read as a "
+            f"picture; the first: {originals.bad_files[0]}"
+        )
+    groups = listing.groups(spec.group_by)
+    split = assign_parts(
+        listing.labels[readable],
+        [groups[position] for position in readable],
+        validation_fraction=spec.validation_fraction,
+        test_fraction=spec.test_fraction,
+        seed=spec.seed,
+        given=[listing.examples[position].part for position in readable],
+    )
+    if not len(split.validation):
+        raise SettingError(
+            "`validation_fraction` must be above 0: the classifier is measured on the validation part"
+        )
+    return Split(readable[split.train], readable[split.validation], readable[split.test])
+
+
+def _learned_from(listing: Listing, split: Split, settings: _Settings) -> TrainingData:
+    labels = listing.labels.astype(np.int64)
+    groups = listing.groups(settings.dataset.group_by)
+    known = labels[split.train]
+    known_groups = [groups[position] for position in split.train]
+    kinds = [len({g for g, y in zip(known_groups, known, strict=True) if y == k}) for k in (0, 1)]
+    weights = np.zeros(len(labels))
+    weights[split.train] = class_weights(known, settings.schedule.class_weight)
+    return TrainingData(
+        labels=labels.astype(np.float64),
+        weights=weights,
+        train=split.train,
+        validation=split.validation,
+        folds=assign_folds(
+            known, known_groups, count=max(2, min(FOLDS, *kinds)), seed=settings.seed
+        ),
+        batch_size=settings.schedule.batch_size,
+        seed=settings.seed,
+    )
+
+
+def _record(
+    settings: _Settings,
+    listing: Listing,
+    originals: Originals,
+    split: Split,
+    trained: Trained,
+    history: History,
+) -> Record:
+    def names(positions: Positions) -> tuple[str, ...]:
+        return tuple(listing.examples[position].name for position in positions)
+
+    chosen = ("which epoch and phase to keep",) if len(trained.phases) > 1 else ()
+    scores: dict[str, Scores] = {}
+    evaluations: dict[str, Evaluation] = {}
+    for part, positions in (("validation", split.validation), ("test", split.test)):
+        if not len(positions):
+            continue
+        logits, labels = trained.logits(positions), listing.labels[positions]
+        scores[part] = Scores(
+            names=names(positions), labels=tuple(labels.tolist()), logits=tuple(logits.tolist())
+        )
+        evaluations[part] = evaluate(
+            labels,
+            sigmoid(logits),
+            class_names=listing.class_names,
+            positive_class=listing.positive_class,
+            part=part,
+            untrained=trained.untrained if part == "validation" else None,
+            used_to_choose=chosen if part == "validation" else (),
+        )
+    written = settings.written(listing)
+    return Record(
+        class_names=listing.class_names,
+        positive_class=listing.positive_class,
+        threshold=0.5,
+        image_size=settings.backbone.image_size,
+        dataset=written["dataset"],
+        backbone=written["backbone"],
+        augmentation=written["augmentation"] if settings.schedule.uses_views else None,
+        schedule=written["schedule"],
+        seed=settings.seed,
+        engine="tensorflow",
+        fingerprint=fingerprint(*(facts.digest for facts in originals.facts)),
+        training_names=names(split.train),
+        bad_files=originals.bad_files,
+        history=history,
+        evaluation=evaluations["validation"],
+        test_evaluation=evaluations.get("test"),
+        scores=scores,
+        versions=_versions(),
+    )

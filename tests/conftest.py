@@ -1,0 +1,79 @@
+"""What all tests share: where the real data is, and a small folder of generated pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkit import (
+    BackboneAdapter,
+    DatasetSpec,
+    FineTuneSchedule,
+    TransferClassifier,
+    transfer_classifier,
+)
+
+# TensorFlow reads this when it is first imported; its start-up lines would drown a failing test's output.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def folder_named_by(variable: str) -> Path:
+    """Return the folder that an environment variable names; skip the test where there is none."""
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"needs real data: set {variable}")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f"{variable} is {value!r}, which is not a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def alpaca_dir() -> Path:
+    """The 142 + 185 alpaca / not alpaca photographs. Read-only."""
+    return folder_named_by("TLKIT_ALPACA_DIR")
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Real ImageNet weights of MobileNetV2, alpha 0.35 and 1.0. Read-only."""
+    return folder_named_by("TLKIT_WEIGHTS_DIR")
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 + 24 JPEGs of 48 px: `disc` has a warm disc somewhere, `not disc` has none. Read-only.
+
+    Easy enough that a linear head on a small network with random weights learns it.
+    """
+    folder = tmp_path_factory.mktemp("drawn")
+    for label, class_name in enumerate(("not disc", "disc")):
+        (folder / class_name).mkdir()
+        for number in range(24):
+            picture = _picture(np.random.default_rng((label, number)), with_disc=label == 1)
+            picture.save(folder / class_name / f"{number:02d}.jpg", quality=92)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(drawn_folder: Path) -> TransferClassifier:
+    """A small classifier of the drawn folder, with a validation and a test part."""
+    return transfer_classifier(
+        DatasetSpec(drawn_folder, test_fraction=0.2),
+        backbone=BackboneAdapter("tiny_random"),
+        schedule=FineTuneSchedule.head_only(),
+    )
+
+
+def _picture(rng: np.random.Generator, *, with_disc: bool) -> Image.Image:
+    side = 48
+    pixels = rng.uniform(70, 130) + rng.uniform(-8, 8, 3) + rng.normal(0, 6, (side, side, 3))
+    if with_disc:
+        x, y = rng.uniform(14, 34, 2)
+        rows, columns = np.mgrid[:side, :side]
+        pixels[(rows - y) ** 2 + (columns - x) ** 2 < rng.uniform(12, 16) ** 2] += (110, 40, -70)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -1,0 +1,204 @@
+"""A prediction says which file, which class and how sure; bad input is named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tlkit import BackboneAdapter, DatasetSpec, Prediction, TransferClassifier
+from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
+from tlkit.images import BadFile, read_image
+
+
+def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
+
+
+@pytest.fixture(scope="module")
+def pictures(drawn_folder: Path) -> list[Path]:
+    return sorted(drawn_folder.rglob("*.jpg"))
+
+
+def test_one_file_gives_one_prediction(
+    classifier: TransferClassifier, pictures: list[Path]
+) -> None:
+    prediction = classifier.predict(pictures[0])
+    assert isinstance(prediction, Prediction)
+    assert prediction.path == pictures[0]
+    assert prediction.positive_class == "disc"
+    assert prediction.label == ("disc" if prediction.probability >= 0.5 else "not disc")
+    assert prediction.probability == pytest.approx(1 / (1 + np.exp(-prediction.logit)))
+    assert classifier.predict(str(pictures[0])).path == str(pictures[0])
+
+
+def test_the_probability_is_that_of_the_model(
+    classifier: TransferClassifier, pictures: list[Path]
+) -> None:
+    expected = classifier.model.predict(pixels_of(pictures[7])[np.newaxis], verbose=0)[0, 0]
+    assert classifier.predict(pictures[7]).probability == pytest.approx(expected, abs=1e-6)
+
+
+def test_many_files_come_back_in_the_order_given(
+    classifier: TransferClassifier, pictures: list[Path]
+) -> None:
+    shuffled = [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
+    predictions = classifier.predict(iter(shuffled))
+    assert [prediction.path for prediction in predictions] == shuffled
+    assert len(predictions) == 48 > 32, "more than a batch"
+    alone = {path: classifier.predict(path).probability for path in pictures[::6]}
+    together = {p.path: p.probability for p in predictions if p.path in alone}
+    assert together == pytest.approx(alone, abs=1e-6)
+
+
+def test_it_tells_the_classes_apart(classifier: TransferClassifier, pictures: list[Path]) -> None:
+    right = [p.label == Path(str(p.path)).parent.name for p in classifier.predict(pictures)]
+    assert np.mean(right) > 0.9
+
+
+def test_no_file_gives_no_prediction(classifier: TransferClassifier) -> None:
+    assert classifier.predict([]) == []
+
+
+def test_arrays_are_predicted_as_files_are(
+    classifier: TransferClassifier, pictures: list[Path]
+) -> None:
+    batch = np.stack([pixels_of(path) for path in pictures[:3]])
+    expected = [prediction.probability for prediction in classifier.predict(pictures[:3])]
+    assert classifier.predict_proba(batch) == pytest.approx(expected, abs=1e-6)
+    assert classifier.predict_proba(batch.astype(np.float32)) == pytest.approx(expected, abs=1e-6)
+    assert [p.probability for p in classifier.predict(batch)] == pytest.approx(expected, abs=1e-6)
+    large = np.asarray(Image.open(pictures[0]).convert("RGB"))
+    assert large.shape != batch[0].shape
+    assert classifier.predict_proba(large) == pytest.approx(expected[:1], abs=1e-6)
+
+
+def test_an_array_scaled_to_one_is_refused(classifier: TransferClassifier) -> None:
+    scaled = np.random.default_rng(0).random((2, 32, 32, 3))
+    with pytest.raises(SettingError, match="0"):
+        classifier.predict_proba(scaled)
+
+
+def test_a_bad_file_is_raised_skipped_or_collected(
+    classifier: TransferClassifier, pictures: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "page.jpg"
+    bad.write_bytes(b"<html>")
+    files = [pictures[0], bad, pictures[1]]
+    for wrong in (bad, files):
+        with pytest.raises(ImageError, match=r"page\.jpg") as caught:
+            classifier.predict(wrong)
+        assert caught.value.path == str(bad)
+    with pytest.warns(BadFileWarning, match=r"page\.jpg"):
+        kept = classifier.predict(files, on_bad_file="skip")
+    assert [prediction.path for prediction in kept] == [pictures[0], pictures[1]]
+    collected = classifier.predict(files, on_bad_file="collect")
+    assert [type(outcome) for outcome in collected] == [Prediction, BadFile, Prediction]
+    assert collected[0] == kept[0]
+    with pytest.raises(SettingError, match="on_bad_file"):
+        classifier.predict(files, on_bad_file="ignore")  # type: ignore[call-overload]
+
+
+def test_a_folder_is_walked_in_the_order_of_names(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(drawn_folder / "disc", tmp_path / "deep" / "er")
+    shutil.copy(drawn_folder / "disc" / "00.jpg", tmp_path / "a.jpg")
+    (tmp_path / ".hidden.jpg").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    with pytest.warns(BadFileWarning, match=r"left out 1 file.*\n.*b\.png"):
+        outcomes = classifier.predict_folder(tmp_path)
+    names = [Path(str(p.path)).relative_to(tmp_path).as_posix() for p in outcomes]
+    assert names == ["a.jpg", *(f"deep/er/{number:02d}.jpg" for number in range(24))]
+    with pytest.raises(DatasetError, match="nothing"):
+        classifier.predict_folder(tmp_path / "nothing")
+
+
+def test_the_threshold_decides_the_label_and_the_counts(
+    classifier: TransferClassifier, pictures: list[Path]
+) -> None:
+    before, scores = classifier.evaluation, classifier.record.scores["validation"]
+    probabilities = 1 / (1 + np.exp(-np.array(scores.logits)))
+    middle = float(np.median(probabilities[np.array(scores.labels) == 1]))
+    moved = classifier.with_threshold(middle)
+    labels = [prediction.label for prediction in moved.predict(pictures)]
+    assert labels == [
+        "disc" if prediction.probability >= middle else "not disc"
+        for prediction in classifier.predict(pictures)
+    ]
+    evaluation = moved.evaluation
+    assert evaluation.threshold == middle
+    assert 0 < evaluation.true_positives < before.true_positives
+    assert (evaluation.log_loss, evaluation.untrained) == (before.log_loss, before.untrained)
+    assert moved.test_evaluation is not None
+    assert moved.test_evaluation.threshold == middle
+    assert moved.with_threshold(0.0).evaluation.false_negatives == 0
+    assert moved.with_threshold(0.5).evaluation == before
+    assert classifier.threshold == 0.5
+    with pytest.raises(SettingError, match="threshold"):
+        classifier.with_threshold(float("nan"))
+
+
+def test_evaluating_a_folder_counts_its_pictures(
+    classifier: TransferClassifier, drawn_folder: Path
+) -> None:
+    evaluation = classifier.evaluate(drawn_folder)
+    labels = {path: path.parent.name for path in drawn_folder.rglob("*.jpg")}
+    right = sum(p.label == labels[Path(str(p.path))] for p in classifier.predict(list(labels)))
+    assert evaluation.accuracy.value == pytest.approx(right / 48)
+    assert evaluation.count == 48
+
+
+def test_evaluating_one_part(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> None:
+    for part, numbers in (("train", range(20)), ("val", range(20, 24))):
+        for class_name in ("disc", "not disc"):
+            (tmp_path / part / class_name).mkdir(parents=True)
+            for number in numbers:
+                name = f"{number:02d}.jpg"
+                shutil.copy(drawn_folder / class_name / name, tmp_path / part / class_name / name)
+    assert classifier.evaluate(tmp_path, part="validation").count == 8
+    assert classifier.evaluate(tmp_path).count == 48
+    with pytest.raises(DatasetError, match="'test'"):
+        classifier.evaluate(tmp_path, part="test")
+
+
+def test_other_classes_are_refused(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(drawn_folder / "disc", tmp_path / "cat")
+    shutil.copytree(drawn_folder / "not disc", tmp_path / "dog")
+    with pytest.raises(DatasetError, match="disc"):
+        classifier.evaluate(tmp_path)
+    with pytest.raises(DatasetError, match="'cat'"):
+        classifier.evaluate(DatasetSpec(tmp_path))
+
+
+def test_files_and_arrays_go_through_the_same_decoder(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    """A phone photograph lies on its side in the file; training and prediction both turn it."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, :30] = 250
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(pixels).save(tmp_path / "phone.png", exif=exif)
+    upright, _ = read_image(tmp_path / "phone.png", (32, 32))
+    expected = classifier.predict_proba(upright)[0]
+    assert classifier.predict(tmp_path / "phone.png").probability == pytest.approx(
+        expected, abs=1e-6
+    )
+    assert (upright[:15] > 200).all()
+
+
+def test_the_summary_names_classes_and_accuracy(classifier: TransferClassifier) -> None:
+    assert repr(classifier).startswith("<TransferClassifier 'disc' or 'not disc', accuracy ")
+    assert classifier.class_names == ("disc", "not disc")
+    assert classifier.image_size == BackboneAdapter("tiny_random").image_size
