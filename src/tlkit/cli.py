@@ -1,0 +1,413 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a command needs it.
+
+Exit codes: 0 when the job is done, 1 after an error or when `predict` met a file that it cannot read, 2 for a
+wrong command line, 130 after Ctrl-C, 141 when the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import tlkit
+from tlkit.errors import ArtifactError, TlkitError, TlkitWarning, printable
+from tlkit.tables import Cell, as_json, print_table, write_csv
+
+if TYPE_CHECKING:
+    from tlkit.augmentation import AugmentationPolicy
+    from tlkit.backbone import BackboneAdapter
+    from tlkit.classifier import Prediction, TransferClassifier
+    from tlkit.dataset import DatasetSpec
+    from tlkit.images import BadFile
+
+Options: TypeAlias = argparse.Namespace
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - no public name
+
+INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell says of a command that a signal ended
+PREDICTION_COLUMNS = ("path", "label", "probability", "positive_class", "error")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: What follows `tlkit` on the command line. None: what this process was given.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: From argparse: after `--help` and `--version`, and for a wrong command line.
+    """
+    _never_fail_to_print()
+    try:
+        with _plain_warnings():
+            options = _parser().parse_args(argv)
+            code: int = options.run(options)
+            sys.stdout.flush()
+            return code
+    except TlkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):  # Python flushes stdout again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tlkit",
+        description="A folder of two kinds of pictures becomes a classifier you can trust.",
+    )
+    parser.add_argument("--version", action="version", version=f"tlkit {tlkit.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_add_train, _add_evaluate, _add_predict, _add_backbones):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Commands, run: Callable[[Options], int], about: str
+) -> argparse.ArgumentParser:
+    """Add a command; what is not given is absent from its options, so that the specs' defaults hold."""
+    parser = commands.add_parser(
+        run.__name__, help=about, description=about, argument_default=argparse.SUPPRESS
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+# train
+
+
+def _add_train(commands: Commands) -> None:
+    parser = _command(commands, train, "Turn a folder of two kinds of pictures into a classifier.")
+    add = parser.add_argument
+    add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
+    add(
+        "-o", "--output", metavar="MODEL", type=_target(".keras"), required=True,
+        help="where the classifier goes: a file that ends in .keras; one that is there is replaced",
+    )  # fmt: skip
+    add = parser.add_argument_group("pictures").add_argument
+    add("--positive-class", metavar="CLASS", help="the class that probabilities are of")
+    add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
+    add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
+    add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
+    add("--group-by", metavar="REGEX", help="pictures whose names match alike stay in one part")
+    add(
+        "--on-bad-file",
+        choices=("skip", "raise"),
+        help="leave out what cannot be read (skip), or stop",
+    )
+    add = parser.add_argument_group("network").add_argument
+    add(
+        "--backbone",
+        metavar="NAME",
+        default="MobileNetV2",
+        help="see `tlkit backbones` (MobileNetV2)",
+    )
+    add("--image-size", metavar="N|HxW", type=_image_size, help="pixels, such as 160 or 160x224")
+    add(
+        "--weights",
+        metavar="imagenet|none|PATH",
+        type=_weights,
+        help="where training starts (imagenet)",
+    )
+    add(
+        "--option", metavar="NAME=VALUE", dest="options", action="append", type=_option, default=[],
+        help="how the network is built, such as alpha=0.35; may be repeated",
+    )  # fmt: skip
+    add = parser.add_argument_group("training").add_argument
+    schedules = ("head-only", "standard", "course", "gradual")
+    add("--schedule", choices=schedules, default="standard", help="what is trained (standard)")
+    policies = ("none", "course", "standard", "strong")
+    add("--augmentation", choices=policies, help="how training pictures vary (standard)")
+    add("--seed", metavar="N", type=int, default=0, help="of the split and of training (0)")
+    add("--split-seed", metavar="N", type=int, help="of the split, where it should differ")
+    add("--cache-dir", metavar="DIR", help="keep the frozen network's output for other runs")
+    add(
+        "--checkpoint-dir", "--resume", metavar="DIR",
+        help="keep this run's state there; the same command goes on where a killed one stopped",
+    )  # fmt: skip
+
+
+def train(options: Options) -> int:
+    """Train, save, then say how good it is."""
+    spec, backbone = _dataset(options), _backbone(options)
+    listing = spec.listing()
+    print(listing, flush=True)
+    _start_tensorflow()
+    from tlkit.schedule import FineTuneSchedule
+    from tlkit.transfer import transfer_classifier
+
+    classifier = transfer_classifier(
+        spec,
+        backbone=backbone,
+        augmentation=_augmentation(options),
+        schedule=getattr(FineTuneSchedule, options.schedule.replace("-", "_"))(),
+        seed=options.seed,
+        **_given(options, "cache_dir", "checkpoint_dir"),
+    )
+    classifier.save(options.output)
+    for evaluation in (classifier.evaluation, classifier.test_evaluation):
+        if evaluation is not None:
+            print(f"\n{evaluation}")
+    print(f"\n{classifier.history}")
+    name = _quoted(options.output)
+    print(
+        f"\nsaved: {name} ({options.output.stat().st_size / 1e6:.1f} MB, opens with plain Keras too)"
+    )
+    print(f"next:  tlkit predict {name} PICTURE-OR-FOLDER...")
+    print(f"       tlkit evaluate {name} ANOTHER-FOLDER")
+    return 0
+
+
+def _dataset(options: Options) -> DatasetSpec:
+    from tlkit.dataset import DatasetSpec
+
+    names = (
+        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file"
+    )  # fmt: skip
+    values = {"seed": options.seed, **_given(options, *names)}
+    if hasattr(options, "split_seed"):
+        values["seed"] = options.split_seed
+    return DatasetSpec(options.directory, **values)
+
+
+def _backbone(options: Options) -> BackboneAdapter:
+    from tlkit.backbone import BackboneAdapter
+
+    values = {**_given(options, "image_size", "weights"), **dict(options.options)}
+    return BackboneAdapter(options.backbone, **values)
+
+
+def _augmentation(options: Options) -> AugmentationPolicy | None:
+    from tlkit.augmentation import AugmentationPolicy
+
+    name = getattr(options, "augmentation", None)
+    return getattr(AugmentationPolicy, name)() if name else None
+
+
+# evaluate
+
+
+def _add_evaluate(commands: Commands) -> None:
+    parser = _command(
+        commands, evaluate, "Measure a classifier on a folder of the same two classes."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
+    add("--part", choices=("train", "validation", "test"), help="only this part of such a folder")
+    _add_threshold(parser)
+    add("--json", action="store_true", default=False, help="print one JSON object")
+
+
+def evaluate(options: Options) -> int:
+    """Print an evaluation; files that cannot be read are left out with a warning."""
+    classifier = _load(options)
+    evaluation = classifier.evaluate(options.directory, part=getattr(options, "part", None))
+    print(as_json(evaluation.to_config()) if options.json else evaluation)
+    return 0
+
+
+# predict
+
+
+def _add_predict(commands: Commands) -> None:
+    parser = _command(commands, predict, "Say what is on pictures.")
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("paths", metavar="PATH", nargs="+", help="picture files, and folders of them")
+    _add_threshold(parser)
+    add = parser.add_mutually_exclusive_group().add_argument
+    add("-o", "--output", metavar="FILE", type=_target(".csv"), help="write a table, a .csv file")
+    add("--json", action="store_true", default=False, help="print a JSON list")
+
+
+def predict(options: Options) -> int:
+    """Print or write one row a picture; what cannot be read has a row too, and makes the exit code 1."""
+    from tlkit.images import BadFile
+
+    paths = list(_picture_paths(options.paths))
+    outcomes = _load(options).predict(paths, on_bad_file="collect")
+    rows = [_row(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)]
+    bad_files = [outcome for outcome in outcomes if isinstance(outcome, BadFile)]
+    if hasattr(options, "output"):
+        write_csv(options.output, PREDICTION_COLUMNS, rows)
+        print(f"saved: {printable(options.output)} ({len(rows)} rows)")
+    elif options.json:
+        print(as_json([dict(zip(PREDICTION_COLUMNS, row, strict=True)) for row in rows]))
+    else:
+        print_table(PREDICTION_COLUMNS, rows)
+    if not bad_files:
+        return 0
+    print(
+        f"error: {len(bad_files)} of {len(rows)} files cannot be read as pictures:", file=sys.stderr
+    )
+    for file in bad_files[:10]:
+        print(f"  {file}", file=sys.stderr)
+    if len(bad_files) > 10:
+        print(f"  … and {len(bad_files) - 10} more: see the column `error`", file=sys.stderr)
+    return 1
+
+
+def _picture_paths(paths: Iterable[str]) -> Iterator[str]:
+    from tlkit.dataset import picture_files
+
+    for path in paths:
+        yield from map(str, picture_files(Path(path))) if Path(path).is_dir() else [path]
+
+
+def _row(path: str, outcome: Prediction | BadFile) -> tuple[Cell, ...]:
+    from tlkit.images import BadFile
+
+    if isinstance(outcome, BadFile):
+        real = f" (its bytes are {outcome.format})" if outcome.format else ""
+        return printable(path), None, None, None, printable(outcome.reason) + real
+    label, positive_class = printable(outcome.label), printable(outcome.positive_class)
+    return printable(path), label, outcome.probability, positive_class, None
+
+
+# backbones
+
+
+def _add_backbones(commands: Commands) -> None:
+    _command(commands, backbones, "List the networks that `train --backbone` knows.")
+
+
+def backbones(_options: Options) -> int:
+    """Print the catalogue."""
+    from tlkit.backbone import BackboneAdapter
+    from tlkit.backbone.catalogue import architecture_of
+
+    rows = []
+    for name in BackboneAdapter.available():
+        known = architecture_of(name)
+        sizes = str(known.default_size), str(known.minimum_size)
+        rows.append((name, *sizes, ", ".join(known.options)))
+    print_table(("name", "default_size", "minimum_size", "options"), rows)
+    return 0
+
+
+# What the commands share
+
+
+def _add_threshold(parser: argparse.ArgumentParser) -> None:
+    about = "from this probability on a picture is called positive (the classifier's own)"
+    parser.add_argument("--threshold", metavar="P", type=float, help=about)
+
+
+def _given(options: Options, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
+
+
+def _load(options: Options) -> TransferClassifier:
+    if not Path(options.model).is_file():  # before the seconds that TensorFlow takes
+        raise ArtifactError(
+            f"there is no file {printable(options.model)}: give what `tlkit train` saved"
+        )
+    _start_tensorflow()
+    from tlkit.classifier import TransferClassifier
+
+    classifier = TransferClassifier.load(options.model)
+    if hasattr(options, "threshold"):
+        classifier = classifier.with_threshold(options.threshold)
+    return classifier
+
+
+def _start_tensorflow() -> None:
+    from tlkit.quiet import start_tensorflow
+
+    start_tensorflow()
+
+
+def _target(suffix: str) -> Callable[[str], Path]:
+    """Return a check of the file to be written, so that minutes of work are not for nothing."""
+
+    def checked(text: str) -> Path:
+        path, name = Path(text), printable(text)
+        if path.suffix != suffix:
+            raise argparse.ArgumentTypeError(f"must end in {suffix}, got '{name}'")
+        if not path.parent.is_dir():
+            folder = printable(path.parent)
+            raise argparse.ArgumentTypeError(f"there is no folder '{folder}': make it first")
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise argparse.ArgumentTypeError(f"'{name}' cannot be written: choose another place")
+        return path
+
+    return checked
+
+
+def _image_size(text: str) -> int | tuple[int, int]:
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if not 1 <= len(sides) <= 2:
+        raise argparse.ArgumentTypeError(f"must be like 160 or 160x224, got '{text}'")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def _weights(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+def _option(text: str) -> tuple[str, bool | int | float | str]:
+    import json
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"must be like alpha=0.35, got '{text}'")
+    with contextlib.suppress(ValueError):
+        found = json.loads(value)
+        if isinstance(found, bool | int | float):
+            return name, found
+    return name, value
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(printable(path))
+
+
+def _never_fail_to_print() -> None:
+    """Escape what the terminal's encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show tlkit's warnings, every one of them, as text for people; leave others as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TlkitWarning)
+        usual = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            *rest: object,
+        ) -> None:
+            if issubclass(category, TlkitWarning):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                usual(message, category, filename, lineno, *rest)  # type: ignore[arg-type]
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield

@@ -1,0 +1,448 @@
+"""The command line: what it prints, writes, refuses, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import tlkit
+from tlkit import cli
+from tlkit.backbone import BackboneAdapter
+from tlkit.classifier import TransferClassifier
+from tlkit.cli import main
+from tlkit.dataset import DatasetSpec
+from tlkit.errors import BadFileWarning
+from tlkit.quiet import start_tensorflow, without_banner
+from tlkit.schedule import FineTuneSchedule
+from tlkit.tables import print_table, write_csv
+
+NETWORK = ("--backbone", "tiny_random", "--schedule", "head-only")
+Captured = pytest.CaptureFixture[str]
+
+
+def tlkit_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from tlkit.cli import main; sys.exit(main())"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=kept | environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A model that `tlkit train` saved, and what it printed."""
+    model = tmp_path_factory.mktemp("trained") / "model.keras"
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        assert main(["train", str(drawn_folder), "-o", str(model), *NETWORK]) == 0
+    return model, stdout.getvalue()
+
+
+@pytest.fixture
+def pictures(drawn_folder: Path, tmp_path: Path) -> Path:
+    """Two readable pictures, in a folder and below it, and one that is none."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    shutil.copy(drawn_folder / "disc" / "00.jpg", folder / "a disc.jpg")
+    shutil.copy(drawn_folder / "not disc" / "00.jpg", folder / "more" / "-none.jpg")
+    (folder / "broken.jpg").write_bytes(b"<html>")
+    return folder
+
+
+# train
+
+
+def test_train_shows_classes_numbers_history_and_what_is_next(trained: tuple[Path, str]) -> None:
+    model, printed = trained
+    assert printed.startswith("48 pictures: 24 disc (positive), 24 not disc\n")
+    assert "accuracy" in printed
+    assert "95 % CI" in printed
+    assert "head: exact head; 65 of" in printed
+    assert "The head is all that the schedule trains." in printed
+    assert f"saved: {model} (" in printed
+    assert f"next:  tlkit predict {model} " in printed
+
+
+def test_what_was_saved_is_a_classifier(trained: tuple[Path, str], drawn_folder: Path) -> None:
+    classifier = TransferClassifier.load(trained[0])
+    assert classifier.positive_class == "disc"
+    assert classifier.predict(drawn_folder / "disc" / "00.jpg").label == "disc"
+
+
+def test_options_reach_the_specs(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, object] = {}
+
+    class StopError(Exception):
+        pass
+
+    def transfer_classifier(spec: DatasetSpec, **options: object) -> None:
+        seen.update(spec=spec, **options)
+        raise StopError
+
+    monkeypatch.setattr("tlkit.transfer.transfer_classifier", transfer_classifier)
+    options = {
+        "--positive-class": ["disc"],
+        "--classes": ["disc", "not disc"],
+        "--validation-fraction": ["0.3"],
+        "--test-fraction": ["0.1"],
+        "--seed": ["5"],
+        "--group-by": ["^.*/."],
+        "--on-bad-file": ["raise"],
+        "--backbone": ["MobileNet"],
+        "--image-size": ["96x128"],
+        "--weights": ["none"],
+        "--option": ["alpha=0.25", "--option", "depth_multiplier=2"],
+        "--schedule": ["course"],
+        "--augmentation": ["strong"],
+        "--cache-dir": [str(tmp_path)],
+        "--resume": [f"{tmp_path}/state"],
+        "-o": [f"{tmp_path}/m.keras"],
+    }
+    command = [word for option, values in options.items() for word in (option, *values)]
+    with pytest.raises(StopError):
+        main(["train", str(drawn_folder), *command])
+
+    assert seen == {
+        "spec": DatasetSpec(
+            drawn_folder,
+            positive_class="disc",
+            validation_fraction=0.3,
+            test_fraction=0.1,
+            seed=5,
+            group_by="^.*/.",
+            on_bad_file="raise",
+            classes=("disc", "not disc"),
+        ),
+        "backbone": BackboneAdapter(
+            "MobileNet", image_size=(96, 128), weights=None, alpha=0.25, depth_multiplier=2
+        ),
+        "schedule": FineTuneSchedule.course(),
+        "augmentation": tlkit.AugmentationPolicy.strong(),
+        "seed": 5,
+        "cache_dir": str(tmp_path),
+        "checkpoint_dir": f"{tmp_path}/state",
+    }
+
+
+def test_the_split_can_have_a_seed_of_its_own(drawn_folder: Path) -> None:
+    common = ["train", str(drawn_folder), "-o", "m.keras", "--seed", "3"]
+    parse = cli._parser().parse_args
+    assert cli._dataset(parse(common)).seed == 3
+    assert cli._dataset(parse([*common, "--split-seed", "4"])).seed == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "d", "-o", "no such folder/m.keras"], "there is no folder 'no such folder'"),
+        (["train", "d", "-o", "m.h5"], "must end in .keras, got 'm.h5'"),
+        (["train", "d"], "required: -o/--output"),
+        (["train", "d", "-o", "m.keras", "--image-size", "big"], "must be like 160 or 160x224"),
+        (["train", "d", "-o", "m.keras", "--option", "alpha"], "must be like alpha=0.35"),
+        (["train", "d", "-o", "m.keras", "--schedule", "fast"], "invalid choice: 'fast'"),
+        (["predict", "m.keras", "a.jpg", "-o", "p.txt"], "must end in .csv, got 'p.txt'"),
+        (["predict", "m.keras", "a.jpg", "-o", "p.csv", "--json"], "not allowed with argument"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_wrong_command_lines_end_with_2_before_any_work(
+    arguments: list[str],
+    message: str,
+    capsys: Captured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nothing", "-o", "m.keras"], "error: cannot list 'nothing'"),
+        (["train", "d", "-o", "m.keras", "--backbone", "MobilNet"], "did you mean 'MobileNet'"),
+        (
+            ["train", "d", "-o", "m.keras", "--image-size", "8"],
+            "`image_size` for MobileNetV2 must be",
+        ),
+        (
+            ["train", "d", "-o", "m.keras", "--option", "beta=1"],
+            "unknown option of MobileNetV2 'beta'",
+        ),
+        (
+            ["train", "d", "-o", "m.keras", "--validation-fraction", "nan"],
+            "must be a finite number",
+        ),
+        (["predict", "m.keras", "a.jpg"], "error: there is no file m.keras"),
+        (["evaluate", "m.keras", "d"], "error: there is no file m.keras"),
+    ],
+)
+def test_errors_are_one_sentence_and_end_with_1(
+    arguments: list[str],
+    message: str,
+    capsys: Captured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    written = capsys.readouterr()
+    assert message in written.err
+    assert written.err.count("\n") == 1
+    assert written.out == ""
+
+
+def test_bad_files_are_a_plain_warning(
+    drawn_folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    folder = tmp_path / "with bad"
+    shutil.copytree(drawn_folder, folder)
+    (folder / "disc" / "00.jpg").write_bytes(b"")
+
+    assert main(["train", str(folder), "-o", str(tmp_path / "m.keras"), *NETWORK]) == 0
+    err = capsys.readouterr().err
+    assert "warning: left out 1 file that cannot be read as pictures:\n" in err
+    assert "00.jpg: the file is empty" in err
+    assert ".py" not in err
+    stop = ["--on-bad-file", "raise"]
+    assert main(["train", str(folder), "-o", str(tmp_path / "n.keras"), *NETWORK, *stop]) == 1
+    assert "error: cannot read" in capsys.readouterr().err
+    assert not (tmp_path / "n.keras").exists()
+
+
+def test_other_warnings_pass_as_they_are() -> None:
+    with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings():
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    with pytest.warns(BadFileWarning, match="afterwards"):
+        warnings.warn("afterwards", BadFileWarning, stacklevel=1)
+
+
+# evaluate
+
+
+def test_evaluate_prints_text_or_json(
+    trained: tuple[Path, str], drawn_folder: Path, capsys: Captured
+) -> None:
+    expected = TransferClassifier.load(trained[0]).evaluate(drawn_folder)
+    capsys.readouterr()
+
+    assert main(["evaluate", str(trained[0]), str(drawn_folder)]) == 0
+    assert capsys.readouterr().out == f"{expected}\n"
+    assert main(["evaluate", str(trained[0]), str(drawn_folder), "--json", "--threshold", "0"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["threshold"], found["true_positives"], found["false_positives"]) == (0, 24, 24)
+    assert found["log_loss"] == expected.log_loss
+
+
+def test_evaluate_needs_the_same_classes(
+    trained: tuple[Path, str], tmp_path: Path, capsys: Captured
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").touch()
+    assert main(["evaluate", str(trained[0]), str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+# predict
+
+
+def test_predict_takes_files_and_folders_and_finishes_despite_bad_ones(
+    trained: tuple[Path, str], pictures: Path, drawn_folder: Path, capsys: Captured
+) -> None:
+    extra, missing = str(drawn_folder / "disc" / "01.jpg"), str(pictures / "missing.jpg")
+    assert main(["predict", str(trained[0]), extra, str(pictures), missing]) == 1
+    written = capsys.readouterr()
+
+    header, *rows = [line.split("\t") for line in written.out.splitlines()]
+    assert header == ["path", "label", "probability", "positive_class", "error"]
+    a_disc, broken, none = (
+        str(pictures / n) for n in ("a disc.jpg", "broken.jpg", "more/-none.jpg")
+    )
+    assert [row[0] for row in rows] == [extra, a_disc, broken, none, missing]
+    assert [row[1] for row in rows] == ["disc", "disc", "", "not disc", ""]
+    expected = TransferClassifier.load(trained[0]).predict(a_disc).probability
+    assert float(rows[1][2]) == pytest.approx(expected, abs=1e-6)
+    assert "HTML" in rows[2][4]
+    assert rows[4][4] == "no such file"
+    assert written.err.startswith("error: 2 of 5 files cannot be read as pictures:\n")
+    assert broken in written.err
+
+
+def test_predict_writes_csv(trained: tuple[Path, str], pictures: Path, capsys: Captured) -> None:
+    table = pictures.parent / "predictions.csv"
+    shutil.copy(pictures / "a disc.jpg", pictures / "two\nlines.jpg")
+    (pictures / "broken.jpg").unlink()
+
+    assert main(["predict", str(trained[0]), str(pictures), "-o", str(table)]) == 0
+    assert capsys.readouterr().out == f"saved: {table} (3 rows)\n"
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["disc", "not disc", "disc"]
+    assert rows[2]["path"].endswith(r"two\nlines.jpg")
+    assert {row["positive_class"] for row in rows} == {"disc"}
+    assert {row["error"] for row in rows} == {""}
+    assert [path.name for path in pictures.parent.glob(".*")] == []
+
+
+def test_predict_prints_json_and_obeys_the_threshold(
+    trained: tuple[Path, str], pictures: Path, capsys: Captured
+) -> None:
+    arguments = ["predict", str(trained[0]), str(pictures), "--json", "--threshold", "0"]
+    assert main(arguments) == 1
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["label"] for row in rows] == ["disc", None, "disc"]
+    assert rows[1]["probability"] is None
+    assert rows[0]["probability"] > 0.5
+
+
+def test_predict_refuses_an_empty_folder(
+    trained: tuple[Path, str], tmp_path: Path, capsys: Captured
+) -> None:
+    assert main(["predict", str(trained[0]), str(tmp_path)]) == 1
+    assert "must hold pictures, found none" in capsys.readouterr().err
+
+
+# tables
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "＝1", "  =1"])
+def test_csv_cells_are_never_formulas(text: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", ("name", "value"), [(text, -0.5)])
+    assert (tmp_path / "t.csv").read_text("utf-8") == f"name,value\n'{text},-0.5\n"
+
+
+def test_csv_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(tlkit.errors.TlkitError, match="what was there is untouched"):
+        write_csv(tmp_path / "t.csv", ("name",), [("a",)])
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_terminal_sees_a_table_and_no_markup(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(("path", "probability", "error"), [("[red]x[/red].jpg", 0.12345, None)])
+    shown = capsys.readouterr().out
+    assert "[red]x[/red].jpg" in shown
+    assert "0.123 " in shown
+    assert "error" not in shown
+
+
+def test_backbones_lists_sizes_and_options(capsys: Captured) -> None:
+    assert main(["backbones"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert ["MobileNetV2", "224", "32", "alpha"] in lines
+    assert ["InceptionV3", "299", "75", ""] in lines
+    assert [line[0] for line in lines[1:]] == list(BackboneAdapter.available())
+
+
+# The process
+
+
+def test_ctrl_c_is_130_without_a_traceback(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BackboneAdapter, "available", staticmethod(interrupted))
+    assert main(["backbones"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    code = (
+        "import sys; from tlkit.cli import main\n"
+        "try: main([sys.argv[1]])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print([m for m in ('tensorflow', 'keras', 'numpy', 'PIL', 'rich') if m in sys.modules])"
+    )
+    for argument, expected in (
+        ("--help", "usage: tlkit"),
+        ("--version", f"tlkit {tlkit.__version__}"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, argument], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith(expected)
+        assert done.stdout.endswith("[]\n")
+        assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes that break like this")
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "import sys; from tlkit.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "backbones"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+
+
+def test_tensorflow_starts_without_its_banner(trained: tuple[Path, str], pictures: Path) -> None:
+    done = tlkit_process("predict", str(trained[0]), str(pictures / "a disc.jpg"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a disc.jpg\tdisc\t" in done.stdout
+
+
+@pytest.mark.slow
+def test_tensorflow_shows_its_banner_when_asked(trained: tuple[Path, str], pictures: Path) -> None:
+    picture = str(pictures / "a disc.jpg")
+    done = tlkit_process("predict", str(trained[0]), picture, TLKIT_TF_LOG="1")
+    assert done.returncode == 0
+    assert without_banner(done.stderr.encode()) != done.stderr.encode()
+
+
+def test_what_is_not_banner_is_kept() -> None:
+    stamp = b"0000 00:00:1795302591.285922   14175 "
+    banner = [
+        b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n",
+        b"I" + stamp + b"port.cc:153] oneDNN custom operations are on. You may see\n",
+        b"I" + stamp + b"cudart_stub.cc:31] Could not find cuda drivers on your machine\n",
+        b"E"
+        + stamp
+        + b"cuda_platform.cc:52] failed call to cuInit: INTERNAL: UNKNOWN ERROR (303)\n",
+    ]
+    kept = [
+        b"E" + stamp + b"cuda_platform.cc:52] failed call to cuInit: CUDA_ERROR_NO_DEVICE (100)\n",
+        b"W" + stamp + b"gpu_device.cc:2341] Cannot dlopen some GPU libraries.\n",
+        b"Traceback (most recent call last):\n",
+        b"no newline",
+    ]
+    assert without_banner(b"".join(banner + kept)) == b"".join(kept)
+    assert without_banner(b"") == b""
+
+
+def test_tensorflow_that_is_loaded_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", object())
+    monkeypatch.setattr(os, "dup", lambda _: pytest.fail("stderr was redirected"))
+    start_tensorflow()

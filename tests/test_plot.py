@@ -1,0 +1,236 @@
+"""Figures say what they show; nothing global is touched, and names from files stay text."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkit import plot
+from tlkit.augmentation import AugmentationPolicy
+from tlkit.dataset import DatasetSpec
+from tlkit.errors import BadFileWarning, DatasetError, ImageError, MissingExtraError, SettingError
+from tlkit.history import History, PhaseHistory
+
+pytest.importorskip("matplotlib")
+
+
+def phase(name: str, losses: list[float]) -> PhaseHistory:
+    shares = tuple(1 - loss for loss in losses)
+    return PhaseHistory(
+        name=name,
+        description="a phase",
+        trainable_parameters=1,
+        frozen_parameters=1,
+        loss=tuple(loss / 2 for loss in losses),
+        accuracy=tuple(1 - loss / 2 for loss in losses),
+        validation_loss=tuple(losses),
+        validation_accuracy=shares,
+        best_epoch=losses.index(min(losses)),
+        seconds=1.0,
+    )
+
+
+EXACT_THEN_FINE = History(
+    phases=(phase("head", [0.3]), phase("fine-tuning", [0.4, 0.2, 0.25])), kept=1, seconds={}
+)
+
+
+def titles(axes: plot.Grid) -> list[str]:
+    return [ax.get_title(loc="left") for ax in axes.flat if ax.axison]
+
+
+def drawn(axes: plot.Grid) -> bytes:
+    """Render the figure, as saving it would; any warning is an error here."""
+    png = axes._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    return png
+
+
+# samples
+
+
+def test_samples_are_labelled_and_half_of_each_class(drawn_folder: Path) -> None:
+    axes = plot.samples(drawn_folder)
+    assert axes.shape == (3, 3)
+    assert sorted(titles(axes)) == ["disc"] * 5 + ["not disc"] * 4
+    colours = {ax.get_title(loc="left"): ax._left_title.get_color() for ax in axes.flat}
+    assert colours == {"disc": plot.POSITIVE, "not disc": plot.NEGATIVE}
+    legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert legend == ["disc (24, the positive class)", "not disc (24)"]
+    drawn(axes)
+
+
+def test_samples_show_the_pixels_of_the_named_files(drawn_folder: Path) -> None:
+    for ax in plot.samples(drawn_folder, count=4).flat:
+        file = drawn_folder / ax.get_title(loc="left") / ax.get_xlabel()
+        small = Image.fromarray(ax.images[0].get_array()).resize((48, 48))
+        difference = np.abs(np.asarray(small, float) - np.asarray(Image.open(file), float))
+        assert difference.mean() < 4
+
+
+def test_the_seed_decides_which(drawn_folder: Path) -> None:
+    def names(seed: int) -> list[str]:
+        return [ax.get_xlabel() for ax in plot.samples(drawn_folder, seed=seed).flat]
+
+    assert names(0) == names(0)
+    assert names(0) != names(1)
+
+
+def test_fewer_pictures_than_cells(drawn_folder: Path) -> None:
+    axes = plot.samples(drawn_folder, count=5)
+    assert axes.shape == (2, 3)
+    assert len(titles(axes)) == 5
+    assert len(titles(plot.samples(drawn_folder, count=100))) == 48
+
+
+def test_pictures_keep_their_proportions(tmp_path: Path) -> None:
+    for name, size in (("a", (60, 30)), ("b", (30, 60))):
+        (tmp_path / name).mkdir()
+        exif = Image.Exif()
+        exif[0x0112] = 6  # lies on its side
+        Image.new("RGB", size).save(tmp_path / name / "1.jpg", exif=exif if name == "b" else b"")
+    extents = {
+        ax.get_title(loc="left"): ax.images[0].get_extent()
+        for ax in plot.samples(tmp_path, count=2).flat
+    }
+    assert extents == {"a": [0, 60, 30, 0], "b": [0, 60, 30, 0]}
+
+
+def test_bad_files_are_passed_over_by_name(drawn_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn_folder, tmp_path / "d")
+    for number in range(12):
+        (tmp_path / "d" / "disc" / f"{number:02d}.jpg").write_bytes(b"")
+    with pytest.warns(BadFileWarning, match="the file is empty") as warned:
+        axes = plot.samples(tmp_path / "d", count=16)
+    assert warned[0].filename == __file__
+    assert len(titles(axes)) == 16
+    with pytest.raises(ImageError, match="empty"):
+        plot.samples(DatasetSpec(tmp_path / "d", on_bad_file="raise"), count=48)
+
+
+def test_no_readable_picture_at_all(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").touch()
+    with pytest.raises(DatasetError, match="no picture can be read"):
+        plot.samples(tmp_path)
+
+
+def test_names_from_files_stay_text(drawn_folder: Path, tmp_path: Path) -> None:
+    for class_name in ("$\\frac{a$", "b_^{$x$"):
+        (tmp_path / class_name).mkdir()
+        shutil.copy(drawn_folder / "disc" / "00.jpg", tmp_path / class_name / "$x$\n_{.jpg")
+    axes = plot.samples(tmp_path)
+    drawn(axes)
+    assert axes.flat[0].get_xlabel() == r"$x$\n_{.jpg"
+
+
+def test_count_must_be_positive(drawn_folder: Path) -> None:
+    with pytest.raises(SettingError, match="`count` must be at least 1"):
+        plot.samples(drawn_folder, count=0)
+
+
+# views
+
+
+def test_views_begin_with_the_picture_itself(drawn_folder: Path) -> None:
+    policy = AugmentationPolicy(brightness_fraction=0.3)
+    file = drawn_folder / "disc" / "03.jpg"
+    axes = plot.views(policy, file, count=4, seed=5, image_size=(48, 48))
+
+    assert axes.shape == (2, 2)
+    assert titles(axes) == ["the picture itself", "view 1", "view 2", "view 3"]
+    shown = np.stack([ax.images[0].get_array() for ax in axes.flat])
+    assert np.array_equal(shown, policy.views(file, 4, seed=5, image_size=(48, 48)))
+    assert "03.jpg" in axes.figure.get_suptitle()
+    drawn(axes)
+
+
+def test_views_of_an_array() -> None:
+    axes = plot.views(AugmentationPolicy.none(), np.zeros((20, 30, 3), np.uint8), count=1)
+    assert axes.shape == (1, 1)
+    assert axes.figure.get_suptitle() == "1 view"
+    drawn(axes)
+
+
+# learning curves
+
+
+def texts(axes: plot.Grid) -> list[str]:
+    return [text.get_text() for ax in axes for text in ax.texts]
+
+
+def test_curves_mark_the_start_of_fine_tuning_and_what_was_kept() -> None:
+    axes = plot.learning_curves(EXACT_THEN_FINE)
+    assert axes.shape == (2,)
+    assert [ax.get_ylabel() for ax in axes] == ["log-loss (nats)", "accuracy (%)"]
+    assert texts(axes) == ["fine-tuning starts"] * 2
+    assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["head", "1", "2", "3"]
+    kept = [line for line in axes[0].lines if line.get_label() == "kept"]
+    assert [line.get_xydata().tolist() for line in kept] == [[[2.0, 0.2]]]
+    assert axes.figure.get_suptitle() == "Kept: fine-tuning, epoch 2 (validation log-loss 0.200)"
+    drawn(axes)
+
+
+def test_curves_hold_the_numbers_of_the_history() -> None:
+    axes = plot.learning_curves(EXACT_THEN_FINE)
+    curves = {(line.get_label(), len(line.get_xdata())): line.get_ydata() for line in axes[1].lines}
+    assert np.allclose(curves["validation", 1], [70])
+    assert np.allclose(curves["validation", 3], [60, 80, 75])
+    assert np.allclose(curves["training", 3], [80, 90, 87.5])
+    assert np.allclose(curves["head alone, validation", 2], 70)
+
+
+def test_a_head_alone_is_a_point_with_its_value() -> None:
+    axes = plot.learning_curves(History(phases=(phase("head", [0.3]),), kept=0, seconds={}))
+    assert texts(axes) == [
+        "training 0.150",
+        "validation 0.300",
+        "training 85.0 %",
+        "validation 70.0 %",
+    ]
+    assert all(ax.get_ylim()[1] > line.get_ydata().max() for ax in axes for line in ax.lines)
+    assert axes.figure.get_suptitle() == "Kept: head (validation log-loss 0.300)"
+    drawn(axes)
+
+
+def test_a_head_with_epochs_begins_at_epoch_1() -> None:
+    phases = (phase("head", [0.6, 0.5, 0.4]), phase("fine-tuning", [0.35, 0.45]))
+    axes = plot.learning_curves(History(phases=phases, kept=1, seconds={}))
+    ticks = [tick.get_text() for tick in axes[0].get_xticklabels()]
+    assert ticks == ["1", "2", "3", "4", "5"]
+    best = {
+        line.get_label(): line.get_xydata().tolist()
+        for line in axes[0].lines
+        if line.get_label() in ("kept", "best of its phase")
+    }
+    assert best == {"kept": [[4.0, 0.35]], "best of its phase": [[3.0, 0.4]]}
+    legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert legend == ["training", "validation", "best of its phase", "kept"]
+
+
+# The library around it
+
+
+def test_pyplot_is_neither_loaded_nor_are_settings_changed(drawn_folder: Path) -> None:
+    code = f"""
+import sys, matplotlib
+before = matplotlib.rcParams.copy()  # reading the setting "backend" would load pyplot
+from tlkit import plot
+png = plot.samples({str(drawn_folder)!r})._repr_png_()
+print(matplotlib.rcParams.copy() == before, "matplotlib.pyplot" in sys.modules, len(png) > 10_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False True\n"
+
+
+def test_without_matplotlib_the_message_has_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "tlkit\[plot\]"'):
+        plot.learning_curves(EXACT_THEN_FINE)
