@@ -1,0 +1,114 @@
+"""Accuracy on a small folder, by 5-fold cross-validation over several fold seeds.
+
+    python benchmarks/accuracy.py --data DIR --weights DIR [--fine-tuning]
+
+Without `--fine-tuning`: the exact head for both widths and two sizes. With it: `standard()` against
+`head_only()` at `--alpha` and `--size`, fold by fold.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from measuring import arguments, mobilenet, write_json
+
+from tlkit import (
+    AugmentationPolicy,
+    BackboneAdapter,
+    DatasetSpec,
+    FineTuneSchedule,
+    transfer_classifier,
+)
+from tlkit.checkpoint import Keeper
+from tlkit.features import FrozenPart
+from tlkit.head import fit_head
+from tlkit.split import assign_folds
+
+FOLDS, SEEDS = 5, range(10)
+
+
+def features_of(data: Path, backbone: BackboneAdapter) -> npt.NDArray[np.float32]:
+    schedule, policy = FineTuneSchedule.head_only(), AugmentationPolicy.none()
+    frozen = FrozenPart(backbone, schedule, policy, 0, Keeper())
+    originals = frozen.read(DatasetSpec(data).listing().examples)
+    return originals.outputs[0].read(originals.readable).astype(np.float32)
+
+
+def head_figures(
+    features: npt.NDArray[np.float32], labels: npt.NDArray[np.int8], names: list[str], seed: int
+) -> tuple[float, float]:
+    """Accuracy and log-loss over the folds of one seed; the strength is chosen inside each training part."""
+    folds, logits = assign_folds(labels, names, count=FOLDS, seed=seed), np.empty(len(labels))
+    for fold in range(FOLDS):
+        known = np.flatnonzero(folds != fold)
+        inner = assign_folds(labels[known], [names[i] for i in known], count=FOLDS, seed=seed)
+        head = fit_head(features[known], labels[known], folds=inner)
+        logits[folds == fold] = head.logits(features[folds == fold])
+    loss = np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()
+    return float(((logits > 0) == labels).mean()), float(loss)
+
+
+def heads(data: Path, weights: Path) -> dict[str, object]:
+    listing = DatasetSpec(data).listing()
+    names = [example.name for example in listing.examples]
+    found: dict[str, object] = {}
+    print(f"exact head, {FOLDS} folds, mean and range over {len(SEEDS)} fold seeds")
+    for alpha, size in ((1.0, 224), (1.0, 160), (0.35, 224), (0.35, 160)):
+        features = features_of(data, mobilenet(weights, alpha, size))
+        figures = [head_figures(features, listing.labels, names, seed) for seed in SEEDS]
+        accuracies, losses = np.array(figures).T
+        found[f"alpha {alpha}, {size} px"] = figures
+        print(
+            f"alpha {alpha:4}, {size} px: accuracy {accuracies.mean():.3f} "
+            f"({accuracies.min():.3f} to {accuracies.max():.3f}), log-loss {losses.mean():.3f}"
+        )
+    return found
+
+
+def fine_tuning(data: Path, backbone: BackboneAdapter) -> dict[str, object]:
+    """Train on four folds, measure on the fifth, which neither chose an epoch nor a phase."""
+    listing = DatasetSpec(data).listing()
+    names = [example.name for example in listing.examples]
+    folds = assign_folds(listing.labels, names, count=FOLDS, seed=0)
+    schedules = {"head_only": FineTuneSchedule.head_only(), "standard": FineTuneSchedule.standard()}
+    losses: dict[str, list[tuple[float, float, float]]] = {name: [] for name in schedules}
+    for fold in range(FOLDS):
+        with tempfile.TemporaryDirectory() as folder:
+            for example, place in zip(listing.examples, folds, strict=True):
+                part = "test" if place == fold else "train"
+                target = Path(folder) / part / example.class_name / example.path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(example.path, target)
+            for name, schedule in schedules.items():
+                result = transfer_classifier(folder, backbone=backbone, schedule=schedule)
+                held_out = result.test_evaluation
+                assert held_out is not None
+                figures = (result.evaluation.log_loss, held_out.log_loss, float(held_out.accuracy))
+                losses[name].append(figures)
+    for name, values in losses.items():
+        chosen, held, accuracy = np.mean(values, axis=0)
+        print(
+            f"{name:10} validation log-loss {chosen:.3f}; on the held-out fold: "
+            f"log-loss {held:.3f}, accuracy {accuracy:.3f}"
+        )
+    return dict(losses)
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--fine-tuning", action="store_true")
+    options = parser.parse_args()
+    if options.fine_tuning:
+        backbone = mobilenet(options.weights, options.alpha, options.size)
+        figures = fine_tuning(options.data, backbone)
+    else:
+        figures = heads(options.data, options.weights)
+    write_json(options.json, {"figures": figures})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Alpaca or not: a folder of photographs becomes a saved classifier.
+
+    python examples/alpaca.py [--data DIR] [--weights imagenet|PATH|none] [--output DIR]
+
+Without `--data` it fetches 327 photographs (117 MB, once). Without a network it draws pictures of its
+own and says so. The part about tlkit is `main`; the rest only looks for pictures and prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import http.client
+import importlib.util
+import os
+import queue
+import re
+import shutil
+import tarfile
+import tempfile
+import threading
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from drawn_pictures import draw_folder
+
+import tlkit
+from tlkit.errors import WeightsError
+
+if TYPE_CHECKING:
+    from tlkit import plot
+
+# Open Images photographs, CC BY 2.0, as this repository holds them.
+REPOSITORY = "jungsoh/tl-mobilenetv2-alpaca-vs-nonalpaca-classification"
+COMMIT = "4d18dff329fa0b3d8ee92c4e7e28e6836fe365d7"
+ARCHIVE = f"https://codeload.github.com/{REPOSITORY}/tar.gz/{COMMIT}"
+LISTING_SHA256 = "2c446ae7b430fc48d1bd63edb563a6a8d687522cfcc2aef4c01fa57dd2ff4a81"
+MEMBER = re.compile(r"[\w-]+/dataset/(?P<class_name>alpaca|not alpaca)/(?P<file>\w+\.jpg)")
+PATIENCE_SECONDS = 10.0
+
+KERAS_HOME = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+PHOTOGRAPHS = KERAS_HOME / "datasets" / f"alpaca-or-not-{COMMIT[:7]}"
+CACHED_WEIGHTS = (
+    KERAS_HOME / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_160_no_top.h5"
+)
+
+UNREACHABLE = (OSError, EOFError, tarfile.TarError, zlib.error, http.client.HTTPException)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, show what came out, save."""
+    options = parse(arguments)
+    folder, pictures = find_pictures(options)
+    spec = tlkit.DatasetSpec(folder, positive_class="alpaca")
+
+    def train(weights: str | None) -> tlkit.TransferClassifier:
+        return tlkit.transfer_classifier(
+            spec,
+            backbone=tlkit.BackboneAdapter("MobileNetV2", image_size=(160, 160), weights=weights),
+            schedule=tlkit.FineTuneSchedule.standard(),
+            seed=0,
+        )
+
+    try:
+        classifier = train(None if options.weights == "none" else options.weights)
+    except WeightsError as error:
+        if options.weights != "imagenet":
+            raise SystemExit(f"alpaca.py: {error}") from error
+        print(f"\n{error}\n\nGoing on with random weights: expect little of them.")
+        classifier = train(None)
+
+    print(f"\nEvaluation, on {pictures}:\n{classifier.evaluation}")
+
+    names = classifier.record.scores["validation"].names
+    names = names[:: max(1, len(names) // 6)]
+    print(f"\nA few predictions, on {pictures} that it was not trained on:")
+    for name, prediction in zip(
+        names, classifier.predict([folder / n for n in names]), strict=True
+    ):
+        print(f"  {name:<36} {prediction.label:<12} P(alpaca) = {prediction.probability:.3f}")
+
+    model = options.output / "alpaca.keras"
+    classifier.save(model)
+    print(f"\nThe classifier, one plain Keras file: {model}")
+
+    if importlib.util.find_spec("matplotlib") is None:
+        print('Figures need matplotlib: pip install ".[plot]", then run this again.')
+        return
+    from tlkit import plot
+
+    policy = tlkit.AugmentationPolicy.standard()
+    save_figure(plot.samples(spec), options.output / "samples.png", pictures)
+    save_figure(plot.views(policy, folder / names[0]), options.output / "views.png", pictures)
+    save_figure(plot.learning_curves(classifier.history), options.output / "curves.png", pictures)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; make the output folder."""
+    parser = argparse.ArgumentParser(description="Alpaca or not: transfer learning with tlkit.")
+    parser.add_argument("--data", type=Path, help="a folder with alpaca/ and another class folder")
+    parser.add_argument(
+        "--weights", default="imagenet", help="imagenet (the default), a file, or none"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("alpaca-output"), help="where results go"
+    )
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def find_pictures(options: argparse.Namespace) -> tuple[Path, str]:
+    """Return a folder of pictures, and what to call them in every figure and number."""
+    if options.data is not None:
+        return options.data, "your pictures"
+    try:
+        return fetch_photographs(), "photographs"
+    except UNREACHABLE as error:
+        reason = getattr(error, "reason", error)  # what urllib wrapped
+        print(f"The alpaca photographs cannot be fetched: {reason}")
+    print(
+        "This run draws its own pictures instead. Every figure and number below is about DRAWN\n"
+        "pictures and says nothing about photographs. With photographs: --data DIR."
+    )
+    if options.weights == "imagenet" and not CACHED_WEIGHTS.exists():
+        print(
+            "ImageNet weights are not on this machine either: the network starts from random ones."
+        )
+        options.weights = "none"
+    return draw_folder(options.output / "drawn pictures"), "drawn pictures, not photographs"
+
+
+def fetch_photographs(url: str = ARCHIVE, target: Path = PHOTOGRAPHS) -> Path:
+    """Download the photographs unless they are there, all of them or none."""
+    if target.exists():
+        if listing_sha256(target) != LISTING_SHA256:
+            raise OSError(f"{target} was changed since: delete it to fetch them again")
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    print(f"Fetching 117 MB of photographs into {target} …", flush=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".alpaca-") as scratch:
+        unfinished = Path(scratch, "photographs")
+        with open_url(url) as response:
+            extract_photographs(response, unfinished)
+        if listing_sha256(unfinished) != LISTING_SHA256:
+            raise OSError(f"{url} does not hold the 327 photographs as published")
+        unfinished.rename(target)
+    return target
+
+
+def open_url(url: str, patience_seconds: float = PATIENCE_SECONDS) -> IO[bytes]:
+    """Open a URL, giving up in time: looking up a host name has no time limit of its own."""
+    answers: queue.SimpleQueue[IO[bytes] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(url, timeout=patience_seconds))  # noqa: S310 - an https constant
+        except UNREACHABLE as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=patience_seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer from the network in {patience_seconds:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def extract_photographs(archive: IO[bytes], target: Path) -> None:
+    """Unpack the photographs and nothing else: regular files whose whole name is as expected."""
+    with tarfile.open(fileobj=archive, mode="r|gz") as members:
+        for member in members:
+            expected = MEMBER.fullmatch(member.name)
+            content = members.extractfile(member) if expected and member.isreg() else None
+            if expected and content:
+                file = target / expected["class_name"] / expected["file"]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("wb") as out:
+                    shutil.copyfileobj(content, out)
+
+
+def listing_sha256(folder: Path) -> str:
+    """Hash the sorted lines "name<TAB>sha256" of a folder's files; hidden files do not count."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    lines = (
+        f"{path.relative_to(folder).as_posix()}\t{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+        for path in files
+    )
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def save_figure(axes: plot.Grid, path: Path, pictures: str) -> None:
+    """Write a figure, with what it was made from below it."""
+    axes.figure.supxlabel(f"made from {pictures}", x=0.99, ha="right", size=8, color="grey")
+    axes.figure.savefig(path)
+    print(f"Figure: {path}")
+
+
+if __name__ == "__main__":
+    main()

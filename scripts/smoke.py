@@ -1,0 +1,68 @@
+"""Try an installed tlkit from outside: its import, its command, and one small classifier."""
+
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+TRAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from tlkit import BackboneAdapter, FineTuneSchedule, TransferClassifier, transfer_classifier
+
+folder = Path(sys.argv[1])
+for label, name in enumerate(["dark", "light"]):
+    (folder / "data" / name).mkdir(parents=True)
+    for number in range(12):
+        pixels = np.random.default_rng((label, number)).integers(120 * label, 120 * label + 100, (40, 40, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / "data" / name / f"{number}.png")
+classifier = transfer_classifier(
+    folder / "data",
+    backbone=BackboneAdapter("MobileNetV2", image_size=(32, 32), weights=None, alpha=0.35),
+    schedule=FineTuneSchedule.head_only(),
+)
+picture = folder / "data" / "light" / "0.png"
+before = classifier.predict(picture).probability
+classifier.save(folder / "light.keras")
+after = TransferClassifier.load(folder / "light.keras").predict(picture).probability
+assert 0 <= before <= 1 and abs(before - after) < 1e-6, (before, after)
+print(classifier.evaluation)
+"""
+IMPORT = """
+import sys, tlkit
+assert not {"tensorflow", "keras", "numpy"} & sys.modules.keys(), "import tlkit is not free"
+"""
+
+
+def seconds(*command: str | Path) -> float:
+    """Run a command that must succeed; return its best time of three."""
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def main() -> None:
+    """Print the times, and stop at the first thing that does not hold."""
+    python, tlkit = Path(sys.executable), Path(sysconfig.get_path("scripts"), "tlkit")
+    bare = seconds(python, "-c", "")
+    import_seconds = seconds(python, "-c", IMPORT) - bare
+    print(f"import tlkit: {import_seconds:.3f} s on top of Python's own {bare:.3f} s")
+    help_seconds = seconds(tlkit, "--help")
+    print(f"tlkit --help: {help_seconds:.3f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([python, "-c", TRAIN, folder], check=True)
+    if (
+        import_seconds > 0.5 or help_seconds > 1.0
+    ):  # several times what they should be: the machine may be busy
+        raise SystemExit("too slow: something heavy is imported")
+
+
+if __name__ == "__main__":
+    main()
