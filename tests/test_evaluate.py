@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from tlkit.errors import SettingError
-from tlkit.evaluate import Evaluation, Rate, evaluate
+from tlkit.evaluate import Evaluation, evaluate
+from tlkit.rate import Rate
 
 NAMES = ("alpaca", "not alpaca")
 

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 
 from tlkit import head as head_module
+from tlkit import logistic
 from tlkit.errors import SettingError
 from tlkit.head import LinearHead, class_weights, fit_head
 
@@ -210,7 +211,7 @@ def test_noise_is_given_up() -> None:
 def test_blocks_give_the_same_head(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = made_up(500, 12)
     whole = fit_head(features, labels, folds=folds_of(labels))
-    monkeypatch.setattr(head_module, "_BLOCK_NUMBERS", 12 * 7)
+    monkeypatch.setattr(logistic, "BLOCK_NUMBERS", 12 * 7)
     parts = fit_head(features, labels, folds=folds_of(labels))
     np.testing.assert_allclose(parts.kernel, whole.kernel, atol=1e-9)
     np.testing.assert_allclose(parts.logits(features), whole.logits(features), atol=1e-9)
@@ -253,7 +254,7 @@ def test_a_rare_class_is_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_module, "SEARCH_ROWS", 500)
-    monkeypatch.setattr(head_module, "_BLOCK_NUMBERS", 1 << 16)
+    monkeypatch.setattr(logistic, "BLOCK_NUMBERS", 1 << 16)
     features, labels = made_up(40_000, 40)
     path = tmp_path / "features.npy"
     np.save(path, features.astype(np.float32))
@@ -339,7 +340,7 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -
 
 
 def test_a_search_that_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_module, "_NEWTON_STEPS", 1)
+    monkeypatch.setattr(logistic, "NEWTON_STEPS", 1)
     with pytest.raises(SettingError, match="give a larger `l2`"):
         fit_head(FEATURES, LABELS, l2=0.1)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tlkit.classifier import TransferClassifier as TransferClassifier
     from tlkit.dataset import DatasetSpec as DatasetSpec
     from tlkit.evaluate import Evaluation as Evaluation
-    from tlkit.evaluate import Rate as Rate
+    from tlkit.rate import Rate as Rate
     from tlkit.schedule import ExactHead as ExactHead
     from tlkit.schedule import FineTuneSchedule as FineTuneSchedule
     from tlkit.schedule import GradientHead as GradientHead
@@ -36,7 +36,7 @@ _HOMES = {
     "GradientHead": "schedule",
     "Phase": "schedule",
     "Prediction": "classifier",
-    "Rate": "evaluate",
+    "Rate": "rate",
     "TransferClassifier": "classifier",
     "errors": None,
     "image_dataset": "tf_data",

@@ -19,6 +19,7 @@ from tlkit.errors import BadFileWarning, DatasetError, printable
 from tlkit.evaluate import Evaluation, evaluate
 from tlkit.history import History
 from tlkit.images import BadFile, as_batch
+from tlkit.logistic import sigmoid
 from tlkit.progress import progress
 from tlkit.reading import read_images
 from tlkit.rows import Pictures
@@ -352,11 +353,6 @@ class TransferClassifier:
         starts = range(0, len(batch), BATCH_SIZE)
         outputs = [self._engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
         return np.concatenate([np.empty((0, 1)), *outputs])[:, 0].astype(np.float64)
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """Return the probability that belongs to each logit."""
-    return np.exp(-np.logaddexp(0, -logits))
 
 
 def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:

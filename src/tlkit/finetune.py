@@ -20,6 +20,7 @@ from tlkit.checkpoint import EpochState
 from tlkit.engines import pooled
 from tlkit.head import LinearHead
 from tlkit.history import PhaseHistory
+from tlkit.logistic import log_losses
 from tlkit.progress import progress
 from tlkit.rows import Positions, Views
 from tlkit.schedule import GradientHead, Phase
@@ -154,11 +155,6 @@ def set_trainable(network: Network, first_layer: int | None) -> None:
                 inner.trainable = False
 
 
-def log_loss(labels: Floats, logits: Floats) -> float:
-    """Return the mean log-loss in nats, exact for logits of any size."""
-    return float(np.mean(np.logaddexp(0, np.where(labels > 0, -logits, logits))))
-
-
 def train_phase(
     trainee: Trainee,
     views: Views,
@@ -195,7 +191,7 @@ def train_phase(
         better = state.add(
             loss=logs["loss"],
             accuracy=logs["accuracy"],
-            validation_loss=log_loss(targets, logits),
+            validation_loss=float(log_losses(targets, logits).mean()),
             validation_accuracy=float(np.mean((logits > 0) == (targets > 0))),
         )
         if better:

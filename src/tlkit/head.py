@@ -18,19 +18,18 @@ Newton's method finds it to the last digits that matter. Two ways to solve Newto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import SettingError
+from tlkit.logistic import CentredRows, ConjugateGradients, Factorised, log_losses, minimise
 from tlkit.spec import check_float
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
-_Solver: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
 
 SEARCH_ROWS: Final = 5_000
 """The strength is chosen on at most this many rows; the head itself is solved on all of them."""
@@ -38,8 +37,6 @@ SEARCH_ROWS: Final = 5_000
 # Strengths to try, as fractions of the features' total variance: half decades, strongest first.
 _PATH: Final = 10.0 ** -np.arange(0, 8.5, 0.5)
 _PATIENCE: Final = 2  # strengths without a better held-out log-loss before the search stops
-_BLOCK_NUMBERS: Final = 1 << 22  # float64 numbers converted at a time: 32 MB
-_NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end would be worse
 _SEARCH_TOLERANCE: Final = 1e-5  # both in nats of the objective that are left to gain
 _FINAL_TOLERANCE: Final = 1e-14
 
@@ -82,7 +79,7 @@ class LinearHead:
             raise SettingError(
                 f"`features` must have shape [N, {self.kernel.size}], got {list(features.shape)}"
             )
-        rows = _Rows(features, np.zeros(self.kernel.size))
+        rows = CentredRows(features, np.zeros(self.kernel.size))
         return rows.times(np.append(self.kernel, self.bias)[:, None])[:, 0]
 
 
@@ -118,9 +115,7 @@ def class_weights(
         raise SettingError(
             f'`class_weight` must be None, "balanced" or (negative, positive), got {setting!r}'
         )
-    return np.array([check_float("class_weight", _plain(weight), above=0) for weight in setting])[
-        targets
-    ]
+    return np.array([check_float("class_weight", weight, above=0) for weight in setting])[targets]
 
 
 def fit_head(
@@ -162,10 +157,10 @@ def fit_head(
         [1.508] -2.262
     """
     if l2 is not None:
-        l2 = check_float("l2", _plain(l2), above=0)
+        l2 = check_float("l2", l2, above=0)
     targets = _check_labels(labels)
     weights = _check_weights(sample_weight, targets)
-    raw = _Rows.centred(_check_features(features, targets), weights)
+    raw = CentredRows.centred(_check_features(features, targets), weights)
     rows, basis = raw.in_own_span()
     start = np.zeros((rows.width + 1, 1))
     path: tuple[tuple[float, float], ...] = ()
@@ -181,210 +176,23 @@ def fit_head(
         start = per_fold.mean(axis=1, keepdims=True)
     elif l2 is None:
         raise SettingError("give `folds` to choose the strength by, or `l2` itself")
-    solver = _Factorised(rows, l2)
-    solved = _minimise(rows, targets, weights[:, None], l2, start, solver, _FINAL_TOLERANCE)[:, 0]
+    solver = Factorised(rows, l2)
+    solved = minimise(rows, targets, weights[:, None], l2, start, solver, _FINAL_TOLERANCE)[:, 0]
     kernel = solved[:-1] if basis is None else basis @ solved[:-1]
     kernel.setflags(write=False)
     bias = float(solved[-1] - raw.centre @ kernel)
     return LinearHead(kernel=kernel, bias=bias, l2=l2, path=path, out_of_fold_logits=held_out)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """Rows of features, minus their centre, read in blocks; the last coefficient is the bias."""
-
-    features: npt.NDArray[np.floating]
-    centre: Floats
-
-    @classmethod
-    def centred(cls, features: npt.NDArray[np.floating], weights: Floats) -> _Rows:
-        """Move the weighted mean to zero: the same problem, better conditioned."""
-        rows = cls(features, np.zeros(features.shape[1]))
-        return cls(features, rows.transposed_times(weights[:, None])[:-1, 0])
-
-    @property
-    def width(self) -> int:
-        return int(self.features.shape[1])
-
-    def blocks(self) -> Iterator[tuple[slice, Floats]]:
-        moved = bool(self.centre.any())
-        height = max(1, _BLOCK_NUMBERS // max(1, self.width))
-        for first in range(0, len(self.features), height):
-            part = slice(first, first + height)
-            block = np.asarray(self.features[part], np.float64)
-            yield part, block - self.centre if moved else block
-
-    def times(self, coefficients: Floats) -> Floats:
-        """Logits [N, K] of coefficients [D + 1, K]."""
-        logits = np.empty((len(self.features), coefficients.shape[1]))
-        for part, block in self.blocks():
-            logits[part] = block @ coefficients[:-1] + coefficients[-1]
-        return logits
-
-    def transposed_times(self, values: Floats) -> Floats:
-        """Sums [D + 1, K] over the rows, weighted by values [N, K]."""
-        sums = np.zeros((self.width + 1, values.shape[1]))
-        for part, block in self.blocks():
-            sums[:-1] += block.T @ values[part]
-            sums[-1] += values[part].sum(axis=0)
-        return sums
-
-    def second_moments(self, weights: Floats) -> Floats:
-        """The weighted sum of outer products, [D + 1, D + 1]."""
-        moments = np.zeros((self.width + 1, self.width + 1))
-        for part, block in self.blocks():
-            root = np.sqrt(weights[part])
-            scaled = np.column_stack([block * root[:, None], root])
-            moments += scaled.T @ scaled
-        return moments
-
-    def times_matrix(self, matrix: Floats) -> _Rows:
-        """The rows in other coordinates, held in memory as float64."""
-        moved = np.empty((len(self.features), matrix.shape[1]))
-        for part, block in self.blocks():
-            moved[part] = block @ matrix
-        return _Rows(moved, np.zeros(matrix.shape[1]))
-
-    def in_own_span(self) -> tuple[_Rows, Floats | None]:
-        """Fewer rows than features: the same rows in N coordinates, and the basis [D, N] that leads back."""
-        if len(self.features) >= self.width:
-            return self, None
-        basis = np.linalg.qr((np.asarray(self.features, np.float64) - self.centre).T)[0]
-        return self.times_matrix(basis), basis
-
-
-def _minimise(
-    rows: _Rows,
-    targets: Ints,
-    weights: Floats,
-    l2: float,
-    start: Floats,
-    solver: _Solver,
-    tolerance: float,
-) -> Floats:
-    """Newton's method for K problems on the same rows: weights [N, K] in, coefficients [D + 1, K] out."""
-    coefficients, logits = start.copy(), rows.times(start)
-    for _ in range(_NEWTON_STEPS):
-        probabilities = _sigmoid(logits)
-        gradient = rows.transposed_times(weights * (probabilities - targets[:, None]))
-        gradient[:-1] += l2 * coefficients[:-1]
-        direction, change = solver(gradient, weights * probabilities * (1 - probabilities))
-        slope = (gradient * direction).sum(axis=0)  # minus twice what is left to gain
-        step = _line_search(
-            targets, weights, l2, (coefficients, direction), (logits, change), slope
-        )
-        coefficients += step * direction
-        logits += step * change
-        if (-slope <= tolerance).all() or not step.any():
-            return coefficients
-    raise SettingError(
-        f"the head did not converge in {_NEWTON_STEPS} steps at `l2` = {l2:g}: give a larger `l2`, or "
-        "features without columns that differ by many orders of magnitude"
-    )
-
-
-def _line_search(
-    targets: Ints,
-    weights: Floats,
-    l2: float,
-    line: tuple[Floats, Floats],
-    logits: tuple[Floats, Floats],
-    slope: Floats,
-) -> Floats:
-    """Halve each problem's step until its objective falls; 0 where rounding hides any gain."""
-    (place, direction), (here, change) = (line[0][:-1], line[1][:-1]), logits
-
-    def objective(step: Floats) -> Floats:
-        losses = weights * _log_losses(targets[:, None], here + step * change)
-        penalties = l2 / 2 * (place + step * direction) ** 2
-        return np.asarray(losses.sum(axis=0) + penalties.sum(axis=0))
-
-    step = np.ones_like(slope)
-    before = objective(0 * step)
-    for _ in range(60):
-        # The slack lets the last steps through, whose gain is below the rounding of the objective.
-        worse = ~(objective(step) <= before + 1e-4 * step * slope + 1e-14 * (1 + np.abs(before)))
-        if not worse.any():
-            return step
-        step[worse] /= 2
-    return np.where(worse, 0.0, step)
-
-
-@dataclass(slots=True, eq=False)
-class _Factorised:
-    """Solve Newton's system of one problem by the inverse Hessian, kept while the steps still shrink fast."""
-
-    rows: _Rows
-    l2: float
-    inverse: Floats | None = None
-    last_gain: float = np.inf
-
-    def __call__(self, gradient: Floats, curvature: Floats) -> tuple[Floats, Floats]:
-        if self.inverse is not None:
-            direction = -self.inverse @ gradient
-            gain = -float((gradient * direction).sum())
-        if self.inverse is None or gain > self.last_gain / 25:
-            self.inverse = self._inverse_hessian(curvature[:, 0])
-            direction = -self.inverse @ gradient
-            gain = -float((gradient * direction).sum())
-        self.last_gain = gain
-        return direction, self.rows.times(direction)
-
-    def _inverse_hessian(self, curvature: Floats) -> Floats:
-        hessian = self.rows.second_moments(curvature)
-        diagonal = np.diagonal(hessian).copy()
-        diagonal[:-1] += self.l2
-        # A unit diagonal makes columns of any scale alike; the grain of ridge keeps it invertible.
-        scale = 1 / np.sqrt(np.maximum(diagonal, np.finfo(np.float64).tiny))
-        hessian *= scale * scale[:, None]
-        np.fill_diagonal(hessian, 1 + 1e-13)
-        return np.asarray(np.linalg.inv(hessian) * scale * scale[:, None])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _ConjugateGradients:
-    """Solve Newton's systems of K problems side by side, in coordinates whose variances are given."""
-
-    rows: _Rows
-    l2: float
-    variances: Floats
-
-    def __call__(self, gradient: Floats, curvature: Floats) -> tuple[Floats, Floats]:
-        mean_curvature = np.maximum(curvature.sum(axis=0), np.finfo(np.float64).tiny)
-        inverse = 1 / np.vstack(
-            [self.variances[:, None] * mean_curvature + self.l2, mean_curvature]
-        )
-        direction, change = np.zeros_like(gradient), np.zeros_like(curvature)
-        residual = -gradient
-        search = inverse * residual
-        size = (residual * search).sum(axis=0)
-        # Far from the answer a rough step is as good as an exact one.
-        enough = size * np.minimum(0.1, np.maximum(size, 1e-6))
-        for _ in range(4 * len(gradient)):
-            along = self.rows.times(search)
-            product = self.rows.transposed_times(curvature * along)
-            product[:-1] += self.l2 * search[:-1]
-            length = _ratio(size, (search * product).sum(axis=0))
-            direction += length * search
-            change += length * along
-            residual -= length * product
-            scaled = inverse * residual
-            previous, size = size, (residual * scaled).sum(axis=0)
-            if (size <= enough).all():
-                break
-            search = scaled + _ratio(size, previous) * search
-        return direction, change
-
-
 def _search(
-    rows: _Rows, targets: Ints, weights: Floats, fold_of: Ints, l2: float | None
+    rows: CentredRows, targets: Ints, weights: Floats, fold_of: Ints, l2: float | None
 ) -> tuple[float, tuple[tuple[float, float], ...], Floats]:
     """Find the strength with the smallest held-out log-loss: it, the path, one head per fold [D + 1, K]."""
     chosen, fold_count = _subsample(targets, fold_of), fold_of.max() + 1
     stands_for = np.bincount(targets) / np.bincount(targets[chosen])
     targets, weights, fold_of = targets[chosen], weights[chosen], fold_of[chosen]
     weights = weights * stands_for[targets]
-    sample = _Rows(rows.features[chosen], rows.centre)
+    sample = CentredRows(rows.features[chosen], rows.centre)
     moments = sample.second_moments(weights / weights.sum())[:-1, :-1]
     variances, axes = np.linalg.eigh(moments)
     variances = np.maximum(variances, 0)
@@ -396,10 +204,10 @@ def _search(
     path: list[tuple[float, float]] = []
     best, best_place = np.inf, place
     for strength in strengths.tolist():
-        solver = _ConjugateGradients(sample, strength, variances)
-        place = _minimise(sample, targets, training, strength, place, solver, _SEARCH_TOLERANCE)
+        solver = ConjugateGradients(sample, strength, variances)
+        place = minimise(sample, targets, training, strength, place, solver, _SEARCH_TOLERANCE)
         logits = np.take_along_axis(sample.times(place), fold_of[:, None], axis=1)[:, 0]
-        loss = float(weights @ _log_losses(targets, logits) / weights.sum())
+        loss = float(weights @ log_losses(targets, logits) / weights.sum())
         path.append((strength, loss))
         if loss < best:
             best, best_place = loss, place
@@ -421,25 +229,6 @@ def _subsample(targets: Ints, fold_of: Ints) -> Ints | slice:
         count = min(members.size, wanted)
         parts.append(members[np.arange(count) * members.size // count])
     return np.sort(np.concatenate(parts))
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    probabilities: Floats = 0.5 * (1 + np.tanh(0.5 * logits))  # cannot overflow
-    return probabilities
-
-
-def _log_losses(targets: Ints, logits: Floats) -> Floats:
-    losses: Floats = np.logaddexp(0, logits) - targets * logits
-    return losses
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
-def _plain(number: Any) -> Any:
-    """NumPy's floats are floats to users, though not to `check_float`."""
-    return number.item() if isinstance(number, np.floating) else number
 
 
 def _counted(targets: Ints) -> str:
@@ -467,7 +256,7 @@ def _check_features(features: npt.NDArray[np.floating], targets: Ints) -> npt.ND
         )
     if len(array) != targets.size:
         raise SettingError(f"`features` has {len(array)} rows for {targets.size} labels")
-    for part, block in _Rows(array, np.zeros(array.shape[1])).blocks():
+    for part, block in CentredRows(array, np.zeros(array.shape[1])).blocks():
         bad = ~np.isfinite(block).all(axis=1)
         if bad.any():
             raise SettingError(

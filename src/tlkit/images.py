@@ -257,7 +257,8 @@ def _decode(
         size = image_size if orientation in SIDEWAYS else image_size[::-1]
         rgb, transparent = _to_rgb(image, bits)
         coarse = rgb
-    thumbnail = coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BOX, reducing_gap=1.0).convert("L")
+    # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
+    thumbnail = coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.array(_turn(rgb.resize(size, Image.Resampling.BILINEAR), orientation)), ImageFacts(
         format=image.format or kind or "unknown",
         mode=mode,
@@ -269,7 +270,7 @@ def _decode(
         bits=bits,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(thumbnail, orientation)),
+        thumbnail=np.asarray(_turn(thumbnail.convert("L"), orientation)),
     )
 
 

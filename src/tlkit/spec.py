@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -144,7 +145,7 @@ def check_int(name: str, value: int, *, at_least: int, at_most: int | None = Non
 
 def check_float(
     name: str,
-    value: float,
+    value: object,
     *,
     above: float = -math.inf,
     at_least: float = -math.inf,
@@ -156,8 +157,9 @@ def check_float(
     Raises:
         SettingError: It is not a number, NaN, infinite or outside the limits.
     """
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise SettingError(f"`{name}` must be a finite number, got {value!r}")
+    value = float(value)  # NumPy's numbers are Real too
     limits: list[tuple[str, float, Callable[[float, float], bool]]] = [
         ("above", above, lambda v, limit: v > limit),
         ("at least", at_least, lambda v, limit: v >= limit),
@@ -169,7 +171,7 @@ def check_float(
             f"{word} {limit:g}" for word, limit, _ in limits if math.isfinite(limit)
         )
         raise SettingError(f"`{name}` must be {must}, got {value}")
-    return float(value)
+    return value
 
 
 def check_bool(name: str, value: bool) -> bool:  # noqa: FBT001 - the value under test, not a flag

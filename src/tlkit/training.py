@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from tlkit.checkpoint import Keeper
 from tlkit.engines import pooled
-from tlkit.evaluate import Rate
 from tlkit.features import FrozenPart, Originals
-from tlkit.finetune import Trainee, TrainingData, log_loss, set_trainable, train_phase
+from tlkit.finetune import Trainee, TrainingData, set_trainable, train_phase
 from tlkit.head import LinearHead, fit_head
 from tlkit.history import PhaseHistory
+from tlkit.logistic import log_losses
+from tlkit.rate import Rate
 from tlkit.rows import Positions, Views
 from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead
 
@@ -163,7 +164,7 @@ def _train_head(
     )
     logits = head.logits(known), head.logits(_floats(features.read(data.validation)))
     targets = data.labels[data.train], data.labels[data.validation]
-    losses = [log_loss(t, z) for t, z in zip(targets, logits, strict=True)]
+    losses = [float(log_losses(t, z).mean()) for t, z in zip(targets, logits, strict=True)]
     shares = [float(np.mean((z > 0) == (t > 0))) for t, z in zip(targets, logits, strict=True)]
     return head, PhaseHistory(
         name="head",

@@ -16,7 +16,7 @@ from tlkit.artifact import Record, Scores
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
 from tlkit.checkpoint import Keeper, fingerprint
-from tlkit.classifier import PathLike, TransferClassifier, sigmoid, warn_of_bad_files
+from tlkit.classifier import PathLike, TransferClassifier, warn_of_bad_files
 from tlkit.dataset import DatasetSpec, Listing
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluate import Evaluation, evaluate
@@ -24,6 +24,7 @@ from tlkit.features import FrozenPart, Originals, listing_fingerprint
 from tlkit.finetune import TrainingData
 from tlkit.head import class_weights
 from tlkit.history import History
+from tlkit.logistic import sigmoid
 from tlkit.rows import Positions
 from tlkit.schedule import FineTuneSchedule
 from tlkit.spec import Json, Spec, check_int
