@@ -17,6 +17,7 @@ from typing import TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.dataset import DatasetSpec, Example
 from tlkit.errors import DatasetError, SettingError
 from tlkit.spec import check_choice, check_float, check_int
 
@@ -96,6 +97,34 @@ def assign_parts(
     needed |= {part for part, fraction in fractions.items() if fraction}
     _require_both_classes(classes, groups, parts, needed, "parts")
     return Split(*(np.flatnonzero(parts == part) for part in range(3)))
+
+
+def split_examples(
+    spec: DatasetSpec, examples: Sequence[Example], groups: Sequence[str], readable: Positions
+) -> Split:
+    """Deal the pictures that can be read out to the parts, as the spec says.
+
+    Args:
+        spec: The fractions and the seed.
+        examples: Everything in the listing.
+        groups: One key per example, of the whole listing; examples with equal keys stay in one part.
+        readable: Positions of the examples that take part, int64 and ascending.
+
+    Returns:
+        The parts, as positions in the whole listing.
+
+    Raises:
+        DatasetError: There are too few pictures for every part to hold both classes.
+    """
+    split = assign_parts(
+        [examples[position].label for position in readable],
+        [groups[position] for position in readable],
+        validation_fraction=spec.validation_fraction,
+        test_fraction=spec.test_fraction,
+        seed=spec.seed,
+        given=[examples[position].part for position in readable],
+    )
+    return Split(readable[split.train], readable[split.validation], readable[split.test])
 
 
 def assign_folds(

@@ -28,7 +28,7 @@ from tlkit.logistic import sigmoid
 from tlkit.rows import Positions
 from tlkit.schedule import FineTuneSchedule
 from tlkit.spec import Json, Spec, check_int
-from tlkit.split import Split, assign_folds, assign_parts
+from tlkit.split import Split, assign_folds, split_examples
 from tlkit.training import Trained, train
 
 FOLDS = 5
@@ -87,8 +87,10 @@ def transfer_classifier(
     warn_of_bad_files(originals.bad_files)
     read = time.perf_counter()
 
-    split = _split(spec, listing, originals)
-    trained = train(frozen, originals, _learned_from(listing, split, settings), schedule, keeper)
+    groups = listing.groups(spec.group_by)
+    split = _split(spec, listing, originals, groups)
+    learned = _learned_from(listing, groups, split, settings)
+    trained = train(frozen, originals, learned, schedule, keeper)
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
 
     history = History(phases=trained.phases, kept=trained.kept, seconds=seconds)
@@ -168,33 +170,25 @@ def _versions() -> dict[str, str]:
     return {"tlkit": __version__, "python": platform.python_version(), **found}
 
 
-def _split(spec: DatasetSpec, listing: Listing, originals: Originals) -> Split:
-    """Deal the pictures that could be read out to the parts; positions count in the whole listing."""
-    readable = originals.readable
-    if not len(readable):
+def _split(spec: DatasetSpec, listing: Listing, originals: Originals, groups: list[str]) -> Split:
+    """Deal the pictures that could be read out to the parts."""
+    if not len(originals.readable):
         raise DatasetError(
             f"none of the {len(listing.examples)} files in {printable(spec.directory)} can be read as a "
             f"picture; the first: {originals.bad_files[0]}"
         )
-    groups = listing.groups(spec.group_by)
-    split = assign_parts(
-        listing.labels[readable],
-        [groups[position] for position in readable],
-        validation_fraction=spec.validation_fraction,
-        test_fraction=spec.test_fraction,
-        seed=spec.seed,
-        given=[listing.examples[position].part for position in readable],
-    )
+    split = split_examples(spec, listing.examples, groups, originals.readable)
     if not len(split.validation):
         raise SettingError(
             "`validation_fraction` must be above 0: the classifier is measured on the validation part"
         )
-    return Split(readable[split.train], readable[split.validation], readable[split.test])
+    return split
 
 
-def _learned_from(listing: Listing, split: Split, settings: _Settings) -> TrainingData:
+def _learned_from(
+    listing: Listing, groups: list[str], split: Split, settings: _Settings
+) -> TrainingData:
     labels = listing.labels.astype(np.int64)
-    groups = listing.groups(settings.dataset.group_by)
     known = labels[split.train]
     known_groups = [groups[position] for position in split.train]
     kinds = [len({g for g, y in zip(known_groups, known, strict=True) if y == k}) for k in (0, 1)]
