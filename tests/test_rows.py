@@ -41,7 +41,6 @@ def test_a_file_holds_what_memory_holds(
 def test_rows_at_a_path_are_there_for_the_next_process(tmp_path: Path) -> None:
     first = Rows(3, (2,), np.uint8, path=tmp_path / "rows.bin")
     first.write(numbered(2, 0), np.array([[5, 6], [7, 8]], np.uint8))
-    first.flush()
     again = Rows(3, (2,), np.uint8, path=tmp_path / "rows.bin")
     assert again.read(numbered(0, 2)).tolist() == [[7, 8], [5, 6]]
 

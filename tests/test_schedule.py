@@ -77,7 +77,7 @@ def test_standard_is_one_phase_on_the_last_third() -> None:
         Phase(
             unfreeze_fraction=1 / 3,
             epochs=10,
-            learning_rate=1e-4,
+            learning_rate=1e-5,
             learning_rate_decay="cosine",
             weight_decay=0.004,
             patience=3,
@@ -120,7 +120,7 @@ def test_view_count_is_the_largest_that_is_used(schedule: FineTuneSchedule, coun
     [
         (
             Phase(unfreeze_fraction=0.005, epochs=1),
-            "last 0.5 % of the backbone, up to 1 epoch, AdamW 1e-4 with cosine decay",
+            "last 0.5 % of the backbone, up to 1 epoch, AdamW 1e-5 with cosine decay",
         ),
         (
             Phase(unfreeze_fraction=1, learning_rate=2.5e-5, patience=None),

@@ -208,7 +208,7 @@ def test_a_checkpoint_of_another_run_is_refused(drawn_folder: Path, tmp_path: Pa
     tiny(drawn_folder, checkpoint_dir=tmp_path)
     with pytest.raises(SettingError, match="seed was 0, now 1"):
         tiny(drawn_folder, checkpoint_dir=tmp_path, seed=1)
-    with pytest.raises(SettingError, match="schedule was "):
+    with pytest.raises(SettingError, match="schedule: phases was "):
         tiny(drawn_folder, checkpoint_dir=tmp_path, schedule=SHORT)
     settings = json.loads((tmp_path / "settings.json").read_text())
     (tmp_path / "settings.json").write_text(json.dumps(settings | {"tlkit": "0.0.1"}))

@@ -12,6 +12,8 @@ from tlkit._version import __version__ as __version__
 if TYPE_CHECKING:
     from tlkit import errors as errors
     from tlkit import plot as plot
+    from tlkit.auditing import AuditReport as AuditReport
+    from tlkit.auditing import audit as audit
     from tlkit.augmentation import AugmentationPolicy as AugmentationPolicy
     from tlkit.backbone import BackboneAdapter as BackboneAdapter
     from tlkit.classifier import Prediction as Prediction
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tlkit.transfer import transfer_classifier as transfer_classifier
 
 _HOMES = {
+    "AuditReport": "auditing",
     "AugmentationPolicy": "augmentation",
     "BackboneAdapter": "backbone",
     "DatasetSpec": "dataset",
@@ -38,6 +41,7 @@ _HOMES = {
     "Prediction": "classifier",
     "Rate": "rate",
     "TransferClassifier": "classifier",
+    "audit": "auditing",
     "errors": None,
     "image_dataset": "tf_data",
     "plot": None,

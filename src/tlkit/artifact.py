@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
+from tlkit.auditing import AuditReport
 from tlkit.errors import ArtifactError, SettingError, printable
 from tlkit.evaluate import Evaluation
 from tlkit.history import History
@@ -67,6 +68,7 @@ class Record(Spec):
         fingerprint: Of the files that were read.
         training_names: Which pictures it was trained on, relative to the folder.
         bad_files: Which files were left out, and why.
+        audit: What was found in the folder, with at most a hundred problems of each kind.
         history: What happened in training.
         evaluation: On the validation part.
         test_evaluation: On the test part, where there is one.
@@ -88,6 +90,7 @@ class Record(Spec):
     fingerprint: str
     training_names: tuple[str, ...]
     bad_files: tuple[BadFile, ...]
+    audit: AuditReport
     history: History
     evaluation: Evaluation
     test_evaluation: Evaluation | None = None
@@ -108,6 +111,7 @@ class Record(Spec):
     def _from_json_value(cls, name: str, value: Any) -> Any:
         readers: dict[str, Callable[[Any], Any]] = {
             "bad_files": lambda files: tuple(BadFile.from_config(file) for file in files),
+            "audit": AuditReport.from_config,
             "history": History.from_config,
             "evaluation": Evaluation.from_config,
             "test_evaluation": lambda config: Evaluation.from_config(config) if config else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, final
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import SettingError, TlkitError, printable
+from tlkit.rows import cannot_keep
 from tlkit.spec import Json
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 
 
 _SETTINGS_NAME: Final = "settings.json"
+_PHASE_NAME: Final = "phase-{}.npz"
+_NAMED: Final = 3  # differences that a message spells out
 
 
 def fingerprint(*facts: object) -> str:
@@ -75,11 +78,16 @@ class Keeper:
 
     def of_phase(self, stage: int) -> Path | None:
         """Return the file for the state of a phase; None to keep nothing."""
-        return self.checkpoint / f"phase-{stage}.npz" if self.checkpoint else None
+        return self.checkpoint / _PHASE_NAME.format(stage) if self.checkpoint else None
 
 
 def _claim(folder: Path, settings: dict[str, Json]) -> None:
     path = folder / _SETTINGS_NAME
+    if not path.exists() and any(folder.glob(_PHASE_NAME.format("*"))):
+        raise TlkitError(
+            f"{printable(folder)} holds phases of a run, but no {_SETTINGS_NAME} that says of which. "
+            "Choose another folder as `checkpoint_dir`."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -91,22 +99,30 @@ def _claim(folder: Path, settings: dict[str, Json]) -> None:
             partial.replace(path)
     except (OSError, ValueError) as error:
         raise TlkitError(
-            f"cannot use {printable(folder)} as `checkpoint_dir`: {error}. Choose an empty folder."
+            f"cannot use {printable(folder)} as `checkpoint_dir`: {error}. "
+            "Choose an empty folder that can be written."
         ) from error
-    differences = [
-        f"{name} was {_short(before.get(name))}, now {_short(settings.get(name))}"
-        for name in sorted({*before, *settings})
-        if before.get(name) != settings.get(name)
-    ]
+    differences = list(_differences("", before, settings))
     if differences:
+        more = f" and {len(differences) - _NAMED} more differences" if differences[_NAMED:] else ""
         raise SettingError(
-            f"the checkpoint in {printable(folder)} belongs to another run: {'; '.join(differences)}. "
-            "Repeat that run exactly, or choose another folder."
+            f"the checkpoint in {printable(folder)} belongs to another run: "
+            f"{'; '.join(differences[:_NAMED])}{more}. Repeat that run exactly, or choose another folder."
         )
 
 
+def _differences(name: str, before: Json, now: Json) -> Iterator[str]:
+    """Yield what is different, as deep inside as names go."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            inner = f"{name}: {printable(key)}" if name else printable(key)
+            yield from _differences(inner, before.get(key), now.get(key))
+    elif before != now:
+        yield f"{name or 'everything'} was {_short(before)}, now {_short(now)}"
+
+
 def _short(value: Json) -> str:
-    text = json.dumps(value)
+    text = "nothing" if value is None else json.dumps(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
@@ -147,20 +163,31 @@ class EpochState:
         for group, values in groups.items():
             arrays |= {f"{group}_{index}": value for index, value in enumerate(values)}
         partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type] # its stub takes no mapping
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type] # its stub takes no mapping
+            partial.replace(path)
+        except OSError as error:
+            raise cannot_keep(path.parent, error) from error
 
     @classmethod
     def resume(cls, path: Path | None, model: keras.Model) -> Self:
-        """Read the state back and set the model's and the optimizer's variables; a new one without a file."""
+        """Read the state back and set the model's and the optimizer's variables.
+
+        Without a file, or with a damaged one, the phase starts anew, and ends the same.
+        """
         if path is None or not path.exists():
             return cls()
-        with np.load(path) as arrays:
-            state = json.loads(arrays["state"].tobytes())
-            for index, variable in enumerate(_variables(model)):
-                variable.assign(arrays[f"now_{index}"])
-            best = [arrays[f"best_{index}"] for index in range(len(model.weights))]
+        variables = _variables(model)
+        try:
+            with np.load(path) as arrays:
+                state = json.loads(arrays["state"].tobytes())
+                now = [arrays[f"now_{index}"] for index in range(len(variables))]
+                best = [arrays[f"best_{index}"] for index in range(len(model.weights))]
+        except Exception:  # noqa: BLE001 - zipfile, zlib and NumPy raise many kinds for damaged files
+            return cls()
+        for variable, value in zip(variables, now, strict=True):
+            variable.assign(value)
         curves = {name: tuple(state["curves"][name]) for name in _CURVES}
         return cls(curves=curves, best_weights=best, finished=state["finished"])
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.artifact import Record, read_artifact, write_artifact
+from tlkit.auditing import AuditReport
 from tlkit.dataset import DatasetSpec, picture_files
 from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.errors import BadFileWarning, DatasetError, printable
@@ -124,6 +125,11 @@ class TransferClassifier:
     def history(self) -> History:
         """What happened in training, phase by phase."""
         return self.record.history
+
+    @property
+    def audit(self) -> AuditReport:
+        """What was found in the folder that it was trained on."""
+        return self.record.audit
 
     @property
     def bad_files(self) -> tuple[BadFile, ...]:

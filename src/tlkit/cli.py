@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tlkit {tlkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_train, _add_evaluate, _add_predict, _add_backbones):
+    for add in (_add_audit, _add_train, _add_evaluate, _add_predict, _add_backbones):
         add(commands)
     return parser
 
@@ -220,6 +220,37 @@ def evaluate(options: Options) -> int:
     evaluation = classifier.evaluate(options.directory, part=getattr(options, "part", None))
     print(as_json(evaluation.to_config()) if options.json else evaluation)
     return 0
+
+
+# audit
+
+
+def _add_audit(commands: Commands) -> None:
+    parser = _command(
+        commands, audit, "Say what is wrong with a folder of pictures; change nothing."
+    )
+    add = parser.add_argument
+    add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
+    add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
+    add(
+        "--fail-on", metavar="KINDS",
+        help="kinds of problems, with commas, that make the exit code 1; any; none "
+        "(label-conflict,leak,unreadable)",
+    )  # fmt: skip
+    add("--all", action="store_true", default=False, help="name every file, not three of each kind")
+    add("--json", action="store_true", default=False, help="print one JSON object")
+
+
+def audit(options: Options) -> int:
+    """Print what was found; the exit code is 1 if a problem of the kinds asked for is among it."""
+    from tlkit.auditing import FAIL_ON
+    from tlkit.auditing import audit as audited
+    from tlkit.dataset import DatasetSpec
+
+    report = audited(DatasetSpec(options.directory, classes=getattr(options, "classes", None)))
+    code = report.exit_code(getattr(options, "fail_on", FAIL_ON))
+    print(report.to_json() if options.json else report.to_text(None if options.all else 3))
+    return code
 
 
 # predict

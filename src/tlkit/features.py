@@ -8,12 +8,13 @@ decides the numbers, so nothing stale is ever read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import numpy as np
 
@@ -34,7 +35,9 @@ from tlkit.spec import Json
 if TYPE_CHECKING:
     from tlkit.backbone.network import CutPoint, Network
 
-FORMAT: Final = 1
+_Outcome: TypeAlias = ImageFacts | BadFile
+
+FORMAT: Final = 2
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
 
 
@@ -79,6 +82,7 @@ class KeptPictures:
             if isinstance(outcome, BadFile):
                 raise outcome.error()
             block[place] = outcome[0]
+        self.add(missing, block[~self._kept[positions]])
         return block
 
 
@@ -133,42 +137,55 @@ def _read_originals(
     """
     pictures = KeptPictures(examples, image_size, keep=views > 1)
     with Journal(folder, len(examples), views=views) as journal:
-        done = journal.done * BATCH_SIZE
+        outcomes = [_outcome(note) for batch in journal.notes for note in batch]
+        _check(outcomes, stop_at_bad_file=stop_at_bad_file)
+        done = len(outcomes)
         with progress(len(examples), "Reading") as advance:
-            advance(min(done, len(examples)))
-            for rows, batch, notes in _batches(examples[done:], image_size, done):
-                bad = [note for note in notes if "reason" in note]
-                if bad and stop_at_bad_file:
-                    raise BadFile.from_config(bad[0]).error()
+            advance(done)
+            for rows, batch, found in _batches(examples[done:], image_size, done):
+                _check(found, stop_at_bad_file=stop_at_bad_file)
                 if len(rows):
                     journal.parameters = engine().parameters
+                notes = [outcome.to_config() for outcome in found]
                 journal.add(rows, engine()(batch) if len(rows) else (), notes)
                 pictures.add(rows, batch)
-                advance(len(notes))
-    notes = [note for batch in journal.notes for note in batch]
+                outcomes += found
+                advance(len(found))
+    readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
     return Originals(
         backbone_parameters=journal.parameters,
-        readable=np.array(
-            [row for row, note in enumerate(notes) if "reason" not in note], np.int64
-        ),
-        facts=tuple(ImageFacts.from_config(note) for note in notes if "reason" not in note),
-        bad_files=tuple(BadFile.from_config(note) for note in notes if "reason" in note),
+        readable=np.array(readable, np.int64),
+        facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
+        bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
         outputs=journal.outputs,
         pictures=pictures,
     )
 
 
+def _outcome(note: Mapping[str, Json]) -> _Outcome:
+    return BadFile.from_config(note) if "reason" in note else ImageFacts.from_config(note)
+
+
+def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
+    for outcome in outcomes if stop_at_bad_file else ():
+        if isinstance(outcome, BadFile):
+            raise outcome.error()
+
+
 def _batches(
     examples: Sequence[Example], image_size: tuple[int, int], first: int
-) -> Iterator[tuple[Positions, Pictures, list[dict[str, Json]]]]:
-    """Yield the rows and pictures of what can be read, and a note on every file, a batch at a time."""
+) -> Iterator[tuple[Positions, Pictures, list[_Outcome]]]:
+    """Yield the rows and pictures of what can be read, and what is known of every file, by batches."""
     decoded = enumerate(read_images((example.path for example in examples), image_size), first)
     while batch := list(islice(decoded, BATCH_SIZE)):
         read = [(row, outcome[0]) for row, outcome in batch if not isinstance(outcome, BadFile)]
         rows = np.array([row for row, _ in read], np.int64)
         pictures = np.array([pixels for _, pixels in read], np.uint8)
-        facts = (outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch)
-        yield rows, pictures, [fact.to_config() for fact in facts]
+        yield (
+            rows,
+            pictures,
+            [outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch],
+        )
 
 
 def _read_views(
@@ -276,7 +293,14 @@ class FrozenPart:
         """
         cut = (self.cut and self.cut.index, bool(self._schedule.phases))
         views = self._schedule.view_count
-        self._key = (FORMAT, self._adapter.fingerprint(), listing_fingerprint(examples), cut, views)
+        self._key = (
+            FORMAT,
+            [version(name) for name in ("tensorflow", "pillow")],
+            self._adapter.fingerprint(),
+            listing_fingerprint(examples),
+            cut,
+            views,
+        )
         return _read_originals(
             examples,
             lambda: self._engine,
@@ -332,14 +356,19 @@ class FrozenPart:
         )
 
 
-def listing_fingerprint(examples: Sequence[Example]) -> str:
-    """Return a fingerprint of the names, sizes and times of files: what tells that none has changed."""
+def listing_facts(examples: Sequence[Example]) -> dict[str, Json]:
+    """Return size (bytes) and time (ns) of every file by its name: what tells that none has changed."""
 
-    def facts(example: Example) -> tuple[str, int, int]:
+    def facts(example: Example) -> list[Json] | None:
         try:
             status = example.path.stat()
         except OSError:
-            return example.name, -1, -1
-        return example.name, status.st_size, status.st_mtime_ns
+            return None
+        return [status.st_size, status.st_mtime_ns]
 
-    return fingerprint(*map(facts, examples))
+    return {example.name: facts(example) for example in examples}
+
+
+def listing_fingerprint(examples: Sequence[Example]) -> str:
+    """Return one fingerprint of `listing_facts`."""
+    return fingerprint(listing_facts(examples))

@@ -1,30 +1,37 @@
 """What a long pass has done so far, so that another process can carry on after it.
 
-A folder holds a file of rows for each output and `journal.jsonl`: a first line with the shapes, then one
-line for each finished batch. A batch counts once its line is complete: rows are written before it.
+A folder holds a file of rows for each output and `journal.txt`: a line with the shapes, and one line for
+each finished batch. Every line begins with its checksum, and that of a batch holds the checksum of its
+rows, which are written before it. What does not agree, cut off or damaged, is computed again together with
+all that came after it.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, final
+from typing import Any, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import TlkitError, printable
-from tlkit.rows import MEMORY_BUDGET, Positions, Rows
+from tlkit.rows import MEMORY_BUDGET, Positions, Rows, cannot_keep, write_all
 from tlkit.spec import Json
 
-NAME = "journal.jsonl"
+NAME = "journal.txt"
 
 
 @final
 class Journal:
-    """The outputs of a pass, a note on each of its batches, and `parameters`: the size of its network.
+    """The outputs of a pass, and `parameters`: the size of its network.
+
+    `done` is the number of finished batches; `notes` holds what was remembered of those that were
+    finished before.
 
     Args:
         folder: Where they are kept; None keeps them in memory and temporary files.
@@ -46,19 +53,15 @@ class Journal:
     ) -> None:
         self.outputs: tuple[Rows, ...] = ()
         self.notes: list[list[dict[str, Json]]] = []
+        self.done = 0
         self.parameters = 0
         self._folder = folder
         self._count = count
         self._views = views
         self._like = tuple(like)
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         if folder is not None:
             self._open(folder)
-
-    @property
-    def done(self) -> int:
-        """How many batches are finished."""
-        return len(self.notes)
 
     def add(
         self,
@@ -76,9 +79,9 @@ class Journal:
             self._write({"outputs": shapes, "parameters": self.parameters})
         for kept, output in zip(self.outputs if outputs else (), outputs, strict=True):
             kept.write(rows, output)
-            kept.flush()
-        self.notes.append(note)
-        self._write({"note": note})
+        if self._file is not None:
+            self._write({"note": note, "rows": rows.tolist(), "check": self._checksum(rows)})
+        self.done += 1
 
     def __enter__(self) -> Self:
         return self
@@ -116,44 +119,60 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / NAME).touch()
-            self._file = (folder / NAME).open("r+b")
+            self._file = (folder / NAME).open("r+b", buffering=0)
         except OSError as error:
-            raise TlkitError(
-                f"cannot keep results in {printable(folder)}: {error.strerror or error}. "
-                "Choose a folder that can be written."
-            ) from error
+            raise cannot_keep(folder, error) from error
         _lock(self._file, folder)
         end = 0
-        for line in self._file:
-            entry = _parsed(line)
-            if entry is None:  # cut off in the middle of a line: that batch does not count
-                break
-            end += len(line)
-            if "outputs" in entry:
-                self._allocate([(shape, np.dtype(kind)) for shape, kind in entry["outputs"]])
-                self.parameters = entry["parameters"]
-            else:
-                self.notes.append(entry["note"])
+        with (folder / NAME).open("rb") as lines:
+            for line in lines:
+                if not self._take(_parsed(line)):
+                    break
+                end += len(line)
         self._file.truncate(end)
         self._file.seek(end)
 
+    def _take(self, entry: dict[str, Any] | None) -> bool:
+        """Take up what an earlier process wrote; return False where it does not hold any more."""
+        if entry is None:
+            return False
+        if "outputs" in entry:
+            self._allocate([(shape, np.dtype(kind)) for shape, kind in entry["outputs"]])
+            self.parameters = entry["parameters"]
+            return True
+        if entry["check"] != self._checksum(np.array(entry["rows"], np.int64)):
+            return False
+        self.notes.append(entry["note"])
+        self.done += 1
+        return True
+
+    def _checksum(self, rows: Positions) -> int:
+        """Return one number for what is kept in these rows, of all outputs."""
+        check = 0
+        for kept in self.outputs:
+            check = zlib.crc32(kept.read(rows).data, check)
+        return check
+
     def _write(self, entry: Mapping[str, object]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(entry).encode("ascii") + b"\n")
-            self._file.flush()
+        if self._file is None or self._folder is None:
+            return
+        text = json.dumps(entry).encode("ascii") + b"\n"
+        try:
+            write_all(self._file, memoryview(b"%08x " % zlib.crc32(text) + text))
+        except OSError as error:
+            raise cannot_keep(self._folder, error) from error
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
+    """Return what a line says, or None if it is not what was written."""
+    check, text = line[:9], line[9:]
+    if check != b"%08x " % zlib.crc32(text):
         return None
-    try:
-        entry: dict[str, Any] = json.loads(line)
-    except ValueError:
-        return None
+    entry: dict[str, Any] = json.loads(text)
     return entry
 
 
-def _lock(file: IO[bytes], folder: Path) -> None:
+def _lock(file: FileIO, folder: Path) -> None:
     """Keep other processes out of the folder; the operating system lets go when this one ends."""
     try:
         import fcntl

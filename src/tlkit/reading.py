@@ -4,19 +4,57 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from tlkit.errors import ImageError
 from tlkit.images import BadFile, ImageFacts, read_image
-from tlkit.rows import Pictures
+from tlkit.progress import progress
+from tlkit.rows import Pictures, Positions
 
 Decoded: TypeAlias = tuple[Pictures, ImageFacts] | BadFile
 
 _AHEAD = 96  # pictures: three batches, so that decoding goes on while one batch is computed
+
+
+def read_files(
+    paths: Sequence[str | Path],
+    image_size: tuple[int, int],
+    description: str,
+    *,
+    each: Callable[[int, Pictures], None] | None = None,
+) -> tuple[Positions, list[ImageFacts], list[BadFile]]:
+    """Decode files, showing progress, and return what is known of them.
+
+    Args:
+        paths: The files.
+        image_size: Height and width of the resized pictures, in pixels.
+        description: What to call it in the progress bar.
+        each: Called with the place in `paths` and the pixels of each file that can be read.
+
+    Returns:
+        The places of the files that can be read (int64, ascending), the facts of each of them, and the
+        files that cannot.
+    """
+    readable: list[int] = []
+    facts: list[ImageFacts] = []
+    bad_files: list[BadFile] = []
+    with progress(len(paths), description) as advance:
+        for place, outcome in enumerate(read_images(paths, image_size)):
+            if isinstance(outcome, BadFile):
+                bad_files.append(outcome)
+            else:
+                readable.append(place)
+                facts.append(outcome[1])
+                if each is not None:
+                    each(place, outcome[0])
+            advance(1)
+    return np.array(readable, np.int64), facts, bad_files
 
 
 def read_images(paths: Iterable[str | Path], image_size: tuple[int, int]) -> Iterator[Decoded]:

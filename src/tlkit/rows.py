@@ -8,13 +8,16 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Sequence
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import IO, TypeAlias, final
+from typing import TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
+
+from tlkit.errors import TlkitError, printable
 
 Positions: TypeAlias = npt.NDArray[np.int64]
 """Whole numbers that name rows, or examples of a listing: int64 `[B]`."""
@@ -38,6 +41,9 @@ class Rows:
             unnamed temporary file when they need more than `memory_budget`.
         memory_budget: Bytes.
 
+    Raises:
+        TlkitError: The file cannot be made or written.
+
     Example:
         >>> rows = Rows(4, (2,), np.float32)
         >>> rows.write(np.array([1, 3]), np.array([[1, 2], [3, 4]], np.float32))
@@ -60,16 +66,18 @@ class Rows:
         self._row_bytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
         self._lock = Lock()
         self._array: npt.NDArray[np.generic] | None = None
-        self._file: IO[bytes] | None = None
-        if path is not None:
-            path.touch()
-            self._file = path.open("r+b")
-        elif count * self._row_bytes > memory_budget:
-            self._file = tempfile.TemporaryFile(prefix="tlkit-")  # noqa: SIM115 - lives as long as the rows
-        if self._file is not None:
-            weakref.finalize(self, self._file.close)
-        else:
+        self._folder = path.parent if path else Path(tempfile.gettempdir())
+        self._file: FileIO | None = None
+        size = count * self._row_bytes
+        if path is None and size <= memory_budget:
             self._array = np.zeros((count, *self.shape), self.dtype)
+            return
+        try:
+            self._file = _opened(path)
+            weakref.finalize(self, self._file.close)
+            self._file.truncate(size)  # rows not written yet are zero, here as in memory
+        except OSError as error:
+            raise cannot_keep(self._folder, error) from error
 
     @property
     def in_memory(self) -> bool:
@@ -82,26 +90,25 @@ class Rows:
             self._array[rows] = values
             return
         block = np.ascontiguousarray(values, self.dtype)
-        with self._lock:
-            for first, last in _runs(rows):
-                self._seek(int(rows[first])).write(block[first:last].data)
+        try:
+            with self._lock:
+                for first, last in _runs(rows):
+                    write_all(self._seek(int(rows[first])), _bytes_of(block[first:last]))
+        except OSError as error:
+            raise cannot_keep(self._folder, error) from error
 
     def read(self, rows: Positions) -> npt.NDArray[np.generic]:
         """Return the rows numbered `rows` as a new array `[B, *shape]`."""
         if self._array is not None:
             return self._array[rows]
         block = np.empty((len(rows), *self.shape), self.dtype)
-        flat = block.reshape(-1).view(np.uint8).reshape(len(rows), self._row_bytes)
-        with self._lock:
-            for first, last in _runs(rows):
-                raw = self._seek(int(rows[first])).read((last - first) * self._row_bytes)
-                flat[first:last].reshape(-1)[:] = np.frombuffer(raw, np.uint8)
+        try:
+            with self._lock:
+                for first, last in _runs(rows):
+                    _read_into(self._seek(int(rows[first])), _bytes_of(block[first:last]))
+        except OSError as error:
+            raise cannot_keep(self._folder, error) from error
         return block
-
-    def flush(self) -> None:
-        """Hand what was written to the operating system, so that it survives this process."""
-        if self._file is not None:
-            self._file.flush()
 
     def close(self) -> None:
         """Give the memory or the file back."""
@@ -109,11 +116,48 @@ class Rows:
         if self._file is not None:
             self._file.close()
 
-    def _seek(self, row: int) -> IO[bytes]:
+    def _seek(self, row: int) -> FileIO:
         if self._file is None:
             raise ValueError("these rows are closed")
         self._file.seek(row * self._row_bytes)
         return self._file
+
+
+def cannot_keep(folder: Path, error: OSError) -> TlkitError:
+    """Return the error that says where results cannot be kept, why, and what to do."""
+    return TlkitError(
+        f"cannot keep results in {printable(folder)}: {error.strerror or error}. "
+        "Make room there, or choose another folder that can be written (for temporary files, TMPDIR "
+        "names it)."
+    )
+
+
+def write_all(file: FileIO, content: memoryview) -> None:
+    """Hand all of it to the operating system, so that it survives this process.
+
+    There is no buffer in between, because one that cannot be emptied would fail again when it is closed.
+    """
+    while content:
+        content = content[file.write(content) :]
+
+
+def _opened(path: Path | None) -> FileIO:
+    if path is None:
+        return tempfile.TemporaryFile(prefix="tlkit-", buffering=0)
+    path.touch()
+    return path.open("r+b", buffering=0)
+
+
+def _read_into(file: FileIO, content: memoryview) -> None:
+    while content:
+        count = file.readinto(content)
+        if not count:
+            raise OSError("somebody has shortened a file of it meanwhile")
+        content = content[count:]
+
+
+def _bytes_of(block: npt.NDArray[np.generic]) -> memoryview:
+    return block.reshape(-1).view(np.uint8).data
 
 
 def _runs(rows: Positions) -> list[tuple[int, int]]:

@@ -17,8 +17,8 @@ from typing import TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.dataset import DatasetSpec, Example
-from tlkit.errors import DatasetError, SettingError
+from tlkit.dataset import DatasetSpec, Listing
+from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.spec import check_choice, check_float, check_int
 
 Positions: TypeAlias = npt.NDArray[np.int64]
@@ -99,30 +99,35 @@ def assign_parts(
     return Split(*(np.flatnonzero(parts == part) for part in range(3)))
 
 
-def split_examples(
-    spec: DatasetSpec, examples: Sequence[Example], groups: Sequence[str], readable: Positions
+def split_readable(
+    spec: DatasetSpec, listing: Listing, groups: Sequence[str], readable: Positions
 ) -> Split:
     """Deal the pictures that can be read out to the parts, as the spec says.
 
     Args:
         spec: The fractions and the seed.
-        examples: Everything in the listing.
-        groups: One key per example, of the whole listing; examples with equal keys stay in one part.
-        readable: Positions of the examples that take part, int64 and ascending.
+        listing: Its examples.
+        groups: One key per example; examples with equal keys stay in one part.
+        readable: Positions of the examples that can be read, int64 and ascending.
 
     Returns:
-        The parts, as positions in the whole listing.
+        The parts, as positions in the listing.
 
     Raises:
-        DatasetError: There are too few pictures for every part to hold both classes.
+        DatasetError: No file can be read, or too few for every part to hold both classes.
     """
+    if not len(readable):
+        raise DatasetError(
+            f"none of the {len(listing.examples)} files in {printable(spec.directory)} can be read as a "
+            "picture: `tlkit audit` says why, file by file"
+        )
     split = assign_parts(
-        [examples[position].label for position in readable],
+        listing.labels[readable],
         [groups[position] for position in readable],
         validation_fraction=spec.validation_fraction,
         test_fraction=spec.test_fraction,
         seed=spec.seed,
-        given=[examples[position].part for position in readable],
+        given=[listing.examples[position].part for position in readable],
     )
     return Split(readable[split.train], readable[split.validation], readable[split.test])
 
@@ -270,8 +275,8 @@ def _spread(
             np.add.at(held, parts, counts > 0)
             spare = ((held[parts] > 1) | (counts == 0)).all(axis=1)
             movable = np.flatnonzero(spare & (counts[:, label] > 0))
-            if movable.size:
-                parts[movable[sizes[movable].argmin()]] = part
+            if movable.size:  # the smallest; of equal ones, training gives first
+                parts[movable[np.lexsort((parts[movable], sizes[movable]))[0]]] = part
 
 
 def _require_both_classes(

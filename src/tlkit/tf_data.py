@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.auditing import audit_of
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone.catalogue import as_pair
 from tlkit.classifier import warn_of_bad_files
-from tlkit.dataset import DatasetSpec, Example
-from tlkit.errors import DatasetError, SettingError, printable
-from tlkit.images import BadFile
-from tlkit.progress import progress
-from tlkit.reading import read_images
-from tlkit.rows import Positions, Rows
+from tlkit.dataset import DatasetSpec, Listing
+from tlkit.errors import SettingError, printable
+from tlkit.reading import read_files
+from tlkit.rows import Pictures, Positions, Rows
 from tlkit.spec import check_bool, check_choice, check_int
-from tlkit.split import assign_parts
+from tlkit.split import split_readable
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -45,10 +44,9 @@ def image_dataset(
     kept as uint8: in memory while they are few, beyond 256 MB in an unnamed temporary file
     (`count * height * width * 3` bytes). So an epoch costs no decoding, and `len()` is known.
 
-    The parts are those of `transfer_classifier` with the same spec, as long as every file can be read.
-    Files that cannot be read are left out of their part with a warning that names them, or raise, as the
-    spec's `on_bad_file` says; since `transfer_classifier` leaves them out before it splits, a few
-    pictures may then lie in another part there.
+    The parts are those of `transfer_classifier` with the same spec. For that the whole folder is read
+    whichever part is asked for, because near-duplicates are kept in one part. Files that cannot be read
+    are left out with a warning that names them, or raise, as the spec's `on_bad_file` says.
 
     Args:
         data: The folder, or its spec: classes, fractions, seed of the split, groups.
@@ -86,8 +84,9 @@ def image_dataset(
     if augmentation and part != "train":
         raise SettingError(f"`augmentation` is for the training part, got it for {part!r}")
 
-    examples = _examples(spec, part)
-    pictures, kept = _read(examples, size, spec)
+    listing = spec.listing()
+    pictures, kept = _part(spec, listing, part, size)
+    examples = listing.examples
     labels = np.array([example.label for example in examples], np.int32)
     augmenter = augmentation.build(size, seed=seed, batch_size=batch_size) if augmentation else None
     epochs = itertools.count()
@@ -104,50 +103,30 @@ def image_dataset(
     return _as_tf_data(batches, size, count=-(-len(kept) // batch_size))
 
 
-def _examples(spec: DatasetSpec, part: Part) -> list[Example]:
-    """Return the examples of one part, the split made on all files of the folder."""
-    listing = spec.listing()
-    split = assign_parts(
-        listing.labels,
-        listing.groups(spec.group_by),
-        validation_fraction=spec.validation_fraction,
-        test_fraction=spec.test_fraction,
-        seed=spec.seed,
-        given=[example.part for example in listing.examples],
-    )
+def _part(
+    spec: DatasetSpec, listing: Listing, part: Part, image_size: tuple[int, int]
+) -> tuple[Rows, Positions]:
+    """Decode the folder and split it: one row per example, and the numbers of the rows of the part."""
+    examples = listing.examples
+    pictures = Rows(len(examples), (*image_size, 3), np.uint8)
+
+    def keep(place: int, pixels: Pictures) -> None:
+        pictures.write(np.array([place]), pixels[np.newaxis])
+
+    paths = [example.path for example in examples]
+    readable, facts, bad_files = read_files(paths, image_size, "Reading", each=keep)
+    if bad_files and spec.on_bad_file == "raise":
+        raise bad_files[0].error()
+    warn_of_bad_files(bad_files, stacklevel=4)
+    found = audit_of(spec, listing, readable, facts, bad_files)
+    split = split_readable(spec, listing, found.groups(listing, spec.group_by), readable)
     positions: Positions = getattr(split, part)
     if not len(positions):
         raise SettingError(
             f"the {part} part of {printable(spec.directory)} is empty: "
             f"`{part}_fraction` must be above 0, or the folder must come with such a part"
         )
-    return [listing.examples[position] for position in positions]
-
-
-def _read(
-    examples: Sequence[Example], image_size: tuple[int, int], spec: DatasetSpec
-) -> tuple[Rows, Positions]:
-    """Decode every file: the pictures, one row per example, and the numbers of those rows that hold one."""
-    pictures = Rows(len(examples), (*image_size, 3), np.uint8)
-    bad_files: list[BadFile] = []
-    kept = []
-    decoded = read_images([example.path for example in examples], image_size)
-    with progress(len(examples), "Reading") as advance:
-        for row, outcome in enumerate(decoded):
-            if not isinstance(outcome, BadFile):
-                pictures.write(np.array([row]), outcome[0][np.newaxis])
-                kept.append(row)
-            elif spec.on_bad_file == "raise":
-                raise outcome.error()
-            else:
-                bad_files.append(outcome)
-            advance(1)
-    if not kept:
-        raise DatasetError(
-            f"none of the {len(examples)} files can be read as a picture; the first: {bad_files[0]}"
-        )
-    warn_of_bad_files(bad_files, stacklevel=4)
-    return pictures, np.array(kept, np.int64)
+    return pictures, positions
 
 
 def _as_tf_data(

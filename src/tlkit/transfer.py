@@ -13,12 +13,13 @@ import numpy as np
 
 from tlkit._version import __version__
 from tlkit.artifact import Record, Scores
+from tlkit.auditing import AuditReport, audit_of
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
 from tlkit.checkpoint import Keeper, fingerprint
 from tlkit.classifier import PathLike, TransferClassifier, warn_of_bad_files
 from tlkit.dataset import DatasetSpec, Listing
-from tlkit.errors import DatasetError, SettingError, printable
+from tlkit.errors import SettingError
 from tlkit.evaluate import Evaluation, evaluate
 from tlkit.features import FrozenPart, Originals, listing_fingerprint
 from tlkit.finetune import TrainingData
@@ -28,7 +29,7 @@ from tlkit.logistic import sigmoid
 from tlkit.rows import Positions
 from tlkit.schedule import FineTuneSchedule
 from tlkit.spec import Json, Spec, check_int
-from tlkit.split import Split, assign_folds, split_examples
+from tlkit.split import Split, assign_folds, split_readable
 from tlkit.training import Trained, train
 
 FOLDS = 5
@@ -87,14 +88,19 @@ def transfer_classifier(
     warn_of_bad_files(originals.bad_files)
     read = time.perf_counter()
 
-    groups = listing.groups(spec.group_by)
-    split = _split(spec, listing, originals, groups)
+    found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
+    groups = found.groups(listing, spec.group_by)
+    split = split_readable(spec, listing, groups, originals.readable)
+    if not len(split.validation):
+        raise SettingError(
+            "`validation_fraction` must be above 0: the classifier is measured on the validation part"
+        )
     learned = _learned_from(listing, groups, split, settings)
     trained = train(frozen, originals, learned, schedule, keeper)
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
 
     history = History(phases=trained.phases, kept=trained.kept, seconds=seconds)
-    record = _record(settings, listing, originals, split, trained, history)
+    record = _record(settings, listing, originals, found, split, trained, history)
     return TransferClassifier(trained.model, record)
 
 
@@ -170,21 +176,6 @@ def _versions() -> dict[str, str]:
     return {"tlkit": __version__, "python": platform.python_version(), **found}
 
 
-def _split(spec: DatasetSpec, listing: Listing, originals: Originals, groups: list[str]) -> Split:
-    """Deal the pictures that could be read out to the parts."""
-    if not len(originals.readable):
-        raise DatasetError(
-            f"none of the {len(listing.examples)} files in {printable(spec.directory)} can be read as a "
-            f"picture; the first: {originals.bad_files[0]}"
-        )
-    split = split_examples(spec, listing.examples, groups, originals.readable)
-    if not len(split.validation):
-        raise SettingError(
-            "`validation_fraction` must be above 0: the classifier is measured on the validation part"
-        )
-    return split
-
-
 def _learned_from(
     listing: Listing, groups: list[str], split: Split, settings: _Settings
 ) -> TrainingData:
@@ -211,6 +202,7 @@ def _record(
     settings: _Settings,
     listing: Listing,
     originals: Originals,
+    found: AuditReport,
     split: Split,
     trained: Trained,
     history: History,
@@ -252,6 +244,7 @@ def _record(
         fingerprint=fingerprint(*(facts.digest for facts in originals.facts)),
         training_names=names(split.train),
         bad_files=originals.bad_files,
+        audit=found.shortened(),
         history=history,
         evaluation=evaluations["validation"],
         test_evaluation=evaluations.get("test"),

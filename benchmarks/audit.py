@@ -1,0 +1,35 @@
+"""What does the audit of a folder cost beside one plain decode of its files?
+
+python benchmarks/audit.py --data DIR --weights DIR [--size 224]
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from measuring import arguments, interleaved, report
+from PIL import Image
+
+from tlkit import audit
+
+
+def main() -> None:
+    options = arguments(__doc__.splitlines()[0]).parse_args()
+    files = sorted(options.data.glob("*/*.jpg"))
+
+    def decode_one(path: Path) -> None:
+        with Image.open(path) as image:
+            image.draft("RGB", (options.size, options.size))
+            image.convert("RGB").resize((options.size, options.size), Image.Resampling.BILINEAR)
+
+    def decode() -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(decode_one, files))
+
+    seconds = interleaved({"decode": decode, "audit": lambda: audit(options.data)}, options.repeats)
+    report(seconds, baseline="decode", json_path=options.json)
+
+
+if __name__ == "__main__":
+    main()
