@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     folder, pictures = find_pictures(options)
     spec = tlkit.DatasetSpec(folder, positive_class="alpaca")
+    print(f"{spec.listing()}\nTraining on them takes half a minute or so …", flush=True)
 
     def train(weights: str | None) -> tlkit.TransferClassifier:
         return tlkit.transfer_classifier(
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"\n{error}\n\nGoing on with random weights: expect little of them.")
         classifier = train(None)
 
+    print(f"\nTraining, on {pictures}:\n{classifier.history}")
     print(f"\nEvaluation, on {pictures}:\n{classifier.evaluation}")
 
     names = classifier.record.scores["validation"].names

@@ -180,7 +180,7 @@ class EpochState:
             return cls()
         variables = _variables(model)
         try:
-            with np.load(path) as arrays:
+            with path.open("rb") as file, np.load(file) as arrays:
                 state = json.loads(arrays["state"].tobytes())
                 now = [arrays[f"now_{index}"] for index in range(len(variables))]
                 best = [arrays[f"best_{index}"] for index in range(len(model.weights))]
