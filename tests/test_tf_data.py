@@ -16,6 +16,7 @@ from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
 from tlkit.dataset import DatasetSpec
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
+from tlkit.parts import split_dataset
 from tlkit.schedule import FineTuneSchedule
 from tlkit.tf_data import image_dataset
 from tlkit.transfer import transfer_classifier
@@ -235,3 +236,15 @@ print(sum(len(y) for _ in range(3) for _, y in ds))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout == "48\n"
+
+
+def test_split_dataset_gives_the_parts_of_the_classifier(drawn_folder: Path) -> None:
+    spec = DatasetSpec(drawn_folder, test_fraction=0.2, seed=3)
+    parts = split_dataset(spec)
+    record = transfer_classifier(
+        spec, backbone=BackboneAdapter("tiny_random"), schedule=FineTuneSchedule.head_only()
+    ).record
+    names = {part: tuple(e.name for e in examples) for part, examples in parts.items()}
+    assert names["train"] == record.training_names
+    assert names["validation"] == record.scores["validation"].names
+    assert names["test"] == record.scores["test"].names

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tlkit.classifier import TransferClassifier as TransferClassifier
     from tlkit.dataset import DatasetSpec as DatasetSpec
     from tlkit.evaluate import Evaluation as Evaluation
+    from tlkit.parts import split_dataset as split_dataset
     from tlkit.rate import Rate as Rate
     from tlkit.schedule import ExactHead as ExactHead
     from tlkit.schedule import FineTuneSchedule as FineTuneSchedule
@@ -45,6 +46,7 @@ _HOMES = {
     "errors": None,
     "image_dataset": "tf_data",
     "plot": None,
+    "split_dataset": "parts",
     "transfer_classifier": "transfer",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,13 +15,13 @@ from tlkit.artifact import Record, read_artifact, write_artifact
 from tlkit.auditing import AuditReport
 from tlkit.dataset import DatasetSpec, picture_files
 from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
-from tlkit.errors import BadFileWarning, DatasetError, printable
+from tlkit.errors import DatasetError, printable
 from tlkit.evaluate import Evaluation, evaluate
 from tlkit.history import History
 from tlkit.images import BadFile, as_batch
 from tlkit.logistic import sigmoid
 from tlkit.progress import progress
-from tlkit.reading import read_images
+from tlkit.reading import read_images, warn_of_bad_files
 from tlkit.rows import Pictures
 from tlkit.spec import check_choice, check_float
 
@@ -359,18 +358,3 @@ class TransferClassifier:
         starts = range(0, len(batch), BATCH_SIZE)
         outputs = [self._engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
         return np.concatenate([np.empty((0, 1)), *outputs])[:, 0].astype(np.float64)
-
-
-def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:
-    """Name the files that were left out, the first ten of many, in one warning."""
-    if not bad_files:
-        return
-    lines = [f"  {file}" for file in bad_files[:10]]
-    if len(bad_files) > 10:
-        lines.append(f"  … and {len(bad_files) - 10} more")
-    count = "1 file" if len(bad_files) == 1 else f"{len(bad_files)} files"
-    warnings.warn(
-        f"left out {count} that cannot be read as pictures:\n" + "\n".join(lines),
-        BadFileWarning,
-        stacklevel=stacklevel,
-    )

@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import numpy as np
 
 from tlkit.augmentation import AugmentationPolicy
-from tlkit.classifier import warn_of_bad_files
 from tlkit.dataset import DatasetSpec, Example, Listing
 from tlkit.errors import DatasetError, MissingExtraError, printable
 from tlkit.history import History, PhaseHistory
 from tlkit.images import BadFile, ImageFacts, Pixels
-from tlkit.reading import read_images
+from tlkit.reading import read_images, warn_of_bad_files
 from tlkit.spec import check_int
 
 if TYPE_CHECKING:

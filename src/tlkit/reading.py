@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tlkit.errors import ImageError
+from tlkit.errors import BadFileWarning, ImageError
 from tlkit.images import BadFile, ImageFacts, read_image
 from tlkit.progress import progress
 from tlkit.rows import Pictures, Positions
@@ -87,3 +88,18 @@ def read_images(paths: Iterable[str | Path], image_size: tuple[int, int]) -> Ite
                 ahead.extend(pool.submit(decode, path) for path in islice(waiting, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:
+    """Name the files that were left out, the first ten of many, in one warning."""
+    if not bad_files:
+        return
+    lines = [f"  {file}" for file in bad_files[:10]]
+    if len(bad_files) > 10:
+        lines.append(f"  … and {len(bad_files) - 10} more")
+    count = "1 file" if len(bad_files) == 1 else f"{len(bad_files)} files"
+    warnings.warn(
+        f"left out {count} that cannot be read as pictures:\n" + "\n".join(lines),
+        BadFileWarning,
+        stacklevel=stacklevel,
+    )

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.auditing import audit_of
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone.catalogue import as_pair
-from tlkit.classifier import warn_of_bad_files
-from tlkit.dataset import DatasetSpec, Listing
+from tlkit.dataset import DatasetSpec, Example
 from tlkit.errors import SettingError, printable
-from tlkit.reading import read_files
+from tlkit.parts import read_split
 from tlkit.rows import Pictures, Positions, Rows
 from tlkit.spec import check_bool, check_choice, check_int
-from tlkit.split import split_readable
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -84,9 +81,7 @@ def image_dataset(
     if augmentation and part != "train":
         raise SettingError(f"`augmentation` is for the training part, got it for {part!r}")
 
-    listing = spec.listing()
-    pictures, kept = _part(spec, listing, part, size)
-    examples = listing.examples
+    pictures, examples, kept = _part(spec, part, size)
     labels = np.array([example.label for example in examples], np.int32)
     augmenter = augmentation.build(size, seed=seed, batch_size=batch_size) if augmentation else None
     epochs = itertools.count()
@@ -104,29 +99,23 @@ def image_dataset(
 
 
 def _part(
-    spec: DatasetSpec, listing: Listing, part: Part, image_size: tuple[int, int]
-) -> tuple[Rows, Positions]:
-    """Decode the folder and split it: one row per example, and the numbers of the rows of the part."""
-    examples = listing.examples
-    pictures = Rows(len(examples), (*image_size, 3), np.uint8)
+    spec: DatasetSpec, part: Part, image_size: tuple[int, int]
+) -> tuple[Rows, tuple[Example, ...], Positions]:
+    """Decode the folder: a row for each example, the examples, and which of them are in the part."""
+    listing = spec.listing()
+    pictures = Rows(len(listing.examples), (*image_size, 3), np.uint8)
 
     def keep(place: int, pixels: Pictures) -> None:
         pictures.write(np.array([place]), pixels[np.newaxis])
 
-    paths = [example.path for example in examples]
-    readable, facts, bad_files = read_files(paths, image_size, "Reading", each=keep)
-    if bad_files and spec.on_bad_file == "raise":
-        raise bad_files[0].error()
-    warn_of_bad_files(bad_files, stacklevel=4)
-    found = audit_of(spec, listing, readable, facts, bad_files)
-    split = split_readable(spec, listing, found.groups(listing, spec.group_by), readable)
+    split = read_split(spec, listing, image_size, keep, stacklevel=5)
     positions: Positions = getattr(split, part)
     if not len(positions):
         raise SettingError(
             f"the {part} part of {printable(spec.directory)} is empty: "
             f"`{part}_fraction` must be above 0, or the folder must come with such a part"
         )
-    return pictures, positions
+    return pictures, listing.examples, positions
 
 
 def _as_tf_data(

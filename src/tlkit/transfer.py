@@ -17,7 +17,7 @@ from tlkit.auditing import AuditReport, audit_of
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
 from tlkit.checkpoint import Keeper, fingerprint
-from tlkit.classifier import PathLike, TransferClassifier, warn_of_bad_files
+from tlkit.classifier import PathLike, TransferClassifier
 from tlkit.dataset import DatasetSpec, Listing
 from tlkit.errors import SettingError
 from tlkit.evaluate import Evaluation, evaluate
@@ -26,6 +26,7 @@ from tlkit.finetune import TrainingData
 from tlkit.head import class_weights
 from tlkit.history import History
 from tlkit.logistic import sigmoid
+from tlkit.reading import warn_of_bad_files
 from tlkit.rows import Positions
 from tlkit.schedule import FineTuneSchedule
 from tlkit.spec import Json, Spec, check_int

@@ -1,0 +1,72 @@
+"""Which picture is in which part of a folder: its split, near-duplicates and groups kept on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tlkit.auditing import audit_of
+from tlkit.dataset import PARTS, DatasetSpec, Example, Listing
+from tlkit.reading import read_files, warn_of_bad_files
+from tlkit.rows import Pictures
+from tlkit.split import Split, split_readable
+
+_SIZE = (32, 32)  # only the facts are wanted, and they do not depend on it
+
+
+def split_dataset(data: str | Path | DatasetSpec) -> dict[str, tuple[Example, ...]]:
+    """Return the examples of each part, as `transfer_classifier` splits them.
+
+    Every file is read once, to know which can be read at all and which show the same picture.
+
+    Args:
+        data: The folder, or its spec: classes, fractions, seed of the split, groups.
+
+    Returns:
+        `"train"`, `"validation"` and `"test"`, each with its examples in the order of the listing.
+
+    Raises:
+        DatasetError: The folder is not two classes of pictures, or too small for its split.
+        ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+
+    Example:
+        >>> parts = split_dataset("alpacas/")  # doctest: +SKIP
+        >>> len(parts["train"]), len(parts["validation"])  # doctest: +SKIP
+        (262, 65)
+    """
+    spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
+    listing = spec.listing()
+    split = read_split(spec, listing, _SIZE)
+    return {
+        part: tuple(listing.examples[position] for position in getattr(split, part))
+        for part in PARTS
+    }
+
+
+def read_split(
+    spec: DatasetSpec,
+    listing: Listing,
+    image_size: tuple[int, int],
+    each: Callable[[int, Pictures], None] | None = None,
+    *,
+    stacklevel: int = 4,
+) -> Split:
+    """Read a folder and split it.
+
+    Args:
+        spec: How it is to be split.
+        listing: What the folder holds.
+        image_size: Height and width of the pictures handed on, in pixels.
+        each: Called with the position in the listing and the pixels of each file that can be read.
+        stacklevel: Whose line the warning of bad files names.
+
+    Returns:
+        The positions of each part.
+    """
+    paths = [example.path for example in listing.examples]
+    readable, facts, bad_files = read_files(paths, image_size, "Reading", each=each)
+    if bad_files and spec.on_bad_file == "raise":
+        raise bad_files[0].error()
+    warn_of_bad_files(bad_files, stacklevel=stacklevel)
+    found = audit_of(spec, listing, readable, facts, bad_files)
+    return split_readable(spec, listing, found.groups(listing, spec.group_by), readable)
