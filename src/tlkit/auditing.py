@@ -221,7 +221,7 @@ def audit(data: DatasetSpec | PathLike) -> AuditReport:
     Raises:
         DatasetError: The folder is not two classes of pictures.
 
-    Example:
+    Examples:
         >>> print(report := audit("alpacas/"))  # doctest: +SKIP
         >>> report.exit_code(fail_on=["label-conflict", "leak"])  # doctest: +SKIP
         0

@@ -57,7 +57,7 @@ class AugmentationPolicy(Spec):
     Raises:
         SettingError: A value is outside its range.
 
-    Example:
+    Examples:
         >>> AugmentationPolicy(horizontal_flip=True, rotation_fraction=0.2)
         AugmentationPolicy(horizontal_flip=True, rotation_fraction=0.2)
     """
@@ -86,7 +86,7 @@ class AugmentationPolicy(Spec):
     def none(cls) -> Self:
         """Change nothing.
 
-        Example:
+        Examples:
             >>> AugmentationPolicy.none().is_identity
             True
         """
@@ -221,7 +221,7 @@ class AugmentationPolicy(Spec):
             SettingError: An argument is outside its range.
             ImageError: The file cannot be read as a picture.
 
-        Example:
+        Examples:
             >>> AugmentationPolicy.none().views(np.zeros((4, 6, 3), np.uint8), 2).shape
             (2, 4, 6, 3)
         """

@@ -68,7 +68,7 @@ class TransferClassifier:
             layers named `"logit"` and `"probability"`; or a function that builds it when it is needed.
         record: What its number means and how it came about.
 
-    Example:
+    Examples:
         >>> classifier = TransferClassifier.load("alpaca.keras")  # doctest: +SKIP
         >>> classifier.predict("photo.jpg").label  # doctest: +SKIP
         'alpaca'

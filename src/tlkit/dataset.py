@@ -144,7 +144,7 @@ class DatasetSpec(Spec):
     Raises:
         SettingError: A setting is outside what it may be.
 
-    Example:
+    Examples:
         >>> DatasetSpec("alpacas/", positive_class="alpaca", group_by=r"herd-\d+").validation_fraction
         0.2
     """
@@ -204,7 +204,7 @@ class DatasetSpec(Spec):
             DatasetError: The folder is missing, cannot be listed or is not two classes of pictures.
             SettingError: `positive_class` is not one of the classes found.
 
-        Example:
+        Examples:
             >>> import tempfile
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     for name in ("alpaca/1.jpg", "alpaca/.DS_Store", "not alpaca/2.PNG"):

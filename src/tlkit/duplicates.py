@@ -107,7 +107,7 @@ def find_duplicates(
         The copies, each with its original, and the scenes. Near-duplicates inside a scene are not
         among the copies; equal files are.
 
-    Example:
+    Examples:
         >>> find_duplicates([], [], largest=8)
         Duplicates(copies=(), scenes=())
     """
@@ -140,7 +140,7 @@ def merged_groups(groups: Sequence[str], clusters: Iterable[Sequence[int]]) -> l
     Returns:
         One key per example, `[N]`: of the keys that were merged, the smallest.
 
-    Example:
+    Examples:
         >>> merged_groups(["b", "c", "a", "d"], [[0, 1], [1, 2]])
         ['a', 'a', 'a', 'd']
     """

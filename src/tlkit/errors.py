@@ -87,7 +87,7 @@ def printable(name: str | PurePath) -> str:
     Returns:
         One line of text that encodes to UTF-8.
 
-    Example:
+    Examples:
         >>> print(printable("a photo 🦙.jpg"), printable("two\nlines.jpg"))
         a photo 🦙.jpg two\nlines.jpg
     """
@@ -103,7 +103,7 @@ def printable(name: str | PurePath) -> str:
 def unprintable(text: str) -> str:
     r"""Read back what `printable` wrote.
 
-    Example:
+    Examples:
         >>> unprintable(printable("two\nlines \udcff \\.jpg")) == "two\nlines \udcff \\.jpg"
         True
     """

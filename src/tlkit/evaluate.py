@@ -233,7 +233,7 @@ def evaluate(
     Raises:
         SettingError: No pictures, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
 
-    Example:
+    Examples:
         >>> names = ("alpaca", "not alpaca")
         >>> result = evaluate([1, 1, 0, 0], [0.9, 0.4, 0.2, 0.1], class_names=names, positive_class="alpaca")
         >>> result.accuracy, result.false_negatives, result.roc_auc

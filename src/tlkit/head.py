@@ -99,7 +99,7 @@ def class_weights(
     Raises:
         SettingError: The setting is none of these, or a class to be balanced has no example.
 
-    Example:
+    Examples:
         >>> class_weights([0, 0, 0, 1], "balanced").round(2).tolist()
         [0.67, 0.67, 0.67, 2.0]
     """
@@ -150,7 +150,7 @@ def fit_head(
         SettingError: Shapes differ, a feature is NaN or infinite, only one class has weight (in all, or
             outside a fold), or neither `folds` nor `l2` is given.
 
-    Example:
+    Examples:
         >>> features = np.array([[0.0], [1.0], [2.0], [3.0]])
         >>> head = fit_head(features, [0, 0, 1, 1], l2=0.1)
         >>> print(head.kernel.round(3), round(head.bias, 3))

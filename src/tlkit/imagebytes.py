@@ -90,7 +90,7 @@ def sniff(head: bytes) -> str | None:
     Returns:
         Pillow's name of the format, a word such as `"HTML"` or `"PDF"`, or None where they say nothing.
 
-    Example:
+    Examples:
         >>> sniff(b"<!DOCTYPE html><html>"), sniff(b"RIFF----WEBPVP8 "), sniff(b"")
         ('HTML', 'WEBP', None)
     """
@@ -145,7 +145,7 @@ def ends_early(data: bytes, kind: str | None) -> bool:
         data: The whole file.
         kind: What `sniff` says it is.
 
-    Example:
+    Examples:
         >>> ends_early(b"GIF89a...", "GIF"), ends_early(b"GIF89a...;", "GIF")
         (True, False)
     """

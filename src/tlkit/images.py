@@ -138,7 +138,7 @@ class BadFile(Spec):
     def from_error(cls, error: ImageError) -> Self:
         """Keep what an `ImageError` says.
 
-        Example:
+        Examples:
             >>> BadFile.from_error(ImageError("a.jpg", "the file is empty"))
             BadFile('a.jpg', 'the file is empty')
         """
@@ -179,7 +179,7 @@ def read_image(
     Raises:
         ImageError: The file cannot be read as a picture; says why, and what its bytes really are.
 
-    Example:
+    Examples:
         >>> import io
         >>> from PIL import Image
         >>> file = io.BytesIO()
@@ -212,7 +212,7 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
     Raises:
         SettingError: Another shape, values outside 0-255 or not finite, or scaled to 0-1.
 
-    Example:
+    Examples:
         >>> as_batch([[[0.0, 127.6, 255.0]]], (2, 2)).tolist()
         [[[[0, 128, 255], [0, 128, 255]], [[0, 128, 255], [0, 128, 255]]]]
     """

@@ -29,7 +29,7 @@ def split_dataset(data: str | Path | DatasetSpec) -> dict[str, tuple[Example, ..
         DatasetError: The folder is not two classes of pictures, or too small for its split.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
 
-    Example:
+    Examples:
         >>> parts = split_dataset("alpacas/")  # doctest: +SKIP
         >>> len(parts["train"]), len(parts["validation"])  # doctest: +SKIP
         (262, 65)

@@ -28,7 +28,7 @@ def progress(total: int, description: str, *, unit: str = "pictures") -> Iterato
     Yields:
         A function to call with the number of units just finished.
 
-    Example:
+    Examples:
         >>> with progress(2, "Reading") as advance:
         ...     for _ in range(2):
         ...         advance(1)

@@ -81,7 +81,7 @@ def _held_back(descriptor: int) -> Iterator[None]:
 def without_banner(log: bytes) -> bytes:
     r"""Leave the banner's lines out of what TensorFlow wrote.
 
-    Example:
+    Examples:
         >>> without_banner(b"I0000 00:00:17 1 port.cc:153] oneDNN custom operations are on.\nmine\n")
         b'mine\n'
     """

@@ -24,7 +24,7 @@ class Rate(float):
         count: How many examples it rests on.
         confidence: How often such intervals hold the truth, between 0 and 1; 0.95 where nothing else is said.
 
-    Example:
+    Examples:
         >>> accuracy = Rate.wilson(62, 65)
         >>> accuracy
         0.95 (95 % CI 0.87–0.98, n = 65)
@@ -94,7 +94,7 @@ class Rate(float):
     def brief(self, words: str = "") -> str:
         """Write the value and its interval for tables, where the reader knows the count.
 
-        Example:
+        Examples:
             >>> Rate.wilson(62, 65).brief(), Rate.wilson(62, 65).brief("95 % CI ")
             ('0.95 (0.87–0.98)', '0.95 (95 % CI 0.87–0.98)')
         """

@@ -44,7 +44,7 @@ class Rows:
     Raises:
         TlkitError: The file cannot be made or written.
 
-    Example:
+    Examples:
         >>> rows = Rows(4, (2,), np.float32)
         >>> rows.write(np.array([1, 3]), np.array([[1, 2], [3, 4]], np.float32))
         >>> rows.read(np.array([3, 1])).tolist()

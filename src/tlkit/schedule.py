@@ -31,7 +31,7 @@ class ExactHead(Spec):
     Raises:
         SettingError: `l2` is outside its range.
 
-    Example:
+    Examples:
         >>> print(ExactHead())
         exact head
     """
@@ -67,7 +67,7 @@ class GradientHead(Spec):
     Raises:
         SettingError: A value is outside its range.
 
-    Example:
+    Examples:
         >>> print(GradientHead(epochs=5, dropout_fraction=0.2))
         gradient head, 5 epochs, Adam 1e-3, dropout 20 %
     """
@@ -120,7 +120,7 @@ class Phase(Spec):
         SettingError: A value is outside its range, or not exactly one of `unfreeze_from` and
             `unfreeze_fraction` is given.
 
-    Example:
+    Examples:
         >>> print(Phase(unfreeze_fraction=1 / 3))
         last 33 % of the backbone, up to 10 epochs, AdamW 1e-5 with cosine decay
         >>> print(Phase(unfreeze_from="block_13_expand", epochs=5, patience=None, weight_decay=0))
@@ -204,7 +204,7 @@ class FineTuneSchedule(Spec):
     Raises:
         SettingError: A value is outside its range.
 
-    Example:
+    Examples:
         >>> FineTuneSchedule(phases=[Phase(unfreeze_from=120, epochs=5)])
         FineTuneSchedule(phases=(Phase(unfreeze_from=120, epochs=5),))
         >>> print(FineTuneSchedule.gradual(0.2, 0.4))
@@ -236,7 +236,7 @@ class FineTuneSchedule(Spec):
     def standard(cls) -> Self:
         """Solve the head, then fine-tune the last third of the backbone if that helps.
 
-        Example:
+        Examples:
             >>> print(FineTuneSchedule.standard())
             exact head
             1. last 33 % of the backbone, up to 10 epochs, AdamW 1e-5 with cosine decay
@@ -253,7 +253,7 @@ class FineTuneSchedule(Spec):
         Args:
             fine_tune_at: Number or name of the first layer that fine-tuning trains.
 
-        Example:
+        Examples:
             >>> print(FineTuneSchedule.course())
             gradient head, 5 epochs, Adam 1e-3, dropout 20 %
             1. backbone from layer 120, 5 epochs, Adam 1e-4
@@ -294,7 +294,7 @@ class FineTuneSchedule(Spec):
         Raises:
             SettingError: A value is outside its range, or a place is not below the one before.
 
-        Example:
+        Examples:
             >>> [phase.unfreeze_from for phase in FineTuneSchedule.gradual(140, 120, 100).phases]
             [140, 120, 100]
         """

@@ -73,7 +73,7 @@ def assign_parts(
         DatasetError: There are too few groups for every part to hold both classes.
         SettingError: An argument is outside what it may be.
 
-    Example:
+    Examples:
         >>> names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
         >>> split = assign_parts([0, 0, 1, 1], names, validation_fraction=0.5, test_fraction=0.0, seed=0)
         >>> print(split, split.validation)
@@ -154,7 +154,7 @@ def assign_folds(
         DatasetError: There are too few groups for every fold to hold both classes.
         SettingError: An argument is outside what it may be.
 
-    Example:
+    Examples:
         >>> names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
         >>> assign_folds([0, 0, 1, 1], names, count=2, seed=0)
         array([1, 0, 1, 0])

@@ -65,7 +65,7 @@ def image_dataset(
         DatasetError: The folder is not two classes of pictures, or none of the part can be read.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
 
-    Example:
+    Examples:
         >>> train = image_dataset("alpacas/", "train", image_size=160)  # doctest: +SKIP
         >>> validation = image_dataset("alpacas/", "validation", image_size=160)  # doctest: +SKIP
         >>> model.fit(train, validation_data=validation, epochs=5, shuffle=False)  # doctest: +SKIP

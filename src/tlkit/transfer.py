@@ -73,7 +73,7 @@ def transfer_classifier(
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
         WeightsError: The pretrained weights cannot be had.
 
-    Example:
+    Examples:
         >>> classifier = transfer_classifier("alpacas/")  # doctest: +SKIP
         >>> print(classifier.evaluation)  # doctest: +SKIP
         accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures

@@ -75,7 +75,7 @@ class BackboneAdapter(Spec):
     Raises:
         SettingError: An argument is outside what it may be; the message says what is legal.
 
-    Example:
+    Examples:
         >>> adapter = BackboneAdapter("MobileNetV2", image_size=160, alpha=0.35)
         >>> adapter
         BackboneAdapter('MobileNetV2', image_size=(160, 160), alpha=0.35)

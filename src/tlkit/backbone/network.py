@@ -71,7 +71,7 @@ class Network:
         image_size: `(height, width)` in pixels.
         cut_points: Every valid cut, from the picture (not included) up to the feature map (included).
 
-    Example:
+    Examples:
         >>> from tlkit.backbone import BackboneAdapter
         >>> network = BackboneAdapter("tiny_random").build()
         >>> cut = network.cut_below(network.place(fraction=0.5))
