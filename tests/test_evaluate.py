@@ -286,11 +286,10 @@ def test_the_text_explains_itself() -> None:
     probabilities = [0.9] * 26 + [0.1] * 2 + [0.8] + [0.2] * 36
     result = judged(labels, probabilities)
     assert str(result) == (
-        "accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures; "
-        "always saying 'not alpaca' would give 0.57\n"
+        "accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures\n"
+        "  always saying 'not alpaca': 0.57\n"
         "balanced accuracy 0.95 (0.86–0.98): the mean over the classes, however unequal\n"
-        "ROC-AUC 0.929: how often a random 'alpaca' gets a higher probability than a random 'not alpaca'; "
-        "0.5 is guessing\n"
+        "ROC-AUC 0.929: how often 'alpaca' is ranked above 'not alpaca'; 0.5 is guessing\n"
         "log-loss 0.261: 0 is perfect, 0.684 is knowing only how common each class is\n"
         "\n"
         "threshold 0.5    called 'alpaca'  called 'not alpaca'\n"
@@ -310,18 +309,18 @@ def test_the_text_owns_up() -> None:
     )
     text = str(result)
     assert "on 2 training pictures" in text
-    assert "would give 0.50, the untrained network 0.52 (0.40–0.64)\n" in text
+    assert ": 0.50; the untrained network: 0.52 (0.40–0.64)\n" in text
     assert text.endswith(
         "\n\nThese pictures also chose the best epoch and the threshold: expect a little less on new ones."
     )
-    assert "on 1 test picture;" in str(judged([1], [0.9], part="test"))
+    assert "on 1 test picture\n" in str(judged([1], [0.9], part="test"))
 
 
 def test_hostile_class_names_stay_on_their_line() -> None:
     names = ("a\nb\x1b[31m", "c")
     text = str(judged([1, 0], [0.9, 0.1], class_names=names, positive_class=names[0]))
     assert r"'a\nb\x1b[31m'" in text
-    assert len(text.splitlines()) == 9
+    assert len(text.splitlines()) == 10
 
 
 def test_json_round_trip() -> None:

@@ -307,13 +307,10 @@ def _rate_config(rate: Rate | None) -> Json:
 def _headline(result: Evaluation) -> str:
     kind = {"train": "training"}.get(result.part, printable(result.part))
     pictures = f"{result.count} {kind} picture{'' if result.count == 1 else 's'}"
-    line = (
-        f"accuracy {result.accuracy.brief('95 % CI ')} on {pictures}; "
-        f"always saying {_quoted(result.majority_class)} would give {result.majority_accuracy:.2f}"
-    )
-    if result.untrained is None:
-        return line
-    return f"{line}, the untrained network {result.untrained.brief()}"
+    others = f"always saying {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
+    if result.untrained is not None:
+        others += f"; the untrained network: {result.untrained.brief()}"
+    return f"accuracy {result.accuracy.brief('95 % CI ')} on {pictures}\n  {others}"
 
 
 def _figures(result: Evaluation) -> list[str]:
@@ -326,10 +323,9 @@ def _figures(result: Evaluation) -> list[str]:
             f"balanced accuracy {balanced.brief()}: the mean over the classes, however unequal"
         )
     if auc is not None:
-        meaning = (
-            f"how often a random {positive} gets a higher probability than a random {negative}"
+        lines.append(
+            f"ROC-AUC {auc:.3f}: how often {positive} is ranked above {negative}; 0.5 is guessing"
         )
-        lines.append(f"ROC-AUC {auc:.3f}: {meaning}; 0.5 is guessing")
     lines.append(f"log-loss {loss}: 0 is perfect, {base} is knowing only how common each class is")
     return lines
 
