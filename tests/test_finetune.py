@@ -13,6 +13,7 @@ import pytest
 
 from tlkit.backbone import BackboneAdapter
 from tlkit.backbone.network import Network
+from tlkit.errors import SettingError
 from tlkit.finetune import Trainee, TrainingData, set_trainable, train_phase
 from tlkit.head import LinearHead
 from tlkit.rows import Rows, Views
@@ -265,3 +266,38 @@ def test_an_epoch_shows_every_example_once_and_every_view_in_turn() -> None:
     for row in range(30):
         assert {epoch[row] for epoch in seen} == {0, 1, 2, 3}
     assert list(seen[0]) != list(seen[1])
+
+
+def test_a_phase_that_diverges_at_once_is_an_error(pictures: npt.NDArray[np.uint8]) -> None:
+    network = BackboneAdapter("tiny_random").build()
+    cut = network.cut_below(first := network.place(fraction=0.4))
+    set_trainable(network, first)
+    wild = replace(PHASE, learning_rate=1e30)
+    with pytest.raises(SettingError, match=r"diverged in its first epoch.*`learning_rate`"):
+        train_phase(
+            trainee_of(network, cut),
+            views_of(network, cut, pictures),
+            data(),
+            wild,
+            name="fine-tuning",
+            stage=1,
+        )
+
+
+def test_what_was_good_before_a_phase_diverged_stays(
+    pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = BackboneAdapter("tiny_random").build()
+    cut = network.cut_below(first := network.place(fraction=0.4))
+    set_trainable(network, first)
+    trainee, views = trainee_of(network, cut), views_of(network, cut, pictures)
+    real, calls = Trainee.logits, iter(range(9))
+
+    def logits(self: Trainee, *given: Any) -> npt.NDArray[np.float64]:
+        return real(self, *given) * (np.nan if next(calls) == 2 else 1)
+
+    monkeypatch.setattr(Trainee, "logits", logits)
+    history = train_phase(trainee, views, data(), replace(PHASE, epochs=5), name="f", stage=1)
+    assert len(history.validation_loss) == 2
+    assert np.isfinite(history.validation_loss).all()
+    assert all(np.isfinite(weight).all() for weight in trainee.weights())

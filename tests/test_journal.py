@@ -69,3 +69,18 @@ def test_only_big_feature_maps_are_halved(monkeypatch: pytest.MonkeyPatch) -> No
     journal = Journal(None, 2)
     journal.add(rows, outputs, [])
     assert [rows.dtype.name for rows in journal.outputs] == ["float32", "float16", "uint8"]
+
+
+def test_what_half_precision_cannot_hold_is_kept_whole_or_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tlkit.journal.MEMORY_BUDGET", 1)
+    rows, large = np.arange(2), np.full((2, 3, 3, 2), 1e5, np.float32)
+    journal = Journal(None, 4)
+    journal.add(rows, [large], [])
+    assert journal.outputs[0].dtype == np.float32
+    journal = Journal(None, 4)
+    journal.add(rows, [large / 1e5], [])
+    assert journal.outputs[0].dtype == np.float16
+    with pytest.raises(TlkitError, match="too large to be kept in half precision"):
+        journal.add(rows + 2, [large], [])

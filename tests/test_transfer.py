@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +12,20 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlkit import (
     AugmentationPolicy,
     BackboneAdapter,
     DatasetSpec,
+    ExactHead,
     FineTuneSchedule,
     GradientHead,
     Phase,
     TransferClassifier,
     transfer_classifier,
 )
-from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
+from tlkit.errors import AuditWarning, BadFileWarning, DatasetError, ImageError, SettingError
 
 SHORT = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=2, views=2),))
 HEAD_ONLY = FineTuneSchedule.head_only()
@@ -247,3 +250,71 @@ def test_the_course_recipe_has_the_courses_parameter_counts(drawn_folder: Path) 
         kept = not isinstance(layer, keras.layers.BatchNormalization)
         norms += layer.count_params() if kept else 0
     assert tuned.trainable_parameters == norms + 1_281
+
+
+def test_a_shared_cache_tells_folders_apart(drawn_folder: Path, tmp_path: Path) -> None:
+    """Files of equal names, sizes and times in two folders are still other files."""
+    for name, order in (("one", ("disc", "not disc")), ("two", ("not disc", "disc"))):
+        for target, source in zip(("a", "b"), order, strict=True):
+            (tmp_path / name / target).mkdir(parents=True)
+            for path in sorted((drawn_folder / source).iterdir()):
+                with Image.open(path) as picture:
+                    copy = tmp_path / name / target / f"{path.stem}.bmp"
+                    picture.save(copy)
+                os.utime(copy, (1_000_000_000, 1_000_000_000))
+    cached = [tiny(tmp_path / name, cache_dir=tmp_path / "cache") for name in ("one", "two")]
+    assert same(cached[1], tiny(tmp_path / "two"))
+    assert not same(*cached)
+
+
+def test_bad_files_from_a_cache_are_spelled_as_in_this_run(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(drawn_folder, folder)
+    (folder / "disc" / "04.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    for spelling in (folder, Path("pictures")):
+        with pytest.warns(BadFileWarning):
+            classifier = tiny(spelling, cache_dir=tmp_path / "cache")
+        assert classifier.bad_files[0].path == str(spelling / "disc" / "04.jpg")
+    assert [p.path for p in classifier.audit.of_kind("unreadable")] == ["disc/04.jpg"]
+
+
+def test_leaks_between_ready_made_parts_are_said_aloud(drawn_folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        shutil.copytree(drawn_folder, tmp_path / part)
+    with pytest.warns(AuditWarning, match=r"48 leak \(one picture in two parts"):
+        tiny(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("backbone", "MobileNetV2", r"BackboneAdapter\('MobileNetV2'\)"),
+        ("schedule", "course", r"FineTuneSchedule\.standard\(\)"),
+        ("schedule", FineTuneSchedule.head_only, r"FineTuneSchedule\.standard\(\)"),
+        ("augmentation", "strong", r"AugmentationPolicy\.standard\(\)"),
+    ],
+)
+def test_a_piece_of_the_wrong_kind(drawn_folder: Path, name: str, value: object, hint: str) -> None:
+    with pytest.raises(SettingError, match=f"`{name}` must be a .*{hint}"):
+        tiny(drawn_folder, **{name: value})
+
+
+def test_a_head_that_chose_its_epoch_says_so(drawn_folder: Path) -> None:
+    schedule = FineTuneSchedule(head=GradientHead(epochs=2, views=1))
+    assert tiny(drawn_folder, schedule=schedule).evaluation.used_to_choose
+    assert not tiny(drawn_folder).evaluation.used_to_choose
+
+
+def test_two_pictures_a_class_need_a_given_strength(tmp_path: Path, drawn_folder: Path) -> None:
+    for class_name in ("disc", "not disc"):
+        (tmp_path / class_name).mkdir()
+        for name in ("00.jpg", "01.jpg"):
+            shutil.copy(drawn_folder / class_name / name, tmp_path / class_name / name)
+    spec = DatasetSpec(tmp_path, validation_fraction=0.5)
+    with pytest.raises(DatasetError, match="at least 2 different pictures of each class"):
+        tiny(spec)
+    given = FineTuneSchedule(head=ExactHead(l2=0.01))
+    assert tiny(spec, schedule=given).evaluation.count == 2

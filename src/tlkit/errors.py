@@ -10,7 +10,8 @@ TlkitError                     catch this one to catch them all
 └── MissingExtraError (ImportError)  an optional package is needed: the message holds the pip command
 
 TlkitWarning (UserWarning)
-└── BadFileWarning             files were left out; the message names them
+├── BadFileWarning             files were left out; the message names them
+└── AuditWarning               pictures contradict their labels or leak between parts
 ```
 
 Every message says what must hold, what was found and what to do.
@@ -72,6 +73,10 @@ class TlkitWarning(UserWarning):
 
 class BadFileWarning(TlkitWarning):
     """Files were left out because they cannot be read as pictures; the message names them."""
+
+
+class AuditWarning(TlkitWarning):
+    """One picture has two labels, or lies in two parts: figures measured on it are wrong."""
 
 
 def printable(name: str | PurePath) -> str:

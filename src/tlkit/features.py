@@ -8,8 +8,9 @@ decides the numbers, so nothing stale is ever read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import version
 from itertools import islice
@@ -137,7 +138,8 @@ def _read_originals(
     """
     pictures = KeptPictures(examples, image_size, keep=views > 1)
     with Journal(folder, len(examples), views=views) as journal:
-        outcomes = [_outcome(note) for batch in journal.notes for note in batch]
+        known = (note for batch in journal.notes for note in batch)
+        outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
         _check(outcomes, stop_at_bad_file=stop_at_bad_file)
         done = len(outcomes)
         with progress(len(examples), "Reading") as advance:
@@ -162,8 +164,10 @@ def _read_originals(
     )
 
 
-def _outcome(note: Mapping[str, Json]) -> _Outcome:
-    return BadFile.from_config(note) if "reason" in note else ImageFacts.from_config(note)
+def _outcome(note: Mapping[str, Json], example: Example) -> _Outcome:
+    if "reason" in note:
+        return replace(BadFile.from_config(note), path=str(example.path))  # as this run spells it
+    return ImageFacts.from_config(note)
 
 
 def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
@@ -297,7 +301,7 @@ class FrozenPart:
             FORMAT,
             [version(name) for name in ("tensorflow", "pillow")],
             self._adapter.fingerprint(),
-            listing_fingerprint(examples),
+            _identity(examples),
             cut,
             views,
         )
@@ -358,17 +362,26 @@ class FrozenPart:
 
 def listing_facts(examples: Sequence[Example]) -> dict[str, Json]:
     """Return size (bytes) and time (ns) of every file by its name: what tells that none has changed."""
-
-    def facts(example: Example) -> list[Json] | None:
-        try:
-            status = example.path.stat()
-        except OSError:
-            return None
-        return [status.st_size, status.st_mtime_ns]
-
-    return {example.name: facts(example) for example in examples}
+    return {
+        example.name: status and [status.st_size, status.st_mtime_ns]
+        for example, status in ((example, _status(example)) for example in examples)
+    }
 
 
-def listing_fingerprint(examples: Sequence[Example]) -> str:
-    """Return one fingerprint of `listing_facts`."""
-    return fingerprint(listing_facts(examples))
+def _identity(examples: Sequence[Example]) -> str:
+    """Return a fingerprint of these very files: other folders with equal names, sizes and times differ."""
+    return fingerprint(
+        str(examples[0].path.parent.resolve()),
+        [
+            (e.name, s and (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
+            for e in examples
+            for s in [_status(e)]
+        ],
+    )
+
+
+def _status(example: Example) -> os.stat_result | None:
+    try:
+        return example.path.stat()
+    except OSError:
+        return None

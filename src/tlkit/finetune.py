@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tlkit.checkpoint import EpochState
 from tlkit.engines import pooled
+from tlkit.errors import SettingError
 from tlkit.head import LinearHead
 from tlkit.history import PhaseHistory
 from tlkit.logistic import log_losses
@@ -44,7 +45,7 @@ class TrainingData:
         weights: How much each counts in the training loss, float64 `[N]`.
         train: Positions of the training part, int64 `[T]`.
         validation: Positions of the validation part, int64 `[V]`.
-        folds: A fold number for each of the training part, int64 `[T]`.
+        folds: A fold number for each of the training part, int64 `[T]`; None where nothing is searched.
         batch_size: Training examples per step.
         seed: Decides the order of the examples, which view of each an epoch sees, and dropout.
     """
@@ -53,7 +54,7 @@ class TrainingData:
     weights: Floats
     train: Positions
     validation: Positions
-    folds: Positions
+    folds: Positions | None
     batch_size: int
     seed: int
 
@@ -188,6 +189,10 @@ def train_phase(
     def after_epoch(epoch: int, logs: dict[str, float]) -> None:
         logits = trainee.logits(views, data.validation)
         targets = data.labels[data.validation]
+        if not np.isfinite([logs["loss"], *logits]).all():
+            _diverged(state, name, phase)
+            model.stop_training = True
+            return
         better = state.add(
             loss=logs["loss"],
             accuracy=logs["accuracy"],
@@ -227,6 +232,16 @@ def train_phase(
         best_epoch=state.best_epoch,
         **state.curves,
     )
+
+
+def _diverged(state: EpochState, name: str, phase: GradientHead | Phase) -> None:
+    """End a phase whose loss is no number any more; before its first good epoch that is an error."""
+    if not state.epochs:
+        raise SettingError(
+            f"the {name} diverged in its first epoch: its loss is no number. Lower its `learning_rate` "
+            f"(it is {phase.learning_rate:g})"
+        )
+    state.finished = True
 
 
 def _compile(model: keras.Model, phase: GradientHead | Phase, steps: int) -> None:

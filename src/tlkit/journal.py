@@ -26,6 +26,10 @@ from tlkit.spec import Json
 NAME = "journal.txt"
 
 
+_HALF_MAX = float(np.finfo(np.float16).max)
+_HALF_SAFE = _HALF_MAX / 16  # the first batch decides for all: some room for those to come
+
+
 @final
 class Journal:
     """The outputs of a pass, and `parameters`: the size of its network.
@@ -78,6 +82,11 @@ class Journal:
             shapes: list[Json] = [[list(shape), np.dtype(kind).name] for shape, kind in kinds]
             self._write({"outputs": shapes, "parameters": self.parameters})
         for kept, output in zip(self.outputs if outputs else (), outputs, strict=True):
+            if kept.dtype == np.float16 and float(np.abs(output).max()) > _HALF_MAX:
+                raise TlkitError(
+                    "activations of this network are too large to be kept in half precision, which many "
+                    "pictures need: use fewer views or a smaller image size, so that they fit into memory"
+                )
             kept.write(rows, output)
         if self._file is not None:
             self._write({"note": note, "rows": rows.tolist(), "check": self._checksum(rows)})
@@ -102,7 +111,8 @@ class Journal:
         """Feature maps that will not fit into memory are halved; vectors and pictures stay exact."""
         size = self._count * self._views * output[0].nbytes
         is_map = output.ndim > 2 and output.dtype == np.float32
-        return np.dtype(np.float16) if is_map and size > MEMORY_BUDGET else output.dtype
+        fits = is_map and size > MEMORY_BUDGET and float(np.abs(output).max()) < _HALF_SAFE
+        return np.dtype(np.float16) if fits else output.dtype
 
     def _allocate(self, kinds: Sequence[tuple[Sequence[int], npt.DTypeLike]]) -> None:
         self.outputs = tuple(

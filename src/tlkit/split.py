@@ -294,6 +294,6 @@ def _require_both_classes(
         found.append(f"{len(own)} of {title} in {len({groups[i] for i in own})} groups")
     raise DatasetError(
         f"each of the {len(needed)} {what} must get pictures of both classes, and a group stays whole: "
-        f"that cannot be done with the pictures found, {' and '.join(found)}. Add pictures, ask for fewer "
-        f"{what}, or give `group_by` smaller groups."
+        f"that cannot be done with the pictures found, {' and '.join(found)}. Add pictures, or ask for fewer "
+        f"{what}. Near-duplicates (`tlkit audit` names them) and `group_by` make the groups."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Self, final
@@ -13,25 +14,27 @@ import numpy as np
 
 from tlkit._version import __version__
 from tlkit.artifact import Record, Scores
-from tlkit.auditing import AuditReport, audit_of
+from tlkit.auditing import KINDS, AuditReport, audit_of
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
 from tlkit.checkpoint import Keeper, fingerprint
 from tlkit.classifier import PathLike, TransferClassifier
 from tlkit.dataset import DatasetSpec, Listing
-from tlkit.errors import SettingError
+from tlkit.errors import AuditWarning, DatasetError, SettingError, printable
 from tlkit.evaluate import Evaluation, evaluate
-from tlkit.features import FrozenPart, Originals, listing_fingerprint
+from tlkit.features import FrozenPart, Originals, listing_facts
 from tlkit.finetune import TrainingData
 from tlkit.head import class_weights
 from tlkit.history import History
 from tlkit.logistic import sigmoid
 from tlkit.reading import warn_of_bad_files
 from tlkit.rows import Positions
-from tlkit.schedule import FineTuneSchedule
+from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead
 from tlkit.spec import Json, Spec, check_int
 from tlkit.split import Split, assign_folds, split_readable
 from tlkit.training import Trained, train
+
+_GRAVE = ("label-conflict", "leak")  # problems that no classifier can make up for
 
 FOLDS = 5
 """Folds inside the training part that choose the head's strength; fewer for very few pictures."""
@@ -60,9 +63,9 @@ def transfer_classifier(
         schedule: What is trained. None: `FineTuneSchedule.standard()`.
         seed: Of views, orders and dropout, at least 0. The split has its own, in the `DatasetSpec`.
         cache_dir: A folder for what came out of the frozen part, used again when files and settings
-            are the same. It may be shared by many runs.
+            are the same. Many runs may share it, one at a time; delete it to free the space.
         checkpoint_dir: A folder for the state of this one run: the same call goes on where a killed
-            one stopped, and ends with the same classifier.
+            one stopped, and ends with the same classifier. Delete it when the run is done.
 
     Returns:
         The classifier, with its evaluation on the validation part.
@@ -90,6 +93,7 @@ def transfer_classifier(
     read = time.perf_counter()
 
     found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
+    _warn_of_leaks(found)
     groups = found.groups(listing, spec.group_by)
     split = split_readable(spec, listing, groups, originals.readable)
     if not len(split.validation):
@@ -125,6 +129,13 @@ class _Settings:
         schedule: FineTuneSchedule | None,
         seed: int,
     ) -> Self:
+        for name, value, kind in (
+            ("backbone", backbone, BackboneAdapter),
+            ("augmentation", augmentation, AugmentationPolicy),
+            ("schedule", schedule, FineTuneSchedule),
+        ):
+            if not isinstance(value, kind | None):
+                raise SettingError(_wrong_piece(name, value, kind))
         schedule = schedule or FineTuneSchedule.standard()
         if augmentation and not augmentation.is_identity and not schedule.uses_views:
             raise SettingError(
@@ -160,9 +171,20 @@ class _Settings:
             **self.written(listing),
             "seed": self.seed,
             "weights and network": self.backbone.fingerprint(),
-            "files": listing_fingerprint(listing.examples),
+            "files": listing_facts(listing.examples),
             **_versions(),
         }
+
+
+def _wrong_piece(name: str, value: object, kind: type) -> str:
+    example = {
+        "backbone": f"BackboneAdapter({value!r})"
+        if isinstance(value, str)
+        else "BackboneAdapter(model)",
+        "augmentation": "AugmentationPolicy.standard()",
+        "schedule": "FineTuneSchedule.standard()",
+    }[name]
+    return f"`{name}` must be a {kind.__name__}, such as {example}, got {value!r}"
 
 
 def _config(spec: Spec) -> dict[str, Json]:
@@ -177,26 +199,52 @@ def _versions() -> dict[str, str]:
     return {"tlkit": __version__, "python": platform.python_version(), **found}
 
 
+def _warn_of_leaks(found: AuditReport) -> None:
+    """Say aloud what makes figures wrong, whatever the classifier does."""
+    grave = [f"{found.totals[k]} {k} ({KINDS[k]})" for k in _GRAVE if k in found.totals]
+    if grave:
+        named = "\n".join(f"  {problem}" for k in _GRAVE for problem in found.of_kind(k)[:3])
+        warnings.warn(
+            f"{printable(found.directory)} has {' and '.join(grave)}. `tlkit audit` names them all; "
+            f"the first:\n{named}",
+            AuditWarning,
+            stacklevel=3,
+        )
+
+
 def _learned_from(
     listing: Listing, groups: list[str], split: Split, settings: _Settings
 ) -> TrainingData:
     labels = listing.labels.astype(np.int64)
-    known = labels[split.train]
-    known_groups = [groups[position] for position in split.train]
-    kinds = [len({g for g, y in zip(known_groups, known, strict=True) if y == k}) for k in (0, 1)]
     weights = np.zeros(len(labels))
-    weights[split.train] = class_weights(known, settings.schedule.class_weight)
+    weights[split.train] = class_weights(labels[split.train], settings.schedule.class_weight)
     return TrainingData(
         labels=labels.astype(np.float64),
         weights=weights,
         train=split.train,
         validation=split.validation,
-        folds=assign_folds(
-            known, known_groups, count=max(2, min(FOLDS, *kinds)), seed=settings.seed
-        ),
+        folds=_folds(labels, groups, split.train, settings),
         batch_size=settings.schedule.batch_size,
         seed=settings.seed,
     )
+
+
+def _folds(
+    labels: Positions, groups: list[str], train: Positions, settings: _Settings
+) -> Positions | None:
+    """Return the folds that choose the head's strength, where it has to be chosen."""
+    head = settings.schedule.head
+    if not isinstance(head, ExactHead) or head.l2 is not None:
+        return None
+    known, keys = labels[train], [groups[position] for position in train]
+    counts = [len({k for k, y in zip(keys, known, strict=True) if y == label}) for label in (0, 1)]
+    if min(counts) < 2:
+        raise DatasetError(
+            "at least 2 different pictures of each class must be left for training, so that the head's "
+            f"strength can be chosen; there are {min(counts)} of one. Near-duplicates and groups count "
+            "once. Add pictures, or give the strength: FineTuneSchedule(head=ExactHead(l2=0.01))"
+        )
+    return assign_folds(known, keys, count=min(FOLDS, *counts), seed=settings.seed)
 
 
 def _record(
@@ -211,7 +259,8 @@ def _record(
     def names(positions: Positions) -> tuple[str, ...]:
         return tuple(listing.examples[position].name for position in positions)
 
-    chosen = ("which epoch and phase to keep",) if len(trained.phases) > 1 else ()
+    chooses = bool(settings.schedule.phases) or isinstance(settings.schedule.head, GradientHead)
+    chosen = ("which epoch and phase to keep",) if chooses else ()
     scores: dict[str, Scores] = {}
     evaluations: dict[str, Evaluation] = {}
     for part, positions in (("validation", split.validation), ("test", split.test)):
