@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,10 @@ class Keeper:
 
     @classmethod
     def open(
-        cls, settings: Mapping[str, Json], cache: str | Path | None, checkpoint: str | Path | None
+        cls,
+        settings: Mapping[str, Json],
+        cache: str | os.PathLike[str] | None,
+        checkpoint: str | os.PathLike[str] | None,
     ) -> Self:
         """Claim the folders for a run with these settings.
 

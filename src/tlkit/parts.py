@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tlkit.auditing import audit_of
+from tlkit.auditing import AuditReport, audit_of
 from tlkit.dataset import PARTS, DatasetSpec, Example, Listing
+from tlkit.images import BadFile, ImageFacts
 from tlkit.reading import read_files, warn_of_bad_files
-from tlkit.rows import Pictures
+from tlkit.rows import Pictures, Positions
 from tlkit.split import Split, split_readable
 
 _SIZE = (32, 32)  # only the facts are wanted, and they do not depend on it
@@ -68,5 +69,28 @@ def read_split(
     if bad_files and spec.on_bad_file == "raise":
         raise bad_files[0].error()
     warn_of_bad_files(bad_files, stacklevel=stacklevel)
+    return split_known(spec, listing, readable, facts, bad_files)[2]
+
+
+def split_known(
+    spec: DatasetSpec,
+    listing: Listing,
+    readable: Positions,
+    facts: Sequence[ImageFacts],
+    bad_files: Sequence[BadFile],
+) -> tuple[AuditReport, list[str], Split]:
+    """Split a folder whose files were read already.
+
+    Args:
+        spec: How it is to be split.
+        listing: What the folder holds.
+        readable: Positions of the examples that could be read, int64 `[M]`, ascending.
+        facts: Of each of these, in that order.
+        bad_files: The files that could not be read.
+
+    Returns:
+        What is wrong with the folder, the group of each example of the listing, and the parts.
+    """
     found = audit_of(spec, listing, readable, facts, bad_files)
-    return split_readable(spec, listing, found.groups(listing, spec.group_by), readable)
+    groups = found.groups(listing, spec.group_by)
+    return found, groups, split_readable(spec, listing, groups, readable)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tlkit._version import __version__
 from tlkit.artifact import Record, Scores
-from tlkit.auditing import KINDS, AuditReport, audit_of
+from tlkit.auditing import KINDS, AuditReport
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
 from tlkit.checkpoint import Keeper, fingerprint
@@ -27,11 +27,12 @@ from tlkit.finetune import TrainingData
 from tlkit.head import class_weights
 from tlkit.history import History
 from tlkit.logistic import sigmoid
+from tlkit.parts import split_known
 from tlkit.reading import warn_of_bad_files
 from tlkit.rows import Positions
 from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead
 from tlkit.spec import Json, Spec, check_int
-from tlkit.split import Split, assign_folds, split_readable
+from tlkit.split import Split, assign_folds
 from tlkit.training import Trained, train
 
 _GRAVE = ("label-conflict", "leak")  # problems that no classifier can make up for
@@ -92,10 +93,10 @@ def transfer_classifier(
     warn_of_bad_files(originals.bad_files)
     read = time.perf_counter()
 
-    found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
+    found, groups, split = split_known(
+        spec, listing, originals.readable, originals.facts, originals.bad_files
+    )
     _warn_of_leaks(found)
-    groups = found.groups(listing, spec.group_by)
-    split = split_readable(spec, listing, groups, originals.readable)
     if not len(split.validation):
         raise SettingError(
             "`validation_fraction` must be above 0: the classifier is measured on the validation part"
