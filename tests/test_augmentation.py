@@ -275,6 +275,14 @@ def test_a_short_batch_gives_the_first_views_of_a_full_one() -> None:
         assert same(augmenter(batch(8)[:count], view=1, key=0), full[:count])
 
 
+def test_numpys_whole_numbers_draw_the_views_of_plain_ones() -> None:
+    policy, two = AugmentationPolicy.course(), np.int64(2)
+    pictures = photograph()[np.newaxis]
+    plain = policy.build((40, 56), seed=2, batch_size=1)(pictures, view=2, key=2)
+    numpys = policy.build((40, 56), seed=two, batch_size=1)  # type: ignore[arg-type]
+    assert np.array_equal(numpys(pictures, view=two, key=two), plain)  # type: ignore[arg-type]
+
+
 def test_neither_the_global_seed_nor_the_precision_policy_matters() -> None:
     import keras
 

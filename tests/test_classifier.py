@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import re
 import shutil
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +41,41 @@ def test_one_file_gives_one_prediction(
     assert prediction.label == ("disc" if prediction.probability >= 0.5 else "not disc")
     assert prediction.probability == pytest.approx(1 / (1 + np.exp(-prediction.logit)))
     assert classifier.predict(str(pictures[0])).path == str(pictures[0])
+
+
+def test_a_file_may_be_any_path_object(classifier: TransferClassifier, drawn_folder: Path) -> None:
+    with os.scandir(drawn_folder / "disc") as entries:
+        entry = min(entries, key=lambda entry: entry.name)
+    alone, (listed,) = classifier.predict(entry), classifier.predict([entry])
+    assert alone.path is listed.path is entry
+    assert str(alone).startswith(f"{entry.path}: ")
+    assert alone.probability == classifier.predict(entry.path).probability
+
+
+@pytest.mark.parametrize(
+    ("pictures", "got"),
+    [
+        (b"a.jpg", "b'a.jpg' (bytes)"),
+        (None, "None (NoneType)"),
+        (3, "3 (int)"),
+        (Image.new("RGB", (4, 4)), "(Image)"),
+        ([np.zeros((4, 4, 3))] * 2, "(ndarray)"),
+        (["a.jpg", b"b.jpg"], "b'b.jpg' (bytes)"),
+        ([["a.jpg"]], "['a.jpg'] (list)"),
+    ],
+)
+def test_what_is_no_picture_is_named(
+    classifier: TransferClassifier, pictures: Any, got: str
+) -> None:
+    with pytest.raises(SettingError, match=f"NumPy array .*, got .*{re.escape(got)}$"):
+        classifier.predict(pictures)
+
+
+@pytest.mark.parametrize("value", [None, 3, b"a", ""])
+@pytest.mark.parametrize("method", ["predict_folder", "save", "load"])
+def test_what_is_no_path_is_named(classifier: TransferClassifier, method: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=f"must be a path, got {value!r}"):
+        getattr(classifier, method)(value)
 
 
 def test_the_probability_is_that_of_the_model(
@@ -104,6 +145,34 @@ def test_a_bad_file_is_raised_skipped_or_collected(
         classifier.predict(files, on_bad_file="ignore")  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda classifier, folder: classifier.predict(
+            [folder / "disc/bad.jpg"], on_bad_file="skip"
+        ),
+        lambda classifier, folder: classifier.predict_folder(folder),
+        lambda classifier, folder: classifier.evaluate(folder),
+    ],
+)
+def test_the_warning_of_bad_files_names_the_callers_line(
+    call: Callable[[TransferClassifier, Path], object],
+    classifier: TransferClassifier,
+    drawn_folder: Path,
+    tmp_path: Path,
+) -> None:
+    for name in ("disc/00.jpg", "not disc/00.jpg"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(drawn_folder / name, tmp_path / name)
+    (tmp_path / "disc/bad.jpg").touch()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        call(classifier, tmp_path)
+    assert [(one.category, one.filename) for one in warned] == [(BadFileWarning, __file__)]
+    with pytest.raises(ImageError, match=r"bad\.jpg"):
+        classifier.evaluate(DatasetSpec(tmp_path, on_bad_file="raise"))
+
+
 def test_a_folder_is_walked_in_the_order_of_names(
     classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
 ) -> None:
@@ -143,6 +212,8 @@ def test_the_threshold_decides_the_label_and_the_counts(
     assert classifier.threshold == 0.5
     with pytest.raises(SettingError, match="threshold"):
         classifier.with_threshold(float("nan"))
+    with pytest.raises(SettingError, match="unknown evaluated part 'validation'"):
+        dataclasses.replace(classifier.record, scores={})  # there would be nothing to count anew
 
 
 def test_evaluating_a_folder_counts_its_pictures(
@@ -155,6 +226,13 @@ def test_evaluating_a_folder_counts_its_pictures(
     assert evaluation.count == 48
 
 
+def test_an_evaluation_is_named_by_its_folder(
+    classifier: TransferClassifier, drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(drawn_folder)
+    assert classifier.evaluate(".").part == drawn_folder.resolve().name
+
+
 def test_evaluating_one_part(
     classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
 ) -> None:
@@ -165,9 +243,16 @@ def test_evaluating_one_part(
                 name = f"{number:02d}.jpg"
                 shutil.copy(drawn_folder / class_name / name, tmp_path / part / class_name / name)
     assert classifier.evaluate(tmp_path, part="validation").count == 8
+    assert classifier.evaluate(tmp_path, part="val") == classifier.evaluate(
+        tmp_path, part="validation"
+    )
     assert classifier.evaluate(tmp_path).count == 48
-    with pytest.raises(DatasetError, match="'test'"):
+    with pytest.raises(DatasetError, match="'test': choose from 'train', 'validation'"):
         classifier.evaluate(tmp_path, part="test")
+    with pytest.raises(DatasetError, match="it has no parts"):
+        classifier.evaluate(drawn_folder, part="test")
+    with pytest.raises(SettingError, match="unknown part 'vall': did you mean 'val'"):
+        classifier.evaluate(tmp_path, part="vall")
 
 
 def test_other_classes_are_refused(

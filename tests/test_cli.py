@@ -24,7 +24,7 @@ from tlkit.dataset import DatasetSpec
 from tlkit.errors import BadFileWarning
 from tlkit.quiet import start_tensorflow, without_banner
 from tlkit.schedule import FineTuneSchedule
-from tlkit.tables import print_table, write_csv
+from tlkit.tables import as_json, print_table, write_csv
 
 NETWORK = ("--backbone", "tiny_random", "--schedule", "head-only")
 Captured = pytest.CaptureFixture[str]
@@ -156,6 +156,16 @@ def test_the_split_can_have_a_seed_of_its_own(drawn_folder: Path) -> None:
         (["train", "d", "-o", "m.keras", "--image-size", "big"], "must be like 160 or 160x224"),
         (["train", "d", "-o", "m.keras", "--option", "alpha"], "must be like alpha=0.35"),
         (["train", "d", "-o", "m.keras", "--schedule", "fast"], "invalid choice: 'fast'"),
+        *(
+            (
+                ["train", "d", "-o", "m.keras", "--option", f"{name}=x"],
+                f"{name} has a flag of its own: use {flag}",
+            )
+            for name, flag in cli._FLAGS.items()
+        ),
+        (["evaluate", "m.keras", "d", "--part", "vall"], "unknown part 'vall': did you mean 'val'"),
+        (["audit", "d", "--fail-on", "leek"], "unknown kind 'leek': did you mean 'leak'"),
+        (["predict", "m.keras", ""], "PATH: must not be empty"),
         (["predict", "m.keras", "a.jpg", "-o", "p.txt"], "must end in .csv, got 'p.txt'"),
         (["predict", "m.keras", "a.jpg", "-o", "p.csv", "--json"], "not allowed with argument"),
         ([], "required: COMMAND"),
@@ -211,6 +221,15 @@ def test_errors_are_one_sentence_and_end_with_1(
     assert written.out == ""
 
 
+@pytest.mark.parametrize("directory", ["nothing", "", "."])
+def test_audit_that_cannot_look_ends_with_2(
+    directory: str, capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", directory, "--fail-on", "none"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_bad_files_are_a_plain_warning(
     drawn_folder: Path, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -251,6 +270,18 @@ def test_evaluate_prints_text_or_json(
     found = json.loads(capsys.readouterr().out)
     assert (found["threshold"], found["true_positives"], found["false_positives"]) == (0, 24, 24)
     assert found["log_loss"] == expected.log_loss
+
+
+def test_evaluate_takes_a_part_by_any_of_its_names(
+    trained: tuple[Path, str], drawn_folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    for part in ("train", "valid"):
+        for name in ("disc/00.jpg", "not disc/00.jpg"):
+            (tmp_path / part / name).parent.mkdir(parents=True)
+            shutil.copy(drawn_folder / name, tmp_path / part / name)
+    for part in ("val", "valid", "validation"):
+        assert main(["evaluate", str(trained[0]), str(tmp_path), "--part", part, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["part"] == "validation"
 
 
 def test_evaluate_needs_the_same_classes(
@@ -350,6 +381,15 @@ def test_a_terminal_sees_a_table_and_no_markup(
     assert "error" not in shown
 
 
+def test_json_holds_null_for_what_it_cannot_carry() -> None:
+    assert json.loads(as_json([float("nan"), {"a": float("-inf")}, 0.5, "ä\udcff"])) == [
+        None,
+        {"a": None},
+        0.5,
+        "ä\udcff",
+    ]
+
+
 def test_backbones_lists_sizes_and_options(capsys: Captured) -> None:
     assert main(["backbones"]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
@@ -406,6 +446,29 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["backbones", "audit"])
+def test_output_that_cannot_be_written_is_an_error(command: str, drawn_folder: Path) -> None:
+    code = "import sys; from tlkit.cli import main; sys.exit(main())"
+    arguments = [command, *([str(drawn_folder)] if command == "audit" else [])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == (2 if command == "audit" else 1)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["backbones"]) == 0
 
 
 def test_tensorflow_starts_without_its_banner(trained: tuple[Path, str], pictures: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tlkit.dataset
-from tlkit.dataset import PICTURE_SUFFIXES, DatasetSpec, Listing, picture_files
+from tlkit.dataset import PICTURE_SUFFIXES, DatasetSpec, Listing, part_of, picture_files
 from tlkit.errors import DatasetError, SettingError
 
 Make = Callable[..., Path]
@@ -109,6 +109,34 @@ def test_settings_outside_what_they_may_be(setting: str, value: object) -> None:
 def test_positive_class_must_be_one_of_classes() -> None:
     with pytest.raises(SettingError, match="did you mean 'alpaca'"):
         DatasetSpec("x", classes=("alpaca", "llama"), positive_class="alpcaa")
+
+
+def test_a_tilde_is_the_home_folder(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = make("x/a/1.jpg", "x/b/2.jpg", "~none/a/1.jpg")
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(home))
+    assert DatasetSpec("~/x").directory == home / "x"
+    assert DatasetSpec(Path("~/x")) == DatasetSpec(home / "x")
+    assert picture_files("~/x/a") == [home / "x/a/1.jpg"]
+    monkeypatch.chdir(home)
+    assert picture_files("~none") == [Path("~none/a/1.jpg")], "no user's home but a folder"
+
+
+@pytest.mark.parametrize("value", ["", b"x", None, 3, "a\0b"])
+def test_a_folder_of_pictures_must_be_a_path(value: Any) -> None:
+    with pytest.raises(SettingError, match="`folder` must be a path"):
+        picture_files(value)
+
+
+def test_a_part_goes_by_the_names_of_its_folder() -> None:
+    assert [part_of(name) for name in ("train", "val", "Valid", "TESTING")] == [
+        "train",
+        "validation",
+        "validation",
+        "test",
+    ]
+    with pytest.raises(SettingError, match="unknown part 'vall': did you mean 'val'"):
+        part_of("vall")
 
 
 # What is listed

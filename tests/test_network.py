@@ -199,14 +199,14 @@ def test_place(course: Network) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"start": 154}, "0 to 153, got 154"),
-        ({"start": -1}, "0 to 153"),
-        ({"start": True}, "whole number"),
-        ({"start": 2.5}, "whole number"),
-        ({"start": "block_13_expnd"}, "'block_13_expand'"),
-        ({"fraction": 0.0}, "above 0 and at most 1"),
-        ({"fraction": float("nan")}, "finite"),
-        ({}, "exactly one of"),
+        ({"start": 154}, r"`unfreeze_from`=154, but .* has 154 layers \(0 to 153\)$"),
+        ({"start": -1}, "`unfreeze_from` must be at least 0"),
+        ({"start": True}, "`unfreeze_from` must be a whole number"),
+        ({"start": 2.5}, "`unfreeze_from` must be a whole number"),
+        ({"start": "block_13_expnd"}, "`unfreeze_from` layer of .*'block_13_expand'"),
+        ({"fraction": 0.0}, "`unfreeze_fraction` must be above 0 and at most 1"),
+        ({"fraction": float("nan")}, "`unfreeze_fraction` must be a finite number"),
+        ({}, "exactly one of `unfreeze_from` and `unfreeze_fraction`"),
         ({"start": 1, "fraction": 0.5}, "exactly one of"),
     ],
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tlkit.errors import SettingError
@@ -94,6 +95,21 @@ def test_gradual_makes_one_phase_for_each_place() -> None:
     assert places == [(0.25, None), (None, 100), (None, "block_3_add")]
     assert {(phase.epochs, phase.views) for phase in schedule.phases} == {(3, 2)}
     assert schedule.head == GradientHead()
+
+
+def test_numbers_may_be_numpys() -> None:
+    places: Any = (np.float32(0.25), np.float64(0.5))
+    found = [phase.unfreeze_fraction for phase in FineTuneSchedule.gradual(*places).phases]
+    assert found == [0.25, 0.5]
+    two: Any = np.int64(2)
+    assert FineTuneSchedule.gradual(two).phases[0].unfreeze_from == 2
+    schedule = FineTuneSchedule(
+        head=GradientHead(epochs=two, views=two),
+        phases=(Phase(unfreeze_from=two, epochs=two, patience=two, views=two),),
+        batch_size=two,
+    )
+    assert FineTuneSchedule.from_json(schedule.to_json()) == schedule
+    assert "np." not in repr(schedule)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +242,12 @@ def test_phases_must_be_phases(value: Any) -> None:
 )
 def test_class_weight_must_be_two_numbers_above_0(value: Any) -> None:
     with pytest.raises(SettingError, match="`class_weight`"):
+        FineTuneSchedule(class_weight=value)
+
+
+@pytest.mark.parametrize("value", [{0: 1, 1: 2}, np.array([1.0, 2.0])])
+def test_class_weight_in_another_form_is_told_the_right_one(value: Any) -> None:
+    with pytest.raises(SettingError, match=r"a tuple \(negative, positive\).*Keras, give \(a, b\)"):
         FineTuneSchedule(class_weight=value)
 
 

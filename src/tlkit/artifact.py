@@ -7,12 +7,17 @@ mean. Writing is all or nothing, and nothing in a file is trusted before it has 
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from functools import cache
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Final, Union, final, get_args, get_origin, get_type_hints
 
 from tlkit.auditing import AuditReport
 from tlkit.errors import ArtifactError, SettingError, printable
@@ -29,7 +34,10 @@ FORMAT_VERSION: Final = 1
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
 
 RESIZE: Final = "stretch-bilinear-antialias"
-_LIMIT: Final = 256 * 2**20  # bytes of JSON: far above any real file, far below what hurts
+_LIMIT: Final = 64 * 2**20  # bytes of JSON: far above any real file, far below what hurts
+_EXPANSION: Final = (
+    100  # times its size that a file may unpack to: weights hardly shrink, text does
+)
 
 
 @final
@@ -46,6 +54,12 @@ class Scores(Spec):
     names: tuple[str, ...]
     labels: tuple[int, ...]
     logits: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.labels) == len(self.logits):
+            raise SettingError("`scores` need a name, a label and a logit for each picture")
+        if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
+            raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
 
 
 @final
@@ -98,7 +112,10 @@ class Record(Spec):
     versions: dict[str, str]
 
     def __post_init__(self) -> None:
-        if len(self.class_names) != 2:
+        for name, kind in _kinds_of(Record).items():
+            if not _fits(getattr(self, name), kind):
+                raise SettingError(f"`{name}` must be of the kind {kind}, which it is not")
+        if len({*self.class_names}) != 2:
             raise SettingError(f"`class_names` must be two names, got {self.class_names!r}")
         check_choice("positive class", self.positive_class, self.class_names)
         check_float("threshold", self.threshold, at_least=0, at_most=1)
@@ -106,6 +123,14 @@ class Record(Spec):
         check_int("image_size[0]", height, at_least=1)
         check_int("image_size[1]", width, at_least=1)
         check_choice("resize rule", self.resize, (RESIZE,))
+        for measured in filter(None, (self.evaluation, self.test_evaluation)):
+            check_choice("evaluated part", measured.part, list(self.scores))
+        check_int(
+            "history.kept", self.history.kept, at_least=0, at_most=len(self.history.phases) - 1
+        )
+        for phase in self.history.phases:
+            last = len(phase.validation_loss) - 1
+            check_int("best_epoch", phase.best_epoch, at_least=0, at_most=last)
 
     @classmethod
     def _from_json_value(cls, name: str, value: Any) -> Any:
@@ -120,6 +145,34 @@ class Record(Spec):
         if name in readers:
             return readers[name](value)
         return tuple(value) if isinstance(value, list) else value
+
+
+@cache
+def _kinds_of(spec: type[Spec]) -> dict[str, Any]:
+    hints = get_type_hints(spec)
+    return {part.name: hints[part.name] for part in fields(spec)}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a value is of the kind that an annotation names: JSON may hold anything anywhere."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        whatever = any(get_origin(choice) is list for choice in inner)  # any JSON value
+        return whatever or any(_fits(value, choice) for choice in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple) or (inner[-1] is not ... and len(value) != len(inner)):
+            return False
+        return all(map(_fits, value, repeat(inner[0]) if inner[-1] is ... else inner))
+    if origin is not None:
+        pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
+        return all(_fits(key, inner[0]) and _fits(item, inner[1]) for key, item in pairs)
+    if kind in (int, float):  # and none of a size that NumPy does not know
+        number = isinstance(value, int | kind) and not isinstance(value, bool)
+        return number and (isinstance(value, float) or -(2**63) <= value < 2**63)
+    if not isinstance(value, kind):
+        return False
+    parts = _kinds_of(kind) if issubclass(kind, Spec) else {}
+    return all(_fits(getattr(value, name), parts[name]) for name in parts)
 
 
 def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
@@ -162,7 +215,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     Raises:
         ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
     """
-    record, config = _checked_contents(path)
+    record, config, weight_bytes = _checked_contents(path)
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
             f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
@@ -172,6 +225,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     import keras
 
     try:
+        _check_size(config, weight_bytes)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise ArtifactError(
@@ -187,6 +241,25 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     return model, record
 
 
+def _check_size(config: Any, weight_bytes: int) -> None:
+    """Refuse a network with more numbers than its weights can hold, before memory is taken for them."""
+    import keras
+
+    def count() -> int:
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        return int(model.count_params())
+
+    # Keras lists variables without room, to make it later, for each thread: that list must end here.
+    with ThreadPoolExecutor(1) as thread:
+        parameters = thread.submit(count).result()
+    if parameters > weight_bytes:  # each takes a byte at least
+        raise SettingError(
+            f"its network has {parameters:,} parameters, for which {weight_bytes:,} bytes of weights "
+            "cannot be enough"
+        )
+
+
 def read_record(path: Path) -> Record:
     """Read `tlkit.json` out of a saved classifier, without Keras.
 
@@ -196,8 +269,8 @@ def read_record(path: Path) -> Record:
     return _checked_contents(path)[0]
 
 
-def _checked_contents(path: Path) -> tuple[Record, Any]:
-    """Return the record and the network's config of a file that is whole."""
+def _checked_contents(path: Path) -> tuple[Record, Any, int]:
+    """Return the record, the network's config and the size of its weights, of a file that is whole."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ArtifactError(
@@ -205,7 +278,8 @@ def _checked_contents(path: Path) -> tuple[Record, Any]:
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            fault = _fault(archive)
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            fault = _fault(archive, sizes, at_most=_EXPANSION * path.stat().st_size)
             record, config = (
                 (None, None)
                 if fault
@@ -220,18 +294,19 @@ def _checked_contents(path: Path) -> tuple[Record, Any]:
         ) from error
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
-    return _record(path, record), config
+    return _record(path, record), config, sizes.get("model.weights.h5", 0)
 
 
-def _fault(archive: zipfile.ZipFile) -> str | None:
+def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) -> str | None:
     """Return what is wrong with the container, or None."""
-    sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
     if "config.json" not in sizes:
         return "is not a saved tlkit classifier: it holds no network"
     if RECORD_NAME not in sizes:
         return f"is a Keras model, but no tlkit classifier: without {RECORD_NAME} its classes are unknown"
     if max(sizes[RECORD_NAME], sizes["config.json"]) > _LIMIT:
         return f"is damaged: its description takes more than {_LIMIT >> 20} MiB"
+    if sum(entry.file_size for entry in archive.infolist()) > at_most:
+        return f"is damaged: it would unpack to more than {_EXPANSION} times its size"
     damaged = archive.testzip()
     return f"is damaged: {printable(damaged)} is not what was written" if damaged else None
 
@@ -251,7 +326,7 @@ def _record(path: Path, contents: Any) -> Record:
         contents = migrate(contents)
     try:
         return Record.from_config(contents)
-    except (SettingError, TypeError, ValueError, AttributeError, KeyError) as error:
+    except Exception as error:  # nothing in it need be of the kind that is expected there
         raise ArtifactError(
             f"the {RECORD_NAME} of {printable(path)} is damaged: {_first_line(error)}"
         ) from error
@@ -263,17 +338,19 @@ _MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
 
 def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:
     """Yield class and module of everything in a network's config that Keras does not bring itself."""
-    if isinstance(config, Mapping):
-        name, module = config.get("class_name"), config.get("module")
-        if name is not None:
-            own = module is None or str(module).split(".")[0] in ("keras", "builtins")
-            if name == "Lambda" or not (own or _is_registered(config.get("registered_name"))):
-                yield str(name), str(module)
-        for value in config.values():
-            yield from _outside_classes(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _outside_classes(value)
+    waiting = [config]  # not by recursion, for it may be nested deeper than Python can go
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        if not isinstance(value, dict):
+            continue
+        waiting += value.values()
+        name, module = value.get("class_name"), value.get("module")
+        own = module is None or str(module).split(".")[0] in ("keras", "builtins")
+        known = own or _is_registered(value.get("registered_name"))
+        if name is not None and (name == "Lambda" or not known):
+            yield str(name), str(module)
 
 
 def _is_registered(name: object) -> bool:
@@ -283,5 +360,6 @@ def _is_registered(name: object) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
+    return f"{kind}{lines[0].strip()[:300]}" if lines else type(error).__name__

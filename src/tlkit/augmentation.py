@@ -75,7 +75,7 @@ class AugmentationPolicy(Spec):
 
     def __post_init__(self) -> None:
         for name in ("horizontal_flip", "vertical_flip"):
-            check_bool(name, getattr(self, name))
+            object.__setattr__(self, name, check_bool(name, getattr(self, name)))
         for name in _FRACTIONS:
             below = 1.0 if name == "zoom_fraction" else math.inf  # zoomed by 1, nothing is left
             value = check_float(name, getattr(self, name), at_least=0, at_most=1, below=below)
@@ -147,7 +147,7 @@ class AugmentationPolicy(Spec):
             return []
         from keras import layers
 
-        check_int("seed", seed, at_least=0)
+        seed = check_int("seed", seed, at_least=0)
         turn, zoom, shift = self.rotation_fraction, self.zoom_fraction, self.translation_fraction
         contrast, erasing = self.contrast_fraction, self.erasing_fraction
         once = sum(map(bool, (turn, zoom, shift))) > 1
@@ -192,7 +192,7 @@ class AugmentationPolicy(Spec):
         height, width = image_size
         check_int("image_size[0]", height, at_least=1)
         check_int("image_size[1]", width, at_least=1)
-        check_int("seed", seed, at_least=0)
+        seed = check_int("seed", seed, at_least=0)
         check_int("batch_size", batch_size, at_least=1)
         for layer in self.layers:
             check_repeats(layer, (height, width))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,20 @@ from tlkit.spec import check_int
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.augmentation import AugmentationPolicy
+
+class Geometry(Protocol):
+    """What an `AugmentationPolicy` says about where pixels go."""
+
+    @property
+    def horizontal_flip(self) -> bool: ...  # noqa: D102 - see AugmentationPolicy
+    @property
+    def vertical_flip(self) -> bool: ...  # noqa: D102 - see AugmentationPolicy
+    @property
+    def rotation_fraction(self) -> float: ...  # noqa: D102 - see AugmentationPolicy
+    @property
+    def zoom_fraction(self) -> float: ...  # noqa: D102 - see AugmentationPolicy
+    @property
+    def translation_fraction(self) -> float: ...  # noqa: D102 - see AugmentationPolicy
 
 
 @final
@@ -65,9 +78,9 @@ class Augmenter:
         wanted = f"[at most {batch_size}, {height}, {width}, 3]"
         count = min(len(pictures), batch_size)
         check_pictures("pictures", pictures, wanted, (count, *self._shape[1:]))
-        check_int("view", view, at_least=0)
+        view = check_int("view", view, at_least=0)
         if not isinstance(key, str):
-            check_int("key", key, at_least=0)
+            key = check_int("key", key, at_least=0)
         if view == 0 or self._augment is None:
             return pictures
         seeds = draw(2 * len(self._states), self._seed, view, key).reshape(-1, 2)
@@ -94,7 +107,7 @@ def _compiled(layers: list[Any], states: list[Any], shape: tuple[int, ...]) -> A
     return tf.function(augment, input_signature=signature, autograph=False)
 
 
-def geometry_layer(policy: AugmentationPolicy, *, seed: int, **options: str) -> Any:
+def geometry_layer(policy: Geometry, *, seed: int, **options: str) -> Any:
     """Flips, rotation, zoom and translation as one affine map, interpolated once."""
     import keras
 
@@ -116,7 +129,7 @@ def geometry_layer(policy: AugmentationPolicy, *, seed: int, **options: str) -> 
     return RandomGeometry()
 
 
-def _affine_maps(policy: AugmentationPolicy, shape: tuple[int, int, int], generator: Any) -> Any:
+def _affine_maps(policy: Geometry, shape: tuple[int, int, int], generator: Any) -> Any:
     """Draw where each new pixel comes from, for every picture, as the eight numbers Keras takes."""
     import keras
     from keras import ops

@@ -146,8 +146,8 @@ class EpochState:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the lowest validation loss, the first of equal ones."""
-        return int(np.argmin(self.curves["validation_loss"]))
+        """The epoch with the lowest validation loss, the first of equal ones; NaN is the highest."""
+        return int(np.argmin(np.nan_to_num(self.curves["validation_loss"], nan=np.inf)))
 
     def add(self, **figures: float) -> bool:
         """Add the figures of one epoch; return whether it is the best so far."""

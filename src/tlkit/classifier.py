@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, final, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, final, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.artifact import Record, read_artifact, write_artifact
 from tlkit.auditing import AuditReport
-from tlkit.dataset import DatasetSpec, picture_files
+from tlkit.dataset import DatasetSpec, part_of, picture_files
 from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
-from tlkit.errors import DatasetError, printable
+from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluate import Evaluation, evaluate
 from tlkit.history import History
 from tlkit.images import BadFile, as_batch
@@ -23,13 +25,13 @@ from tlkit.logistic import sigmoid
 from tlkit.progress import progress
 from tlkit.reading import read_images, warn_of_bad_files
 from tlkit.rows import Pictures
-from tlkit.spec import check_choice, check_float
+from tlkit.spec import check_choice, check_float, check_path
 
 if TYPE_CHECKING:
     import keras
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-PathLike: TypeAlias = str | Path
+PathLike: TypeAlias = str | os.PathLike[str]
 OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
 
 
@@ -55,7 +57,7 @@ class Prediction:
     path: PathLike | None = None
 
     def __str__(self) -> str:
-        name = "picture" if self.path is None else printable(self.path)
+        name = "picture" if self.path is None else printable(os.fspath(self.path))
         return f"{name}: {self.label} (probability of {self.positive_class} {self.probability:.2f})"
 
 
@@ -176,17 +178,17 @@ class TransferClassifier:
 
         Raises:
             ImageError: A file cannot be read and `on_bad_file` is `"raise"`.
-            SettingError: An array is not of pictures.
+            SettingError: It is neither files nor an array of pictures.
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
-        if isinstance(pictures, str | Path):
-            (outcome,) = self._predict_files([pictures], "collect")
+        if isinstance(pictures, np.ndarray):
+            return [self._prediction(logit, None) for logit in self._logits(pictures)]
+        if isinstance(pictures, str | os.PathLike):
+            (outcome,) = self._predict_files(_files([pictures]), "collect")
             if isinstance(outcome, BadFile):
                 raise outcome.error()
             return outcome
-        if isinstance(pictures, np.ndarray):
-            return [self._prediction(logit, None) for logit in self._logits(pictures)]
-        return self._predict_files(list(pictures), on_bad_file)
+        return self._predict_files(_files(pictures), on_bad_file)
 
     def predict_folder(
         self, folder: PathLike, *, on_bad_file: OnBadFile = "skip"
@@ -200,9 +202,10 @@ class TransferClassifier:
         Raises:
             DatasetError: There is no such folder, or no picture in it.
             ImageError: A file cannot be read and `on_bad_file` is `"raise"`.
+            SettingError: `folder` is no path.
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
-        return self._predict_files(picture_files(Path(folder)), on_bad_file)
+        return self._predict_files(picture_files(folder), on_bad_file)
 
     def predict_proba(self, pictures: npt.NDArray[np.generic]) -> Floats:
         """Return the probability of the positive class for each picture.
@@ -224,11 +227,15 @@ class TransferClassifier:
 
         Args:
             data: A folder with the same two classes, or its spec. Its own split plays no part.
-            part: Use only this part of a folder with `train/`, `validation/` or `test/` inside.
+            part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
+                and the other names that such a folder may have will do.
 
         Raises:
             DatasetError: The folder is not of these two classes, or has no such part.
+            ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+            SettingError: There can be no part of that name.
         """
+        part = None if part is None else part_of(part)
         spec = (
             data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
         )
@@ -240,8 +247,19 @@ class TransferClassifier:
             )
         examples = [example for example in listing.examples if part in (None, example.part)]
         if not examples:
-            raise DatasetError(f"{printable(spec.directory)} has no pictures in the part {part!r}")
-        outcomes = self._predict_files([example.path for example in examples], "collect")
+            there = sorted({repr(example.part) for example in listing.examples if example.part})
+            raise DatasetError(
+                f"{printable(spec.directory)} has no pictures in the part {part!r}: "
+                + (
+                    f"choose from {', '.join(there)}"
+                    if there
+                    else "it has no parts, leave `part` out"
+                )
+            )
+        outcomes = self._predict_files(
+            [example.path for example in examples],
+            "raise" if spec.on_bad_file == "raise" else "collect",
+        )
         warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
         scored = [
             (int(example.class_name == self.positive_class), outcome.probability)
@@ -257,7 +275,7 @@ class TransferClassifier:
             threshold=self.threshold,
             class_names=self.class_names,
             positive_class=self.positive_class,
-            part=part or spec.directory.name,
+            part=part or spec.directory.resolve().name,
         )
 
     def with_threshold(self, threshold: float) -> TransferClassifier:
@@ -287,8 +305,9 @@ class TransferClassifier:
 
         Raises:
             ArtifactError: The file cannot be written; the old one is untouched.
+            SettingError: `path` is no path.
         """
-        write_artifact(Path(path), self.model, self.record)
+        write_artifact(Path(check_path("path", path)), self.model, self.record)
 
     @classmethod
     def load(cls, path: PathLike) -> TransferClassifier:
@@ -296,11 +315,12 @@ class TransferClassifier:
 
         Raises:
             ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+            SettingError: `path` is no path.
         """
-        return cls(*read_artifact(Path(path)))
+        return cls(*read_artifact(Path(check_path("path", path))))
 
     def _rescored(self, evaluation: Evaluation, threshold: float) -> Evaluation:
-        scores = self.record.scores[evaluation.part]
+        scores = self.record.scores[evaluation.part]  # there are some, or there were no record
         return evaluate(
             scores.labels,
             sigmoid(np.array(scores.logits)),
@@ -316,7 +336,8 @@ class TransferClassifier:
         self, paths: Sequence[PathLike], on_bad_file: OnBadFile
     ) -> list[Prediction | BadFile]:
         outcomes: list[Prediction | BadFile] = []
-        decoded = zip(paths, read_images(paths, self.image_size), strict=True)
+        names = [os.fspath(path) for path in paths]
+        decoded = zip(paths, read_images(names, self.image_size), strict=True)
         with progress(len(paths) if len(paths) > BATCH_SIZE else 0, "Predicting") as advance:
             while batch := list(islice(decoded, BATCH_SIZE)):
                 pixels = [outcome[0] for _, outcome in batch if not isinstance(outcome, BadFile)]
@@ -330,7 +351,8 @@ class TransferClassifier:
                         outcomes.append(outcome)
                 advance(len(batch))
         if on_bad_file == "skip":
-            warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
+            bad_files = [outcome for outcome in outcomes if isinstance(outcome, BadFile)]
+            warn_of_bad_files(bad_files, stacklevel=4)  # the line that called predict
             return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         return outcomes
 
@@ -358,3 +380,18 @@ class TransferClassifier:
         starts = range(0, len(batch), BATCH_SIZE)
         outputs = [self._engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
         return np.concatenate([np.empty((0, 1)), *outputs])[:, 0].astype(np.float64)
+
+
+def _files(pictures: object) -> list[PathLike]:
+    """Return files as a list, after checking that they are files."""
+    several = isinstance(pictures, Iterable) and not isinstance(pictures, bytes)
+    files: list[PathLike] = []
+    for file in cast("Iterable[Any]", pictures if several else [pictures]):
+        path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
+        if not isinstance(path, str):
+            raise SettingError(
+                "`pictures` must be a file name, several of them, or a NumPy array [N, H, W, 3], "
+                f"got {reprlib.repr(file)} ({type(file).__name__})"
+            )
+        files.append(file)
+    return files

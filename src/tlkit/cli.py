@@ -1,7 +1,8 @@
 """The command line: parse, call, print. Nothing heavy is imported before a command needs it.
 
 Exit codes: 0 when the job is done, 1 after an error or when `predict` met a file that it cannot read, 2 for a
-wrong command line, 130 after Ctrl-C, 141 when the reader of the output went away.
+wrong command line, 130 after Ctrl-C, 141 when the reader of the output went away. For `audit`, 1 says that
+problems were found, and 2 that it could not look.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tlkit
-from tlkit.errors import ArtifactError, TlkitError, TlkitWarning, printable
+from tlkit.errors import ArtifactError, SettingError, TlkitError, TlkitWarning, printable
 from tlkit.tables import Cell, as_json, print_table, write_csv
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ Options: TypeAlias = argparse.Namespace
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - no public name
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell says of a command that a signal ended
+_FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
 PREDICTION_COLUMNS = ("path", "label", "probability", "positive_class", "error")
 
 
@@ -47,22 +49,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: From argparse: after `--help` and `--version`, and for a wrong command line.
     """
     _never_fail_to_print()
+    failure = 1
     try:
         with _plain_warnings():
             options = _parser().parse_args(argv)
+            failure = options.failure
             code: int = options.run(options)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # as it is without a console
+                sys.stdout.flush()
             return code
     except TlkitError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        with contextlib.suppress(OSError):  # Python flushes stdout again when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return BROKEN_PIPE
+    except OSError as error:
+        _let_go_of_stdout()
+        print(f"error: {error}", file=sys.stderr)
+        return failure
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,13 +86,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Commands, run: Callable[[Options], int], about: str
+    commands: Commands, run: Callable[[Options], int], about: str, *, failure: int = 1
 ) -> argparse.ArgumentParser:
     """Add a command; what is not given is absent from its options, so that the specs' defaults hold."""
     parser = commands.add_parser(
         run.__name__, help=about, description=about, argument_default=argparse.SUPPRESS
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, failure=failure)
     return parser
 
 
@@ -209,7 +217,8 @@ def _add_evaluate(commands: Commands) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="what `tlkit train` saved")
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
-    add("--part", choices=("train", "validation", "test"), help="only this part of such a folder")
+    about = "only this part of such a folder"
+    add("--part", metavar="train|validation|test", type=_part, help=about)
     _add_threshold(parser)
     add("--json", action="store_true", default=False, help="print one JSON object")
 
@@ -227,13 +236,13 @@ def evaluate(options: Options) -> int:
 
 def _add_audit(commands: Commands) -> None:
     parser = _command(
-        commands, audit, "Say what is wrong with a folder of pictures; change nothing."
+        commands, audit, "Say what is wrong with a folder of pictures; change nothing.", failure=2
     )
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
     add(
-        "--fail-on", metavar="KINDS",
+        "--fail-on", metavar="KINDS", type=_kinds,
         help="kinds of problems, with commas, that make the exit code 1; any; none "
         "(label-conflict,leak,unreadable)",
     )  # fmt: skip
@@ -260,7 +269,8 @@ def _add_predict(commands: Commands) -> None:
     parser = _command(commands, predict, "Say what is on pictures.")
     add = parser.add_argument
     add("model", metavar="MODEL", help="what `tlkit train` saved")
-    add("paths", metavar="PATH", nargs="+", help="picture files, and folders of them")
+    about = "picture files, and folders of them"
+    add("paths", metavar="PATH", nargs="+", type=_not_empty, help=about)
     _add_threshold(parser)
     add = parser.add_mutually_exclusive_group().add_argument
     add("-o", "--output", metavar="FILE", type=_target(".csv"), help="write a table, a .csv file")
@@ -395,12 +405,43 @@ def _weights(text: str) -> str | None:
     return None if text == "none" else text
 
 
+def _not_empty(text: str) -> str:
+    if not text:  # Python would take it for the current folder
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def _part(text: str) -> str:
+    from tlkit.dataset import part_of
+
+    with _as_usage_error():
+        return part_of(text)
+
+
+def _kinds(text: str) -> str:
+    from tlkit.auditing import AuditReport
+
+    with _as_usage_error():
+        AuditReport(".", counts={}).exit_code(text)  # of nothing, for its check of the kinds
+    return text
+
+
+@contextlib.contextmanager
+def _as_usage_error() -> Iterator[None]:
+    try:
+        yield
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _option(text: str) -> tuple[str, bool | int | float | str]:
     import json
 
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"must be like alpha=0.35, got '{text}'")
+    if name in _FLAGS:
+        raise argparse.ArgumentTypeError(f"{name} has a flag of its own: use {_FLAGS[name]}")
     with contextlib.suppress(ValueError):
         found = json.loads(value)
         if isinstance(found, bool | int | float):
@@ -419,6 +460,17 @@ def _never_fail_to_print() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_stdout() -> None:
+    """Send to nowhere what stdout did not take: Python tries once more when it ends."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

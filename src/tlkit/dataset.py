@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import DatasetError, SettingError, printable
-from tlkit.spec import Spec, check_choice, check_float, check_int
+from tlkit.spec import Spec, check_choice, check_float, check_int, check_path
 
 GroupBy: TypeAlias = "str | Mapping[str, str] | Callable[[Path], str | None] | None"
 PARTS = ("train", "validation", "test")
@@ -127,7 +127,8 @@ class DatasetSpec(Spec):
     around them; links are followed; hidden files and folders never count.
 
     Args:
-        directory: The folder. Only `listing()` looks at it: a saved spec may name one of another machine.
+        directory: The folder, where a leading `~` is the user's home. Only `listing()` looks at it: a
+            saved spec may name one of another machine.
         positive_class: The class whose probability is predicted. None: of two classes such as "alpaca"
             and "not alpaca" (`no_alpaca`, `non-alpaca` …) the one that the other negates, else the second.
         validation_fraction: Share of each class kept for validation, 0 to below 1. Not used where the
@@ -183,9 +184,9 @@ class DatasetSpec(Spec):
             raise SettingError(
                 f"`validation_fraction` + `test_fraction` must be below 1, got {got}"
             )
-        check_int("seed", self.seed, at_least=0)
+        object.__setattr__(self, "seed", check_int("seed", self.seed, at_least=0))
         check_choice("on_bad_file", self.on_bad_file, ("skip", "raise"))
-        object.__setattr__(self, "directory", _checked_directory(self.directory))
+        object.__setattr__(self, "directory", _folder("directory", self.directory))
         object.__setattr__(self, "group_by", _checked_group_by(self.group_by))
         object.__setattr__(self, "classes", _checked_classes(self.classes))
         given: object = self.positive_class
@@ -266,15 +267,30 @@ class DatasetSpec(Spec):
         return names[0], names[1]
 
 
-def picture_files(folder: Path) -> list[Path]:
+def part_of(name: str) -> str:
+    """Return "train", "validation" or "test" for a name that the folder of that part may have.
+
+    Raises:
+        SettingError: There is no such part.
+
+    Examples:
+        >>> part_of("val")
+        'validation'
+    """
+    return _PART_OF_FOLDER[check_choice("part", str(name).casefold(), list(_PART_OF_FOLDER))]
+
+
+def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """List the picture files in a folder and the folders inside it, in the order of their names.
 
     The rules are those of `DatasetSpec`: links are followed, hidden files and folders do not count.
 
     Raises:
         DatasetError: There is no such folder, or no picture in it.
+        SettingError: `folder` is no path.
     """
-    return [Path(path) for _, path in _pictures(os.fspath(folder), "", Counter())]
+    top = os.fspath(_folder("folder", folder))
+    return [Path(path) for _, path in _pictures(top, "", Counter())]
 
 
 class _Place(NamedTuple):
@@ -373,11 +389,9 @@ def _group_key(group_by: GroupBy, example: Example) -> str | None:
     return key
 
 
-def _checked_directory(value: object) -> Path:
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise SettingError(f"`directory` must be the path of a folder, got {value!r}")
-    return Path(path)
+def _folder(name: str, value: object) -> Path:
+    # Path.expanduser would refuse a folder whose name begins with "~" but is no user's
+    return Path(os.path.expanduser(check_path(name, value)))  # noqa: PTH111
 
 
 def _checked_group_by(value: GroupBy) -> GroupBy:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeAlias, final
 
 from tlkit.errors import SettingError
@@ -79,10 +80,10 @@ class GradientHead(Spec):
     views: int = 4
 
     def __post_init__(self) -> None:
-        check_int("epochs", self.epochs, at_least=1)
+        for name in ("epochs", "views"):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), at_least=1))
         rate = check_float("learning_rate", self.learning_rate, above=0)
         dropout = check_float("dropout_fraction", self.dropout_fraction, at_least=0, below=1)
-        check_int("views", self.views, at_least=1)
         object.__setattr__(self, "learning_rate", rate)
         object.__setattr__(self, "dropout_fraction", dropout)
 
@@ -150,14 +151,15 @@ class Phase(Spec):
         elif self.unfreeze_from == "":
             raise SettingError("`unfreeze_from` must be a layer's number or name, got ''")
         elif self.unfreeze_from is not None and not isinstance(self.unfreeze_from, str):
-            check_int("unfreeze_from", self.unfreeze_from, at_least=0)
-        check_int("epochs", self.epochs, at_least=1)
+            start = check_int("unfreeze_from", self.unfreeze_from, at_least=0)
+            object.__setattr__(self, "unfreeze_from", start)
+        for name in ("epochs", "patience", "views"):
+            count = getattr(self, name)
+            if name != "patience" or count is not None:
+                object.__setattr__(self, name, check_int(name, count, at_least=1))
         rate = check_float("learning_rate", self.learning_rate, above=0)
         check_choice("learning_rate_decay", self.learning_rate_decay, ("cosine", "none"))
         decay = check_float("weight_decay", self.weight_decay, at_least=0)
-        if self.patience is not None:
-            check_int("patience", self.patience, at_least=1)
-        check_int("views", self.views, at_least=1)
         object.__setattr__(self, "learning_rate", rate)
         object.__setattr__(self, "weight_decay", decay)
 
@@ -225,7 +227,8 @@ class FineTuneSchedule(Spec):
             raise SettingError(f"`head` must be an ExactHead or a GradientHead, got {head!r}")
         object.__setattr__(self, "phases", _as_phases(self.phases))
         object.__setattr__(self, "class_weight", _as_class_weight(self.class_weight))
-        check_int("batch_size", self.batch_size, at_least=1)
+        size = check_int("batch_size", self.batch_size, at_least=1)
+        object.__setattr__(self, "batch_size", size)
 
     @classmethod
     def head_only(cls) -> Self:
@@ -298,6 +301,7 @@ class FineTuneSchedule(Spec):
             >>> [phase.unfreeze_from for phase in FineTuneSchedule.gradual(140, 120, 100).phases]
             [140, 120, 100]
         """
+        places = tuple(float(place) if _is_fraction(place) else place for place in places)
         for place in places:
             if places.count(place) > 1:
                 raise SettingError(f"each place must be below the one before, got {place!r} twice")
@@ -365,6 +369,11 @@ def _starts_above(phase: Phase, other: Phase) -> bool:
     return False
 
 
+def _is_fraction(place: object) -> bool:
+    """Whether it is a number with a point, of which NumPy has some that are no float."""
+    return isinstance(place, Real) and not isinstance(place, Integral)
+
+
 def _as_class_weight(value: object) -> ClassWeight:
     if value is None:
         return None
@@ -374,8 +383,8 @@ def _as_class_weight(value: object) -> ClassWeight:
         negative, positive = (check_float("class_weight", weight, above=0) for weight in value)
         return negative, positive
     raise SettingError(
-        '`class_weight` must be None, "balanced" or two numbers (of the negative and of the positive '
-        f"class), got {value!r}"
+        '`class_weight` must be None, "balanced" or a tuple (negative, positive) of two numbers above 0 '
+        f"(for {{0: a, 1: b}}, as in Keras, give (a, b)), got {value!r}"
     )
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
+import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, SupportsIndex, TypeAlias, cast
 
 from tlkit.errors import SettingError
 
@@ -66,8 +68,21 @@ class Spec:
         return cls(*positional, **values)
 
     def to_json(self) -> str:
-        """Write the settings as a JSON object."""
-        return json.dumps(self.to_config(), indent=2)
+        """Write the settings as a JSON object.
+
+        Raises:
+            SettingError: A setting is something that JSON cannot carry, NaN and infinity included.
+        """
+        config = self.to_config()
+        for name, value in config.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except ValueError as error:
+                raise SettingError(
+                    f"{type(self).__name__}.{name} cannot be written as JSON, which knows no NaN and "
+                    "no infinity: use to_config(), or leave such numbers out"
+                ) from error
+        return json.dumps(config, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -129,18 +144,22 @@ def check_choice(name: str, value: str, choices: list[str] | tuple[str, ...]) ->
     raise SettingError(f"unknown {name} {value!r}: {hint}")
 
 
-def check_int(name: str, value: int, *, at_least: int, at_most: int | None = None) -> int:
-    """Return `value` if it is a whole number within the limits.
+def check_int(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
+    """Return `value` as a plain int if it is a whole number, NumPy's included, within the limits.
 
     Raises:
         SettingError: It is not a whole number, or outside the limits.
     """
-    if type(value) is not int:
+    try:
+        number = None if isinstance(value, bool) else operator.index(cast("SupportsIndex", value))
+    except TypeError:
+        number = None
+    if number is None:
         raise SettingError(f"`{name}` must be a whole number, got {value!r}")
-    if value < at_least or (at_most is not None and value > at_most):
+    if number < at_least or (at_most is not None and number > at_most):
         limits = f"at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
-        raise SettingError(f"`{name}` must be {limits}, got {value}")
-    return value
+        raise SettingError(f"`{name}` must be {limits}, got {number}")
+    return number
 
 
 def check_float(
@@ -174,12 +193,24 @@ def check_float(
     return value
 
 
-def check_bool(name: str, value: bool) -> bool:  # noqa: FBT001 - the value under test, not a flag
-    """Return `value` if it is True or False.
+def check_bool(name: str, value: object) -> bool:
+    """Return `value` as a plain bool if it is True or False, NumPy's included.
 
     Raises:
         SettingError: It is anything else.
     """
-    if not isinstance(value, bool):
+    if type(value).__name__ not in ("bool", "bool_"):  # NumPy's go by either name
         raise SettingError(f"`{name}` must be True or False, got {value!r}")
-    return value
+    return bool(value)
+
+
+def check_path(name: str, value: object) -> str:
+    """Return `value` as text if it is the path of a file or a folder.
+
+    Raises:
+        SettingError: It is no text and no path object, or a path that nothing can have.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise SettingError(f"`{name}` must be a path, got {value!r}")
+    return path

@@ -17,6 +17,8 @@ _FORMULA_STARTS = tuple("=+-@＝＋－＠")
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print a table: ruled in a terminal, else with tabs, for other programs."""
+    if sys.stdout is None:  # a program without a console
+        return
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             line = "\t".join("" if cell is None else str(cell) for cell in row)
@@ -65,7 +67,8 @@ def _harmless(cell: Cell) -> Cell:
 
 
 def as_json(value: object) -> str:
-    """Write plain values as indented JSON, letters of every script as they are."""
+    """Write plain values as indented JSON, letters of every script as they are, NaN and infinity as null."""
     import json
 
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)

@@ -87,7 +87,7 @@ def transfer_classifier(
     spec, schedule = settings.dataset, settings.schedule
     listing = spec.listing()
     keeper = Keeper.open(settings.claim(listing), cache_dir, checkpoint_dir)
-    frozen = FrozenPart(settings.backbone, schedule, settings.augmentation, seed, keeper)
+    frozen = FrozenPart(settings.backbone, schedule, settings.augmentation, settings.seed, keeper)
 
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files)

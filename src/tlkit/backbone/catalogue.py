@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
 from tlkit.backbone.network import PREPROCESSING
 from tlkit.errors import SettingError
@@ -122,7 +122,8 @@ def as_pair(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """
     if image_size is None:
         return None
-    pair: object = (image_size, image_size) if isinstance(image_size, int) else image_size
+    number = isinstance(image_size, SupportsIndex)  # NumPy's whole numbers too
+    pair: object = (image_size, image_size) if number else image_size
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise SettingError(
             f"`image_size` must be one whole number or a pair (height, width), got {image_size!r}"

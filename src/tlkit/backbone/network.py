@@ -104,9 +104,10 @@ class Network:
         """Return the index in `base.layers` of the first layer that a place names.
 
         Args:
-            start: 120 means `base.layers[120:]`; a name such as "block_13_expand" means that layer and
-                all after it.
-            fraction: Above 0 up to 1: 0.3 means the last 30 % of the layers, at least one.
+            start: `unfreeze_from` of a phase: 120 means `base.layers[120:]`; a name such as
+                "block_13_expand" means that layer and all after it.
+            fraction: `unfreeze_fraction` of a phase, above 0 up to 1: 0.3 means the last 30 % of the
+                layers, at least one.
 
         Returns:
             An index from 0 up to the number of layers minus one.
@@ -114,19 +115,24 @@ class Network:
         Raises:
             SettingError: Not exactly one of the two is given, or there is no such place.
         """
-        count = len(self.base.layers)
+        name, count = self.base.name, len(self.base.layers)
         if (start is None) == (fraction is None):
             raise SettingError(
-                "exactly one of `start` and `fraction` must be given, "
-                f"got start={start!r} and fraction={fraction!r}"
+                "exactly one of `unfreeze_from` and `unfreeze_fraction` must be given, "
+                f"got {start!r} and {fraction!r}"
             )
         if fraction is not None:
-            share = check_float("fraction", fraction, above=0.0, at_most=1.0)
+            share = check_float("unfreeze_fraction", fraction, above=0.0, at_most=1.0)
             return count - max(1, round(share * count))
         if isinstance(start, str):
             names = [layer.name for layer in self.base.layers]
-            return names.index(check_choice(f"layer of {self.base.name}", start, names))
-        return check_int("start", start, at_least=0, at_most=count - 1)  # type: ignore[arg-type]  # None is refused above
+            return names.index(check_choice(f"`unfreeze_from` layer of {name}", start, names))
+        index = check_int("unfreeze_from", start, at_least=0)
+        if index >= count:
+            raise SettingError(
+                f"`unfreeze_from`={index}, but {name} has {count} layers (0 to {count - 1})"
+            )
+        return index
 
     def cut_below(self, layer_index: int) -> CutPoint | None:
         """Return the best cut that has every layer from `layer_index` on above it.
