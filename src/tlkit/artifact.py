@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from tlkit.errors import ArtifactError, SettingError, printable
 from tlkit.evaluate import Evaluation
 from tlkit.history import History
 from tlkit.images import BadFile
+from tlkit.replacing import replacing
 from tlkit.spec import Json, Spec, check_choice, check_float, check_int
 
 if TYPE_CHECKING:
@@ -190,18 +190,12 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
         raise ArtifactError(
             f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
         )
-    partial = path.with_name(f".{path.stem}-{os.getpid()}.partial.keras")
     text = json.dumps({"format_version": FORMAT_VERSION, **record.to_config()}, indent=1)
     try:
-        try:
+        with replacing(path) as partial:
             model.save(partial)
             with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr(RECORD_NAME, text)
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         raise ArtifactError(
             f"cannot write {printable(path)}: {error.strerror or error}. "

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import SettingError, TlkitError, printable
+from tlkit.replacing import replacing
 from tlkit.rows import cannot_keep
 from tlkit.spec import Json
 
@@ -98,9 +99,8 @@ def _claim(folder: Path, settings: dict[str, Json]) -> None:
             before = json.loads(path.read_text("utf-8"))
         else:
             before = settings
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(settings, indent=1), "utf-8")
-            partial.replace(path)
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(settings, indent=1), "utf-8")
     except (OSError, ValueError) as error:
         raise TlkitError(
             f"cannot use {printable(folder)} as `checkpoint_dir`: {error}. "
@@ -166,11 +166,9 @@ class EpochState:
         }
         for group, values in groups.items():
             arrays |= {f"{group}_{index}": value for index, value in enumerate(values)}
-        partial = path.with_suffix(".partial")
         try:
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type] # its stub takes no mapping
-            partial.replace(path)
+            with replacing(path) as partial:
+                np.savez(partial, **arrays)  # type: ignore[arg-type] # its stub takes no mapping
         except OSError as error:
             raise cannot_keep(path.parent, error) from error
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from tlkit.errors import TlkitError, printable
+from tlkit.replacing import replacing
 
 Cell: TypeAlias = str | float | None
 
@@ -43,16 +43,11 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]
     """Write the whole table, or leave what was there before."""
     import csv
 
-    partial = path.with_name(f".{path.name}-{os.getpid()}.partial")
     try:
-        try:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(columns)
-                writer.writerows([_harmless(cell) for cell in row] for row in rows)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([_harmless(cell) for cell in row] for row in rows)
     except OSError as error:
         raise TlkitError(
             f"cannot write {printable(path)}: {error.strerror or error}; what was there is untouched"
