@@ -19,7 +19,7 @@ from tlkit.errors import SettingError
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Solver: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
-BLOCK_NUMBERS: Final = 1 << 22  # float64 numbers converted at a time: 32 MB
+BLOCK_NUMBERS: Final = 1 << 20  # float64 numbers converted at a time: 8 MB
 NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end would be worse
 
 
