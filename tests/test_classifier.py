@@ -287,3 +287,13 @@ def test_the_summary_names_classes_and_accuracy(classifier: TransferClassifier) 
     assert repr(classifier).startswith("<TransferClassifier 'disc' or 'not disc', accuracy ")
     assert classifier.class_names == ("disc", "not disc")
     assert classifier.image_size == BackboneAdapter("tiny_random").image_size
+
+
+def test_evaluating_the_training_folder_owns_up(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> None:
+    known = len(classifier.record.training_names)
+    text = str(classifier.evaluate(drawn_folder))
+    assert f"These pictures also chose the weights ({known} of them were trained on)" in text
+    shutil.copytree(drawn_folder, tmp_path / "elsewhere")
+    assert "trained on" not in str(classifier.evaluate(tmp_path / "elsewhere"))

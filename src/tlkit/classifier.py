@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tlkit.artifact import Record, read_artifact, write_artifact
 from tlkit.auditing import AuditReport
-from tlkit.dataset import DatasetSpec, part_of, picture_files
+from tlkit.dataset import DatasetSpec, Example, part_of, picture_files
 from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluate import Evaluation, evaluate
@@ -226,7 +226,8 @@ class TransferClassifier:
         """Measure the classifier on a folder of labelled pictures.
 
         Args:
-            data: A folder with the same two classes, or its spec. Its own split plays no part.
+            data: A folder with the same two classes, or its spec. Its own split plays no part; in the
+                folder that it was trained on, the text says how many pictures it knows already.
             part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
                 and the other names that such a folder may have will do.
 
@@ -276,7 +277,17 @@ class TransferClassifier:
             class_names=self.class_names,
             positive_class=self.positive_class,
             part=part or spec.directory.resolve().name,
+            used_to_choose=self._trained_on(spec, examples),
         )
+
+    def _trained_on(self, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Own up to pictures that the classifier was trained on, as far as folder and names tell."""
+        directory = self.record.dataset.get("directory")
+        if not isinstance(directory, str) or Path(directory).resolve() != spec.directory.resolve():
+            return ()
+        known = {*self.record.training_names}
+        count = sum(example.name in known for example in examples)
+        return (f"the weights ({count} of them were trained on)",) if count else ()
 
     def with_threshold(self, threshold: float) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
