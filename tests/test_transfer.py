@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hostile
 import keras
 import numpy as np
 import pytest
@@ -318,3 +319,24 @@ def test_two_pictures_a_class_need_a_given_strength(tmp_path: Path, drawn_folder
         tiny(spec)
     given = FineTuneSchedule(head=ExactHead(l2=0.01))
     assert tiny(spec, schedule=given).evaluation.count == 2
+
+
+def test_training_finishes_on_a_hostile_folder(drawn_folder: Path, tmp_path: Path) -> None:
+    """Every broken file that people have is left out by name; everything readable is used."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(drawn_folder, folder)
+    cases = hostile.write(folder / "disc")
+    before = {path: path.lstat().st_size for path in folder.rglob("*")}
+    broken = {path for path, case in cases.items() if case.listed and not case.readable}
+    with pytest.warns(BadFileWarning, match=f"left out {len(broken)} files"):
+        classifier = tiny(folder)
+    assert {Path(file.path) for file in classifier.bad_files} == broken
+    used = {*classifier.record.training_names, *classifier.record.scores["validation"].names}
+    readable = {path for path, case in cases.items() if case.listed and case.readable}
+    assert {path.relative_to(folder).as_posix() for path in readable} <= used
+    assert len(used) == 48 + len(readable)
+    classifier.save(tmp_path / "discs.keras")
+    again = TransferClassifier.load(tmp_path / "discs.keras")
+    assert again.bad_files == classifier.bad_files
+    assert again.audit.totals["unreadable"] == len(broken)
+    assert {path: path.lstat().st_size for path in folder.rglob("*")} == before

@@ -65,11 +65,10 @@ class Keeper:
             SettingError: The checkpoint is of a run with other settings; the message names them.
             TlkitError: The checkpoint folder cannot be written or read.
         """
-        if checkpoint is not None:
-            _claim(Path(checkpoint), json.loads(json.dumps(settings)))
-        return cls(
-            None if cache is None else Path(cache), None if checkpoint is None else Path(checkpoint)
-        )
+        folders = [None if f is None else Path(f).expanduser() for f in (cache, checkpoint)]
+        if folders[1] is not None:
+            _claim(folders[1], json.loads(json.dumps(settings)))
+        return cls(*folders)
 
     @property
     def keeps(self) -> bool:
