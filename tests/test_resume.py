@@ -145,9 +145,8 @@ def test_a_run_killed_again_and_again_ends_the_same(
     assert (checkpoint_part(checkpoint, "views") / NAME).stat().st_size > 0
     assert not (checkpoint / "phase-0.npz").exists()
     kill(drawn_folder, checkpoint, ("pathlib.Path:replace", "before", 6))
-    assert sorted(path.name for path in checkpoint.glob("phase*")) == [
-        "phase-0.npz", "phase-1.npz", "phase-2.npz", "phase-2.partial",
-    ]  # fmt: skip
+    assert len(list(checkpoint.glob("phase-*.npz"))) == 3
+    assert len(list(checkpoint.glob(".phase-2-*.partial.npz"))) == 1
     check_same(train(drawn_folder, checkpoint_dir=checkpoint), undisturbed)
 
 
