@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import tlkit
-from tlkit import cli
+from tlkit import cli, words
 from tlkit.backbone import BackboneAdapter
 from tlkit.classifier import TransferClassifier
 from tlkit.cli import main
@@ -161,7 +161,7 @@ def test_the_split_can_have_a_seed_of_its_own(drawn_folder: Path) -> None:
                 ["train", "d", "-o", "m.keras", "--option", f"{name}=x"],
                 f"{name} has a flag of its own: use {flag}",
             )
-            for name, flag in cli._FLAGS.items()
+            for name, flag in words.FLAGS.items()
         ),
         (["evaluate", "m.keras", "d", "--part", "vall"], "unknown part 'vall': did you mean 'val'"),
         (["audit", "d", "--fail-on", "leek"], "unknown kind 'leek': did you mean 'leak'"),

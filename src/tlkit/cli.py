@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tlkit
-from tlkit.errors import ArtifactError, SettingError, TlkitError, TlkitWarning, printable
+from tlkit import words
+from tlkit.errors import ArtifactError, TlkitError, TlkitWarning, printable
 from tlkit.tables import Cell, as_json, print_table, write_csv
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ Options: TypeAlias = argparse.Namespace
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - no public name
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell says of a command that a signal ended
-_FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
 PREDICTION_COLUMNS = ("path", "label", "probability", "positive_class", "error")
 
 
@@ -104,7 +104,7 @@ def _add_train(commands: Commands) -> None:
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     add(
-        "-o", "--output", metavar="MODEL", type=_target(".keras"), required=True,
+        "-o", "--output", metavar="MODEL", type=words.target(".keras"), required=True,
         help="where the classifier goes: a file that ends in .keras; one that is there is replaced",
     )  # fmt: skip
     add = parser.add_argument_group("pictures").add_argument
@@ -125,15 +125,20 @@ def _add_train(commands: Commands) -> None:
         default="MobileNetV2",
         help="see `tlkit backbones` (MobileNetV2)",
     )
-    add("--image-size", metavar="N|HxW", type=_image_size, help="pixels, such as 160 or 160x224")
+    add(
+        "--image-size",
+        metavar="N|HxW",
+        type=words.image_size,
+        help="pixels, such as 160 or 160x224",
+    )
     add(
         "--weights",
         metavar="imagenet|none|PATH",
-        type=_weights,
+        type=words.weights,
         help="where training starts (imagenet)",
     )
     add(
-        "--option", metavar="NAME=VALUE", dest="options", action="append", type=_option, default=[],
+        "--option", metavar="NAME=VALUE", dest="options", action="append", type=words.option, default=[],
         help="how the network is built, such as alpha=0.35; may be repeated",
     )  # fmt: skip
     add = parser.add_argument_group("training").add_argument
@@ -218,7 +223,7 @@ def _add_evaluate(commands: Commands) -> None:
     add("model", metavar="MODEL", help="what `tlkit train` saved")
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     about = "only this part of such a folder"
-    add("--part", metavar="train|validation|test", type=_part, help=about)
+    add("--part", metavar="train|validation|test", type=words.part, help=about)
     _add_threshold(parser)
     add("--json", action="store_true", default=False, help="print one JSON object")
 
@@ -242,7 +247,7 @@ def _add_audit(commands: Commands) -> None:
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
     add(
-        "--fail-on", metavar="KINDS", type=_kinds,
+        "--fail-on", metavar="KINDS", type=words.kinds,
         help="kinds of problems, with commas, that make the exit code 1; any; none "
         "(label-conflict,leak,unreadable)",
     )  # fmt: skip
@@ -270,10 +275,16 @@ def _add_predict(commands: Commands) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="what `tlkit train` saved")
     about = "picture files, and folders of them"
-    add("paths", metavar="PATH", nargs="+", type=_not_empty, help=about)
+    add("paths", metavar="PATH", nargs="+", type=words.not_empty, help=about)
     _add_threshold(parser)
     add = parser.add_mutually_exclusive_group().add_argument
-    add("-o", "--output", metavar="FILE", type=_target(".csv"), help="write a table, a .csv file")
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=words.target(".csv"),
+        help="write a table, a .csv file",
+    )
     add("--json", action="store_true", default=False, help="print a JSON list")
 
 
@@ -372,81 +383,6 @@ def _start_tensorflow() -> None:
     from tlkit.quiet import start_tensorflow
 
     start_tensorflow()
-
-
-def _target(suffix: str) -> Callable[[str], Path]:
-    """Return a check of the file to be written, so that minutes of work are not for nothing."""
-
-    def checked(text: str) -> Path:
-        path, name = Path(text), printable(text)
-        if path.suffix != suffix:
-            raise argparse.ArgumentTypeError(f"must end in {suffix}, got '{name}'")
-        if not path.parent.is_dir():
-            folder = printable(path.parent)
-            raise argparse.ArgumentTypeError(f"there is no folder '{folder}': make it first")
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise argparse.ArgumentTypeError(f"'{name}' cannot be written: choose another place")
-        return path
-
-    return checked
-
-
-def _image_size(text: str) -> int | tuple[int, int]:
-    try:
-        sides = [int(side) for side in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if not 1 <= len(sides) <= 2:
-        raise argparse.ArgumentTypeError(f"must be like 160 or 160x224, got '{text}'")
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
-
-
-def _weights(text: str) -> str | None:
-    return None if text == "none" else text
-
-
-def _not_empty(text: str) -> str:
-    if not text:  # Python would take it for the current folder
-        raise argparse.ArgumentTypeError("must not be empty")
-    return text
-
-
-def _part(text: str) -> str:
-    from tlkit.dataset import part_of
-
-    with _as_usage_error():
-        return part_of(text)
-
-
-def _kinds(text: str) -> str:
-    from tlkit.auditing import AuditReport
-
-    with _as_usage_error():
-        AuditReport(".", counts={}).exit_code(text)  # of nothing, for its check of the kinds
-    return text
-
-
-@contextlib.contextmanager
-def _as_usage_error() -> Iterator[None]:
-    try:
-        yield
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _option(text: str) -> tuple[str, bool | int | float | str]:
-    import json
-
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise argparse.ArgumentTypeError(f"must be like alpha=0.35, got '{text}'")
-    if name in _FLAGS:
-        raise argparse.ArgumentTypeError(f"{name} has a flag of its own: use {_FLAGS[name]}")
-    with contextlib.suppress(ValueError):
-        found = json.loads(value)
-        if isinstance(found, bool | int | float):
-            return name, found
-    return name, value
 
 
 def _quoted(path: Path) -> str:

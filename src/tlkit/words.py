@@ -1,0 +1,94 @@
+"""What the words of a command line mean: each function reads one kind, or says what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tlkit.errors import SettingError, printable
+
+FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
+
+
+def target(suffix: str) -> Callable[[str], Path]:
+    """Return a check of the file to be written, so that minutes of work are not for nothing."""
+
+    def checked(text: str) -> Path:
+        path, name = Path(text), printable(text)
+        if path.suffix != suffix:
+            raise argparse.ArgumentTypeError(f"must end in {suffix}, got '{name}'")
+        if not path.parent.is_dir():
+            folder = printable(path.parent)
+            raise argparse.ArgumentTypeError(f"there is no folder '{folder}': make it first")
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise argparse.ArgumentTypeError(f"'{name}' cannot be written: choose another place")
+        return path
+
+    return checked
+
+
+def image_size(text: str) -> int | tuple[int, int]:
+    """Read 160 or 160x224: one side for both, or height and width."""
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if not 1 <= len(sides) <= 2:
+        raise argparse.ArgumentTypeError(f"must be like 160 or 160x224, got '{text}'")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def weights(text: str) -> str | None:
+    """Read imagenet, none or a path."""
+    return None if text == "none" else text
+
+
+def not_empty(text: str) -> str:
+    """Refuse an empty word, such as an unset variable of the shell."""
+    if not text:  # Python would take it for the current folder
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def part(text: str) -> str:
+    """Read the name of a part, in any of the spellings that a folder may have."""
+    from tlkit.dataset import part_of
+
+    with _as_usage_error():
+        return part_of(text)
+
+
+def kinds(text: str) -> str:
+    """Check the kinds of problems that an audit is to fail on."""
+    from tlkit.auditing import AuditReport
+
+    with _as_usage_error():
+        AuditReport(".", counts={}).exit_code(text)  # of nothing, for its check of the kinds
+    return text
+
+
+@contextlib.contextmanager
+def _as_usage_error() -> Iterator[None]:
+    try:
+        yield
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def option(text: str) -> tuple[str, bool | int | float | str]:
+    """Read NAME=VALUE, the value as a number or a truth value where it is one."""
+    import json
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"must be like alpha=0.35, got '{text}'")
+    if name in FLAGS:
+        raise argparse.ArgumentTypeError(f"{name} has a flag of its own: use {FLAGS[name]}")
+    with contextlib.suppress(ValueError):
+        found = json.loads(value)
+        if isinstance(found, bool | int | float):
+            return name, found
+    return name, value
