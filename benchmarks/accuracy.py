@@ -21,6 +21,7 @@ from tlkit import (
     BackboneAdapter,
     DatasetSpec,
     FineTuneSchedule,
+    audit,
     transfer_classifier,
 )
 from tlkit.checkpoint import Keeper
@@ -72,8 +73,7 @@ def heads(data: Path, weights: Path) -> dict[str, object]:
 def fine_tuning(data: Path, backbone: BackboneAdapter) -> dict[str, object]:
     """Train on four folds, measure on the fifth, which neither chose an epoch nor a phase."""
     listing = DatasetSpec(data).listing()
-    names = [example.name for example in listing.examples]
-    folds = assign_folds(listing.labels, names, count=FOLDS, seed=0)
+    folds = assign_folds(listing.labels, audit(data).groups(listing), count=FOLDS, seed=0)
     schedules = {"head_only": FineTuneSchedule.head_only(), "standard": FineTuneSchedule.standard()}
     losses: dict[str, list[tuple[float, float, float]]] = {name: [] for name in schedules}
     for fold in range(FOLDS):

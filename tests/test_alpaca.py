@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlkit import BackboneAdapter, DatasetSpec, FineTuneSchedule, transfer_classifier
+from tlkit import BackboneAdapter, DatasetSpec, FineTuneSchedule, audit, transfer_classifier
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.checkpoint import Keeper
 from tlkit.features import FrozenPart
@@ -84,8 +84,7 @@ def test_the_main_job(alpaca_dir: Path, weights_dir: Path, tmp_path: Path) -> No
 def test_fine_tuning_does_no_harm(alpaca_dir: Path, weights_dir: Path, tmp_path: Path) -> None:
     """5 folds, measured on the fold that neither trained nor chose anything."""
     listing = DatasetSpec(alpaca_dir).listing()
-    names = [example.name for example in listing.examples]
-    folds = assign_folds(listing.labels, names, count=5, seed=0)
+    folds = assign_folds(listing.labels, audit(alpaca_dir).groups(listing), count=5, seed=0)
     losses: dict[str, list[float]] = {"head_only": [], "standard": []}
     for fold in range(5):
         folder = tmp_path / str(fold)
