@@ -17,14 +17,13 @@ from typing import TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.dataset import DatasetSpec, Listing
+from tlkit.dataset import PARTS, DatasetSpec, Listing
 from tlkit.errors import DatasetError, SettingError, printable
+from tlkit.rows import Positions
 from tlkit.spec import check_choice, check_float, check_int
 
-Positions: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.integer] | Sequence[int]
 
-_PARTS = ("train", "validation", "test")
 _TRAIN, _VALIDATION, _TEST = range(3)
 
 
@@ -38,7 +37,7 @@ class Split:
     test: Positions
 
     def __str__(self) -> str:
-        return ", ".join(f"{getattr(self, part).size} {part}" for part in _PARTS)
+        return ", ".join(f"{getattr(self, part).size} {part}" for part in PARTS)
 
 
 def assign_parts(
@@ -82,7 +81,7 @@ def assign_parts(
     classes = _checked_labels(labels, groups)
     fractions = {_TEST: test_fraction, _VALIDATION: validation_fraction}
     for part, fraction in fractions.items():
-        check_float(f"{_PARTS[part]}_fraction", fraction, at_least=0, below=1)
+        check_float(f"{PARTS[part]}_fraction", fraction, at_least=0, below=1)
     parts = _codes(given, len(classes))
     if (parts >= 0).any():
         if test_fraction:
@@ -191,7 +190,7 @@ def _codes(given: Sequence[str | None] | None, count: int) -> npt.NDArray[np.int
         "test": _TEST,
     }
     for part in {*given} - codes.keys():
-        check_choice("part", str(part), _PARTS)
+        check_choice("part", str(part), PARTS)
     return np.array([codes[part] for part in given], np.int64)
 
 
@@ -271,7 +270,7 @@ def _spread(
         for label in (0, 1):
             if counts[parts == part, label].any():
                 continue
-            held = np.zeros((len(_PARTS), 2), np.int64)
+            held = np.zeros((len(PARTS), 2), np.int64)
             np.add.at(held, parts, counts > 0)
             spare = ((held[parts] > 1) | (counts == 0)).all(axis=1)
             movable = np.flatnonzero(spare & (counts[:, label] > 0))
