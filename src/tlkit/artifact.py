@@ -7,7 +7,6 @@ mean. Writing is all or nothing, and nothing in a file is trusted before it has 
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from tlkit.evaluate import Evaluation
 from tlkit.history import History
 from tlkit.images import BadFile
 from tlkit.replacing import replacing
+from tlkit.scores import Scores
 from tlkit.spec import Json, Spec, check_choice, check_float, check_int
 
 if TYPE_CHECKING:
@@ -38,28 +38,6 @@ _LIMIT: Final = 64 * 2**20  # bytes of JSON: far above any real file, far below 
 _EXPANSION: Final = (
     100  # times its size that a file may unpack to: weights hardly shrink, text does
 )
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Scores(Spec):
-    """What the classifier said about one part, picture by picture.
-
-    Attributes:
-        names: Of the pictures, relative to the folder.
-        labels: 1 for the positive class, 0 for the other.
-        logits: Of the positive class, before any threshold.
-    """
-
-    names: tuple[str, ...]
-    labels: tuple[int, ...]
-    logits: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not len(self.names) == len(self.labels) == len(self.logits):
-            raise SettingError("`scores` need a name, a label and a logit for each picture")
-        if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
-            raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
 
 
 @final

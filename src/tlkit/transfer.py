@@ -13,7 +13,7 @@ from typing import Self, final
 import numpy as np
 
 from tlkit._version import __version__
-from tlkit.artifact import Record, Scores
+from tlkit.artifact import Record
 from tlkit.auditing import KINDS, AuditReport
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
@@ -31,6 +31,7 @@ from tlkit.parts import split_known
 from tlkit.reading import warn_of_bad_files
 from tlkit.rows import Positions
 from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead
+from tlkit.scores import Scores
 from tlkit.spec import Json, Spec, check_int
 from tlkit.split import Split, assign_folds
 from tlkit.training import Trained, train
