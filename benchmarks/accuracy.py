@@ -8,20 +8,19 @@ Without `--fine-tuning`: the exact head for both widths and two sizes. With it: 
 
 from __future__ import annotations
 
-import shutil
+import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measuring import arguments, mobilenet, write_json
+from measuring import FOLDS, arguments, folds, link_parts, mobilenet, write_json
 
 from tlkit import (
     AugmentationPolicy,
     BackboneAdapter,
     DatasetSpec,
     FineTuneSchedule,
-    audit,
     transfer_classifier,
 )
 from tlkit.checkpoint import Keeper
@@ -29,7 +28,7 @@ from tlkit.features import FrozenPart
 from tlkit.head import fit_head
 from tlkit.split import assign_folds
 
-FOLDS, SEEDS = 5, range(10)
+SEEDS = range(10)
 
 
 def features_of(data: Path, backbone: BackboneAdapter) -> npt.NDArray[np.float32]:
@@ -53,36 +52,31 @@ def head_figures(
     return float(((logits > 0) == labels).mean()), float(loss)
 
 
-def heads(data: Path, weights: Path) -> dict[str, object]:
-    listing = DatasetSpec(data).listing()
+def heads(options: argparse.Namespace) -> dict[str, object]:
+    listing = DatasetSpec(options.data).listing()
     names = [example.name for example in listing.examples]
     found: dict[str, object] = {}
     print(f"exact head, {FOLDS} folds, mean and range over {len(SEEDS)} fold seeds")
-    for alpha, size in ((1.0, 224), (1.0, 160), (0.35, 224), (0.35, 160)):
-        features = features_of(data, mobilenet(weights, alpha, size))
+    for options.alpha, options.size in ((1.0, 224), (1.0, 160), (0.35, 224), (0.35, 160)):
+        features = features_of(options.data, mobilenet(options))
         figures = [head_figures(features, listing.labels, names, seed) for seed in SEEDS]
         accuracies, losses = np.array(figures).T
-        found[f"alpha {alpha}, {size} px"] = figures
+        found[f"alpha {options.alpha}, {options.size} px"] = figures
         print(
-            f"alpha {alpha:4}, {size} px: accuracy {accuracies.mean():.3f} "
+            f"alpha {options.alpha:4}, {options.size} px: accuracy {accuracies.mean():.3f} "
             f"({accuracies.min():.3f} to {accuracies.max():.3f}), log-loss {losses.mean():.3f}"
         )
     return found
 
 
-def fine_tuning(data: Path, backbone: BackboneAdapter) -> dict[str, object]:
+def fine_tuning(options: argparse.Namespace) -> dict[str, object]:
     """Train on four folds, measure on the fifth, which neither chose an epoch nor a phase."""
-    listing = DatasetSpec(data).listing()
-    folds = assign_folds(listing.labels, audit(data).groups(listing), count=FOLDS, seed=0)
+    backbone = mobilenet(options)
     schedules = {"head_only": FineTuneSchedule.head_only(), "standard": FineTuneSchedule.standard()}
     losses: dict[str, list[tuple[float, float, float]]] = {name: [] for name in schedules}
-    for fold in range(FOLDS):
+    for known, held in folds(options.data, seed=0):
         with tempfile.TemporaryDirectory() as folder:
-            for example, place in zip(listing.examples, folds, strict=True):
-                part = "test" if place == fold else "train"
-                target = Path(folder) / part / example.class_name / example.path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(example.path, target)
+            link_parts({"train": known, "test": held}, Path(folder))
             for name, schedule in schedules.items():
                 result = transfer_classifier(folder, backbone=backbone, schedule=schedule)
                 held_out = result.test_evaluation
@@ -90,10 +84,10 @@ def fine_tuning(data: Path, backbone: BackboneAdapter) -> dict[str, object]:
                 figures = (result.evaluation.log_loss, held_out.log_loss, float(held_out.accuracy))
                 losses[name].append(figures)
     for name, values in losses.items():
-        chosen, held, accuracy = np.mean(values, axis=0)
+        chosen, tested, accuracy = np.mean(values, axis=0)
         print(
             f"{name:10} validation log-loss {chosen:.3f}; on the held-out fold: "
-            f"log-loss {held:.3f}, accuracy {accuracy:.3f}"
+            f"log-loss {tested:.3f}, accuracy {accuracy:.3f}"
         )
     return dict(losses)
 
@@ -102,12 +96,8 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--fine-tuning", action="store_true")
     options = parser.parse_args()
-    if options.fine_tuning:
-        backbone = mobilenet(options.weights, options.alpha, options.size)
-        figures = fine_tuning(options.data, backbone)
-    else:
-        figures = heads(options.data, options.weights)
-    write_json(options.json, {"figures": figures})
+    figures = fine_tuning(options) if options.fine_tuning else heads(options)
+    write_json(options, {"figures": figures})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from measuring import arguments, interleaved, report
+from measuring import arguments, interleaved, table, timed, write_json
 from PIL import Image
 
 from tlkit import audit
@@ -27,8 +27,10 @@ def main() -> None:
         with ThreadPoolExecutor() as pool:
             list(pool.map(decode_one, files))
 
-    seconds = interleaved({"decode": decode, "audit": lambda: audit(options.data)}, options.repeats)
-    report(seconds, baseline="decode", json_path=options.json)
+    sides = {"decode": timed(decode), "audit": timed(lambda: audit(options.data))}
+    runs = interleaved(sides, options.repeats)
+    table(runs, baseline="decode")
+    write_json(options, {"runs": runs})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: arguments, interleaved timing, a table and a JSON file."""
+"""What the benchmarks share: arguments, sides that run in turn, folders of parts, tables and JSON."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tlkit import BackboneAdapter
+from tlkit import BackboneAdapter, DatasetSpec, audit
+from tlkit.dataset import Example
+from tlkit.split import assign_folds
+
+FOLDS = 5
+
+Figures = dict[str, float]
+"""What one run gave, by names that hold the unit: those with "seconds" in them are compared as times."""
+
+Runs = dict[str, list[Figures]]
+"""The runs of each side."""
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -28,47 +39,134 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def mobilenet(weights: Path, alpha: float, size: int) -> BackboneAdapter:
+def shared_arguments(options: argparse.Namespace) -> list[str]:
+    """Write down what a process of its own must be told, except for the data."""
+    names = ("weights", "alpha", "size")
+    return [text for name in names for text in (f"--{name}", str(getattr(options, name)))]
+
+
+def weights_file(options: argparse.Namespace) -> Path:
+    folder: Path = options.weights
+    return folder / f"mobilenet_v2_{options.alpha}_224_no_top.weights.h5"
+
+
+def mobilenet(options: argparse.Namespace) -> BackboneAdapter:
     """Take MobileNetV2 with the ImageNet weights of that width, for any size."""
-    file = weights / f"mobilenet_v2_{alpha}_224_no_top.weights.h5"
-    return BackboneAdapter("MobileNetV2", image_size=(size, size), alpha=alpha, weights=file)
+    size = (options.size, options.size)
+    file = weights_file(options)
+    return BackboneAdapter("MobileNetV2", image_size=size, alpha=options.alpha, weights=file)
 
 
-def interleaved(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Time the sides A B A B …, so that a noisy minute hurts both."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+def link_parts(parts: Mapping[str, Iterable[Example]], folder: Path) -> None:
+    """Make a folder of ready-made parts (`train/`, `validation/` …), so that all sides read the same files."""
+    for part, examples in parts.items():
+        for example in examples:
+            target = folder / part / example.class_name / example.path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(example.path.resolve())
+
+
+def folds(data: Path, seed: int) -> Iterator[tuple[list[Example], list[Example]]]:
+    """Yield what is known and what is held out; near-duplicates are never on both sides."""
+    listing = DatasetSpec(data).listing()
+    groups = audit(data).groups(listing)
+    places = assign_folds(listing.labels, groups, count=FOLDS, seed=seed)
+    placed = list(zip(listing.examples, places, strict=True))
+    for fold in range(FOLDS):
+        yield (
+            [example for example, place in placed if place != fold],
+            [example for example, place in placed if place == fold],
+        )
+
+
+def timed(work: Callable[[], object]) -> Callable[[], Figures]:
+    """Make a side of a function: its figures are its seconds."""
+
+    def side() -> Figures:
+        started = time.perf_counter()
+        work()
+        return {"seconds": time.perf_counter() - started}
+
+    return side
+
+
+def process(*command: object) -> Figures:
+    """Run a command: its time and largest memory, and the figures of its last line if that is JSON.
+
+    Linux counts the memory of the process that starts another into the other's peak: whoever calls this
+    must stay small, so it loads no TensorFlow.
+    """
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        assert child.stdout is not None
+        lines = child.stdout.read().splitlines()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, child.args, "\n".join(lines))
+    printed: Figures = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return {"process seconds": seconds, "peak MiB": usage.ru_maxrss / 1024, **printed}
+
+
+def interleaved(sides: Mapping[str, Callable[[], Figures]], repeats: int) -> Runs:
+    """Run the sides A B A B …, so that a noisy minute hurts both."""
+    runs: Runs = {name: [] for name in sides}
     for _ in range(repeats):
         for name, side in sides.items():
-            started = time.perf_counter()
-            side()
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
+            runs[name].append(side())
+    return runs
 
 
-def report(seconds: Mapping[str, list[float]], *, baseline: str, json_path: Path | None) -> None:
-    """Print median, min, max and the ratio of the medians to the baseline; write them as JSON."""
-    width = max(map(len, seconds))
-    print(f"{'':{width}}  median     min     max   ratio")
-    base = statistics.median(seconds[baseline])
-    for name, times in seconds.items():
-        middle = statistics.median(times)
-        print(
-            f"{name:{width}} {middle:6.2f} s{min(times):6.2f} s{max(times):6.2f} s {middle / base:6.2f}x"
-        )
-    write_json(json_path, {"seconds": dict(seconds), "baseline": baseline})
+def table(
+    runs: Runs,
+    figure: str = "seconds",
+    *,
+    baseline: str,
+    middle: Callable[[list[float]], float] = statistics.median,
+) -> None:
+    """Print one figure of all sides that have it, and how it compares to the baseline."""
+    values = {
+        name: [run[figure] for run in found] for name, found in runs.items() if figure in found[0]
+    }
+    width = max(map(len, [figure, *values]))
+    print(f"\n{figure:{width}}{middle.__name__:>10}{'min':>10}{'max':>10}   beside {baseline}")
+    base = middle(values[baseline])
+    for name, found in values.items():
+        numbers = "".join(f"{n:10.4g}" for n in (middle(found), min(found), max(found)))
+        said = "" if name == baseline else f"   {_beside(figure, middle(found), base)}"
+        print(f"{name:{width}}{numbers}{said}", flush=True)
 
 
-def write_json(path: Path | None, figures: dict[str, Any]) -> None:
-    """Write figures together with what they were measured on."""
-    if path is None:
+def _beside(figure: str, value: float, base: float) -> str:
+    if "seconds" in figure:
+        return f"{base / value:.2f}x faster" if value < base else f"{value / base:.2f}x as long"
+    return f"{value / base:.2f}x as much" if "MiB" in figure else f"{value - base:+.3f}"
+
+
+def write_json(options: argparse.Namespace, figures: Mapping[str, Any]) -> None:
+    """Write figures where `--json` says, together with what they were measured on."""
+    if options.json is None:
         return
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty", "--exclude", "*"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
     )
-    names = ("tlkit", "tensorflow", "keras", "numpy", "pillow")
+    versions = {"python": platform.python_version()}
+    for name in ("tlkit", "tensorflow", "keras", "numpy", "pillow", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     about = {
-        "versions": {name: version(name) for name in names} | {"python": platform.python_version()},
+        "date": time.strftime("%F"),
+        "settings": {name: str(value) for name, value in vars(options).items()},
+        "versions": versions,
         "cores": os.cpu_count(),
         "commit": commit.stdout.strip(),
     }
-    path.write_text(json.dumps(about | figures, indent=1) + "\n")
+    options.json.write_text(json.dumps({**about, **figures}, indent=1) + "\n")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _Outcome: TypeAlias = ImageFacts | BadFile
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
 
 
