@@ -34,7 +34,7 @@ from tlkit import (
 from tlkit.checkpoint import EpochState, Keeper
 from tlkit.engines import TensorFlowEngine
 from tlkit.errors import BadFileWarning, ImageError, SettingError, TlkitError
-from tlkit.features import FrozenPart, Originals, listing_facts
+from tlkit.features import FrozenPart, listing_facts
 from tlkit.history import PhaseHistory
 from tlkit.journal import NAME, Journal
 from tlkit.reading import read_images
@@ -580,7 +580,7 @@ def test_pictures_that_are_not_kept_any_more_are_decoded_once(
         decoded.extend(given := list(paths))
         return read_images(given, image_size)
 
-    monkeypatch.setattr("tlkit.features.read_images", counted)
+    monkeypatch.setattr("tlkit.passes.read_images", counted)
     resumed = frozen(keeper, schedule)
     (views,) = resumed.views(
         resumed.read(examples), train_part, 4, features=True, activations=False

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tlkit.artifact import Record, read_artifact, write_artifact
 from tlkit.auditing import AuditReport
+from tlkit.backbone.adoption import digest
 from tlkit.dataset import DatasetSpec, Example, part_of, picture_files
 from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.errors import DatasetError, SettingError, printable
@@ -22,6 +23,7 @@ from tlkit.evaluate import Evaluation, evaluate
 from tlkit.history import History
 from tlkit.images import BadFile, as_batch
 from tlkit.logistic import sigmoid
+from tlkit.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.progress import progress
 from tlkit.reading import read_images, warn_of_bad_files
 from tlkit.rows import Pictures
@@ -76,11 +78,12 @@ class TransferClassifier:
         'alpaca'
     """
 
-    __slots__ = ("_engine", "_model", "record")
+    __slots__ = ("_engine", "_largest_job", "_model", "record")
 
     def __init__(self, model: keras.Model | Callable[[], keras.Model], record: Record) -> None:
         self._model = model
         self._engine: Engine | None = None
+        self._largest_job = 0
         self.record = record
 
     @property
@@ -352,7 +355,7 @@ class TransferClassifier:
         with progress(len(paths) if len(paths) > BATCH_SIZE else 0, "Predicting") as advance:
             while batch := list(islice(decoded, BATCH_SIZE)):
                 pixels = [outcome[0] for _, outcome in batch if not isinstance(outcome, BadFile)]
-                logits = iter(self._logits(np.stack(pixels)) if pixels else ())
+                logits = iter(self._logits(np.stack(pixels), len(paths)) if pixels else ())
                 for path, outcome in batch:
                     if not isinstance(outcome, BadFile):
                         outcomes.append(self._prediction(next(logits), path))
@@ -379,18 +382,31 @@ class TransferClassifier:
             path=path,
         )
 
-    def _logits(self, pictures: npt.NDArray[np.generic]) -> Floats:
-        if self._engine is None:
+    def _logits(self, pictures: npt.NDArray[np.generic], count: int | None = None) -> Floats:
+        """Return the logits of pictures; `count` is how many there are in all, if these are only some."""
+        batch = as_batch(pictures, self.image_size)
+        engine = self._engine_for(count or len(batch), batch[:SAMPLE_SIZE])
+        starts = range(0, len(batch), BATCH_SIZE)
+        outputs = [engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
+        return np.concatenate([np.empty((0, 1)), *outputs])[:, 0].astype(np.float64)
+
+    def _engine_for(self, count: int, sample: Pictures) -> Engine:
+        """Return what computes logits; before a much larger job it is chosen again."""
+        if self._engine is None or count > 2 * self._largest_job:
             import keras
 
+            self._largest_job = count
             model = self.model
-            self._engine = TensorFlowEngine(
-                keras.Model(model.inputs, model.get_layer("logit").output)
-            )
-        batch = as_batch(pictures, self.image_size)
-        starts = range(0, len(batch), BATCH_SIZE)
-        outputs = [self._engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
-        return np.concatenate([np.empty((0, 1)), *outputs])[:, 0].astype(np.float64)
+            logits = keras.Model(model.inputs, model.get_layer("logit").output)
+            fast = fast_engine(lambda: _facts(model), count, lambda: logits, lambda: sample)
+            self._engine = fast or self._engine or TensorFlowEngine(logits)
+        return self._engine
+
+
+def _facts(model: keras.Model) -> tuple[str, ...]:
+    import keras
+
+    return ("logit", digest(keras.saving.serialize_keras_object(model), model))
 
 
 def _files(pictures: object) -> list[PathLike]:

@@ -84,41 +84,40 @@ def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.GlobalAveragePooling2D()(feature_map)
 
 
-def frozen_engine(
+def frozen_model(
     network: Network, cut: CutPoint | None, *, features: bool, activations: bool
-) -> Engine:
-    """Return the engine that gives what training needs of the frozen part.
+) -> keras.Model:
+    """Return the model that gives what training needs of the frozen part.
 
     Args:
         network: The backbone.
-        cut: Where activations are taken; None means that the pictures themselves stand for them,
-            because the network has no place that carries less.
+        cut: Where activations are taken.
         features: Give the pooled features, float32 `[B, D]`, first.
-        activations: Give the activations at the cut, float32 `[B, *cut.shape]`, or uint8 pictures, last.
+        activations: Give the activations at the cut, float32 `[B, *cut.shape]`, last.
     """
     import keras
 
-    if not activations:
-        return TensorFlowEngine(keras.Model(network.model.inputs, pooled(network.model.outputs[0])))
-    if cut is None:
-        return _PicturesToo(
-            frozen_engine(network, None, features=True, activations=False) if features else None
-        )
+    if not activations or cut is None:
+        return keras.Model(network.model.inputs, pooled(network.model.outputs[0]))
     lower = network.lower(cut)
     if not features:
-        return TensorFlowEngine(lower)
+        return lower
     top = pooled(network.upper(cut)(lower.outputs[0]))
-    return TensorFlowEngine(keras.Model(lower.inputs, [top, lower.outputs[0]]))
+    return keras.Model(lower.inputs, [top, lower.outputs[0]])
 
 
-class _PicturesToo:
-    """An engine whose last output is the pictures themselves."""
+class PicturesToo:
+    """An engine whose last output is the pictures themselves, uint8: for networks without a useful cut.
 
-    name = "tensorflow"
+    Args:
+        engine: Gives the other outputs; None where there are none.
+    """
 
     def __init__(self, engine: Engine | None) -> None:
         self._engine = engine
+        self.name = engine.name if engine else TensorFlowEngine.name
         self.parameters = engine.parameters if engine else 0
 
     def __call__(self, pictures: Pictures) -> Outputs:
+        """Return the outputs of the engine, and the pictures."""
         return (*(self._engine(pictures) if self._engine else ()), pictures)

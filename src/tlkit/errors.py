@@ -11,7 +11,8 @@ TlkitError                     catch this one to catch them all
 
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
-└── AuditWarning               pictures contradict their labels or leak between parts
+├── AuditWarning               pictures contradict their labels or leak between parts
+└── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
 Every message says what must hold, what was found and what to do.
@@ -77,6 +78,10 @@ class BadFileWarning(TlkitWarning):
 
 class AuditWarning(TlkitWarning):
     """One picture has two labels, or lies in two parts: figures measured on it are wrong."""
+
+
+class EngineWarning(TlkitWarning):
+    """A network is run by TensorFlow although ONNX Runtime was meant to run it; the message says why."""
 
 
 def printable(name: str | PurePath) -> str:

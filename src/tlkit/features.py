@@ -1,21 +1,18 @@
-"""The pass: every picture once through the frozen part, and every further view of the training part.
+"""The frozen part of a backbone: pictures in, features and activations out, each computed once.
 
-A pass writes what comes out, batch by batch, into `Rows`, and keeps a journal of the batches that are
-done. With a folder both survive the process: an unfinished pass goes on where it stopped, a finished one
-is read back without any network being built. The folder's name holds the fingerprint of all that
-decides the numbers, so nothing stale is ever read.
+Which engine runs it, and where what comes out is kept, is decided here; `passes` does the work. A kept
+pass lies in a folder named by the fingerprint of all that decides its numbers, so nothing stale is read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -24,219 +21,21 @@ from tlkit.augmenter import Augmenter
 from tlkit.backbone import BackboneAdapter
 from tlkit.checkpoint import Keeper, fingerprint
 from tlkit.dataset import Example
-from tlkit.engines import BATCH_SIZE, Engine, frozen_engine
-from tlkit.images import BadFile, ImageFacts
-from tlkit.journal import Journal
-from tlkit.progress import progress
+from tlkit.engines import BATCH_SIZE, Engine, PicturesToo, TensorFlowEngine, frozen_model
+from tlkit.onnx_engine import SAMPLE_SIZE, fast_engine
+from tlkit.passes import Originals, read_originals, read_views
 from tlkit.reading import read_images
-from tlkit.rows import Pictures, Positions, Rows, Views
+from tlkit.rows import Pictures, Positions, Views
 from tlkit.schedule import FineTuneSchedule
 from tlkit.spec import Json
 
 if TYPE_CHECKING:
-    from tlkit.backbone.network import CutPoint, Network
+    import keras
 
-_Outcome: TypeAlias = ImageFacts | BadFile
+    from tlkit.backbone.network import CutPoint, Network
 
 FORMAT: Final = 3
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
-
-
-@final
-class KeptPictures:
-    """The resized pictures of a listing; those that this process has not decoded are read again.
-
-    Args:
-        examples: The listing.
-        image_size: Height and width, in pixels.
-        keep: Keep what is decoded (in memory, or in a temporary file when it is much).
-    """
-
-    def __init__(
-        self, examples: Sequence[Example], image_size: tuple[int, int], *, keep: bool
-    ) -> None:
-        self._examples = examples
-        self._image_size = image_size
-        self._kept = np.zeros(len(examples), bool)
-        self._rows = Rows(len(examples), (*image_size, 3), np.uint8) if keep else None
-
-    def add(self, positions: Positions, pictures: Pictures) -> None:
-        """Keep the pictures (uint8 `[B, H, W, 3]`) of these examples."""
-        if self._rows is not None:
-            self._rows.write(positions, pictures)
-            self._kept[positions] = True
-
-    def read(self, positions: Positions) -> Pictures:
-        """Return the pictures of these examples, uint8 `[B, H, W, 3]`.
-
-        Raises:
-            ImageError: A file that could be read before cannot be read any more.
-        """
-        missing = positions[~self._kept[positions]]
-        block = np.empty((len(positions), *self._image_size, 3), np.uint8)
-        if self._rows is not None:
-            kept = self._kept[positions]
-            block[kept] = self._rows.read(positions[kept])
-        paths = [self._examples[position].path for position in missing]
-        decoded = read_images(paths, self._image_size)
-        for place, outcome in zip(np.flatnonzero(~self._kept[positions]), decoded, strict=True):
-            if isinstance(outcome, BadFile):
-                raise outcome.error()
-            block[place] = outcome[0]
-        self.add(missing, block[~self._kept[positions]])
-        return block
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Originals:
-    """Every picture of a listing, as it is, on the far side of the frozen part.
-
-    Attributes:
-        readable: Positions of the examples whose files could be read, int64 `[M]`.
-        facts: Of each readable example's picture, in that order.
-        bad_files: The files that could not be read.
-        outputs: One row per example of the listing for each output of the network; rows of examples
-            that could not be read stay zero.
-        pictures: The resized pictures themselves.
-        backbone_parameters: How many numbers the backbone has.
-    """
-
-    readable: Positions
-    facts: tuple[ImageFacts, ...]
-    bad_files: tuple[BadFile, ...]
-    outputs: tuple[Rows, ...]
-    pictures: KeptPictures
-    backbone_parameters: int
-
-
-def _read_originals(
-    examples: Sequence[Example],
-    engine: Callable[[], Engine],
-    image_size: tuple[int, int],
-    *,
-    views: int = 1,
-    stop_at_bad_file: bool = False,
-    folder: Path | None = None,
-) -> Originals:
-    """Decode every file once and run the frozen part on it.
-
-    Args:
-        examples: What to read, in this order.
-        engine: Gives the network; called only if there is something left to compute.
-        image_size: Height and width of the resized pictures, in pixels.
-        views: How many views of each example there will be at most: decides what fits into memory,
-            and whether pictures are kept for the views to come.
-        stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
-        folder: Where the pass is kept; None keeps it in memory and temporary files.
-
-    Returns:
-        What came out, and what could not be read.
-
-    Raises:
-        ImageError: A file cannot be read and `stop_at_bad_file` is set.
-    """
-    pictures = KeptPictures(examples, image_size, keep=views > 1)
-    with Journal(folder, len(examples), views=views) as journal:
-        known = (note for batch in journal.notes for note in batch)
-        outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
-        _check(outcomes, stop_at_bad_file=stop_at_bad_file)
-        done = len(outcomes)
-        with progress(len(examples), "Reading") as advance:
-            advance(done)
-            for rows, batch, found in _batches(examples[done:], image_size, done):
-                _check(found, stop_at_bad_file=stop_at_bad_file)
-                if len(rows):
-                    journal.parameters = engine().parameters
-                notes = [outcome.to_config() for outcome in found]
-                journal.add(rows, engine()(batch) if len(rows) else (), notes)
-                pictures.add(rows, batch)
-                outcomes += found
-                advance(len(found))
-    readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
-    return Originals(
-        backbone_parameters=journal.parameters,
-        readable=np.array(readable, np.int64),
-        facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
-        bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
-        outputs=journal.outputs,
-        pictures=pictures,
-    )
-
-
-def _outcome(note: Mapping[str, Json], example: Example) -> _Outcome:
-    if "reason" in note:
-        return replace(BadFile.from_config(note), path=str(example.path))  # as this run spells it
-    return ImageFacts.from_config(note)
-
-
-def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
-    for outcome in outcomes if stop_at_bad_file else ():
-        if isinstance(outcome, BadFile):
-            raise outcome.error()
-
-
-def _batches(
-    examples: Sequence[Example], image_size: tuple[int, int], first: int
-) -> Iterator[tuple[Positions, Pictures, list[_Outcome]]]:
-    """Yield the rows and pictures of what can be read, and what is known of every file, by batches."""
-    decoded = enumerate(read_images((example.path for example in examples), image_size), first)
-    while batch := list(islice(decoded, BATCH_SIZE)):
-        read = [(row, outcome[0]) for row, outcome in batch if not isinstance(outcome, BadFile)]
-        rows = np.array([row for row, _ in read], np.int64)
-        pictures = np.array([pixels for _, pixels in read], np.uint8)
-        yield (
-            rows,
-            pictures,
-            [outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch],
-        )
-
-
-def _read_views(
-    originals: Originals,
-    positions: Positions,
-    engine: Callable[[], Engine],
-    augment: Callable[[Pictures, int, int], Pictures],
-    *,
-    outputs: Sequence[int],
-    views: int,
-    folder: Path | None = None,
-) -> list[Views]:
-    """Run further views of some examples through the frozen part.
-
-    Args:
-        originals: The finished pass over the pictures themselves.
-        positions: The examples to vary: the training part.
-        engine: As in `read_originals`, with these of its outputs.
-        augment: Makes the pictures of a view: pictures, view, place of the first among `positions`.
-        outputs: Which outputs of the first pass are wanted here.
-        views: How many views of each, view 0 (the picture itself) included.
-        folder: Where the pass is kept; None keeps it in memory and temporary files.
-
-    Returns:
-        For each of `outputs`, its rows by example and view.
-
-    Raises:
-        ImageError: A file that could be read before cannot be read any more.
-    """
-    wanted = [originals.outputs[index] for index in outputs]
-    augmented: tuple[Rows | None, ...] = (None,) * len(wanted)
-    if views > 1:
-        starts = range(0, len(positions), BATCH_SIZE)
-        batches = ((view, start) for view in range(1, views) for start in starts)
-        count = len(positions) * (views - 1)
-        with (
-            Journal(folder, count, like=wanted) as journal,
-            progress(count, "Augmenting", unit="views") as advance,
-        ):
-            for view, start in islice(batches, journal.done, None):
-                pictures = originals.pictures.read(positions[start : start + BATCH_SIZE])
-                rows = np.arange(start, start + len(pictures)) + (view - 1) * len(positions)
-                journal.add(rows, engine()(augment(pictures, view, start)), [])
-                advance(len(rows))
-        augmented = journal.outputs
-    pairs = zip(wanted, augmented, strict=True)
-    return [Views(original, more, positions) for original, more in pairs]
 
 
 @final
@@ -265,6 +64,8 @@ class FrozenPart:
         self._seed = seed
         self._keeper = keeper
         self._key: tuple[object, ...] = ()
+        self._sample: list[Path] = []
+        self.engine_name = TensorFlowEngine.name
 
     @cached_property
     def network(self) -> Network:
@@ -284,34 +85,31 @@ class FrozenPart:
         """Where the activations are taken: below all phases; None for the pictures themselves."""
         return self.network.cut_below(min(self.starts)) if self.starts else None
 
-    @cached_property
-    def _engine(self) -> Engine:
-        return frozen_engine(
-            self.network, self.cut, features=True, activations=bool(self._schedule.phases)
-        )
-
     def read(self, examples: Sequence[Example], *, stop_at_bad_file: bool = False) -> Originals:
         """Run every picture through once.
 
         The outputs are the pooled features and, if the schedule has phases, the activations at the cut.
         """
-        cut = (self.cut and self.cut.index, bool(self._schedule.phases))
         views = self._schedule.view_count
+        self._sample = [example.path for example in examples[: 2 * SAMPLE_SIZE]]
         self._key = (
             FORMAT,
             [version(name) for name in ("tensorflow", "pillow")],
             self._adapter.fingerprint(),
             _identity(examples),
-            cut,
             views,
         )
-        return _read_originals(
+        plan = self._plan(
+            ("pictures", *self._key), len(examples), features=True, activations=self._has_phases
+        )
+        self.engine_name = plan.engine_name
+        return read_originals(
             examples,
-            lambda: self._engine,
+            plan.engine,
             self._adapter.image_size,
             views=views,
             stop_at_bad_file=stop_at_bad_file,
-            folder=self._keeper.of_pass("pictures", *self._key),
+            folder=plan.folder,
         )
 
     def views(
@@ -328,36 +126,87 @@ class FrozenPart:
         Returns:
             The pooled features and the activations at the cut, as asked for.
         """
-        size = self._adapter.image_size
         wanted = [number for number, want in enumerate((features, activations)) if want]
-
-        @cache
-        def engine() -> Engine:
-            return frozen_engine(self.network, self.cut, features=features, activations=activations)
+        if count == 1:
+            return [Views(originals.outputs[number], None, positions) for number in wanted]
+        facts = (self._key, self._policy.to_json(), self._seed, positions.tolist(), count)
+        plan = self._plan(
+            ("views", *facts, self.engine_name),
+            len(positions) * (count - 1),
+            features=features,
+            activations=activations,
+        )
 
         @cache
         def augmenter() -> Augmenter:
-            return self._policy.build(size, seed=self._seed, batch_size=BATCH_SIZE)
+            return self._policy.build(
+                self._adapter.image_size, seed=self._seed, batch_size=BATCH_SIZE
+            )
 
-        return _read_views(
+        return read_views(
             originals,
             positions,
-            engine,
+            plan.engine,
             lambda pictures, view, start: augmenter()(pictures, view=view, key=start),
             outputs=wanted,
             views=count,
-            folder=self._keeper.of_pass(
-                "views",
-                self._key,
-                self._policy.to_json(),
-                self._seed,
-                positions.tolist(),
-                count,
-                wanted,
-            )
-            if self._keeper.keeps and count > 1
-            else None,
+            folder=plan.folder,
         )
+
+    @property
+    def _has_phases(self) -> bool:
+        return bool(self._schedule.phases)
+
+    def _plan(
+        self, facts: tuple[object, ...], count: int, *, features: bool, activations: bool
+    ) -> _Plan:
+        """Decide which engine runs a pass of so many pictures, and where the pass is kept.
+
+        A pass that one engine has begun is not begun anew by another.
+        """
+        cut = self.cut if activations else None
+        wanted = (features, activations and (cut.index if cut else "pictures"))
+
+        def folder_for(engine_name: str) -> Path | None:
+            return self._keeper.of_pass(str(facts[0]), *facts[1:], wanted, engine_name)
+
+        def model() -> keras.Model:
+            return frozen_model(self.network, cut, features=features, activations=activations)
+
+        begun = folder_for(TensorFlowEngine.name)
+        fast = None
+        if (features or cut) and not (begun and begun.exists()):
+            fast = fast_engine(
+                lambda: (self._adapter.fingerprint(), wanted), count, model, self._sample_pictures
+            )
+
+        @cache
+        def engine() -> Engine:
+            if activations and cut is None:
+                return PicturesToo((fast or TensorFlowEngine(model())) if features else None)
+            return fast or TensorFlowEngine(model())
+
+        name = fast.name if fast else TensorFlowEngine.name
+        return _Plan(engine, name, folder_for(name))
+
+    def _sample_pictures(self) -> Pictures:
+        """Some pictures of the folder to compare engines on; noise, if none of the first can be read."""
+        size = self._adapter.image_size
+        decoded = [
+            found[0] for found in read_images(self._sample, size) if isinstance(found, tuple)
+        ]
+        noise = np.random.default_rng(0).integers(256, size=(1, *size, 3), dtype=np.uint8)
+        return np.stack(decoded[:SAMPLE_SIZE]) if decoded else noise
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a pass is run: by which engine, built at the first use, and where it is kept."""
+
+    engine: Callable[[], Engine]
+    engine_name: str
+    folder: Path | None
 
 
 def listing_facts(examples: Sequence[Example]) -> dict[str, Json]:

@@ -20,7 +20,10 @@ from tlkit.rows import Pictures, Positions
 
 Decoded: TypeAlias = tuple[Pictures, ImageFacts] | BadFile
 
-_AHEAD = 96  # pictures: three batches, so that decoding goes on while one batch is computed
+_AHEAD_BYTES = (
+    64 * 2**20
+)  # of decoded pictures that wait: decoding goes on while a network is built
+_AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # pictures
 
 
 def read_files(
@@ -77,10 +80,12 @@ def read_images(paths: Iterable[str | Path], image_size: tuple[int, int]) -> Ite
         except ImageError as error:
             return BadFile.from_error(error)
 
+    fitting = _AHEAD_BYTES // (3 * image_size[0] * image_size[1])
+    count = min(max(fitting, _AHEAD_AT_LEAST), _AHEAD_AT_MOST)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-decode") as pool:
         waiting = iter(paths)
         ahead: deque[Future[Decoded]] = deque(
-            pool.submit(decode, p) for p in islice(waiting, _AHEAD)
+            pool.submit(decode, p) for p in islice(waiting, count)
         )
         try:
             while ahead:

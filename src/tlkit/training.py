@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from tlkit.checkpoint import Keeper
 from tlkit.engines import pooled
-from tlkit.features import FrozenPart, Originals
+from tlkit.features import FrozenPart
 from tlkit.finetune import Trainee, TrainingData, set_trainable, train_phase
 from tlkit.head import LinearHead, fit_head
 from tlkit.history import PhaseHistory
 from tlkit.logistic import log_losses
+from tlkit.passes import Originals
 from tlkit.rate import Rate
 from tlkit.rows import Positions, Views
 from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead

@@ -22,12 +22,13 @@ from tlkit.classifier import PathLike, TransferClassifier
 from tlkit.dataset import DatasetSpec, Listing
 from tlkit.errors import AuditWarning, DatasetError, SettingError, printable
 from tlkit.evaluate import Evaluation, evaluate
-from tlkit.features import FrozenPart, Originals, listing_facts
+from tlkit.features import FrozenPart, listing_facts
 from tlkit.finetune import TrainingData
 from tlkit.head import class_weights
 from tlkit.history import History
 from tlkit.logistic import sigmoid
 from tlkit.parts import split_known
+from tlkit.passes import Originals
 from tlkit.reading import warn_of_bad_files
 from tlkit.rows import Positions
 from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead
@@ -107,7 +108,9 @@ def transfer_classifier(
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
 
     history = History(phases=trained.phases, kept=trained.kept, seconds=seconds)
-    record = _record(settings, listing, originals, found, split, trained, history)
+    record = _record(
+        settings, listing, originals, found, split, trained, history, frozen.engine_name
+    )
     return TransferClassifier(trained.model, record)
 
 
@@ -257,6 +260,7 @@ def _record(
     split: Split,
     trained: Trained,
     history: History,
+    engine: str,
 ) -> Record:
     def names(positions: Positions) -> tuple[str, ...]:
         return tuple(listing.examples[position].name for position in positions)
@@ -292,7 +296,7 @@ def _record(
         augmentation=written["augmentation"] if settings.schedule.uses_views else None,
         schedule=written["schedule"],
         seed=settings.seed,
-        engine="tensorflow",
+        engine=engine,
         fingerprint=fingerprint(*(facts.digest for facts in originals.facts)),
         training_names=names(split.train),
         bad_files=originals.bad_files,

@@ -48,7 +48,7 @@ def adopt(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[keras
     _check_classes(model.name, config)
     copy = copied(model, size)
     _check_output(copy)
-    return copy, _digest(config, copy)
+    return copy, digest(config, copy)
 
 
 def copied(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:
@@ -167,7 +167,8 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
             yield from _parts(item)
 
 
-def _digest(config: dict[str, Any], model: keras.Model) -> str:
+def digest(config: dict[str, Any], model: keras.Model) -> str:
+    """Return hex digits that identify a network: its config, as Keras serialises it, and its weights."""
     graph = {key: value for key, value in config.items() if key != "compile_config"}
     digest = hashlib.sha256(json.dumps(graph, sort_keys=True, default=str).encode())
     for value in model.get_weights():
