@@ -16,7 +16,17 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tlkit import BackboneAdapter, DatasetSpec, Prediction, TransferClassifier
+from tlkit import (
+    BackboneAdapter,
+    DatasetSpec,
+    ExactHead,
+    FineTuneSchedule,
+    Phase,
+    Prediction,
+    ThresholdGoal,
+    TransferClassifier,
+    transfer_classifier,
+)
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
 from tlkit.images import BadFile, read_image
 
@@ -297,3 +307,37 @@ def test_evaluating_the_training_folder_owns_up(
     assert f"These pictures also chose the weights ({known} of them were trained on)" in text
     shutil.copytree(drawn_folder, tmp_path / "elsewhere")
     assert "trained on" not in str(classifier.evaluate(tmp_path / "elsewhere"))
+
+
+def test_a_threshold_for_a_purpose_is_chosen_on_pictures_not_learned_from(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    choosy = classifier.with_threshold(ThresholdGoal.recall(1.0))
+    choice = choosy.record.threshold_choice
+    assert choice is not None
+    assert (choice.part, choice.count, choice.recall) == ("out-of-fold", 28, 1.0)
+    out_of_fold = classifier.record.scores["out-of-fold"]
+    called = out_of_fold.probabilities >= choosy.threshold
+    assert called[np.array(out_of_fold.labels) == 1].all()
+    assert choosy.evaluation.threshold == choosy.threshold == choice.threshold
+    assert choosy.evaluation.used_to_choose == ()
+
+    choosy.save(tmp_path / "choosy.keras")
+    again = TransferClassifier.load(tmp_path / "choosy.keras")
+    assert again.record.threshold_choice == choice
+    assert again.with_threshold(0.5).record.threshold_choice is None
+
+
+def test_a_threshold_chosen_on_the_validation_part_says_so(drawn_folder: Path) -> None:
+    schedule = FineTuneSchedule(
+        head=ExactHead(l2=100.0),  # next to nothing, so that fine-tuning is what is kept
+        phases=(Phase(unfreeze_fraction=0.3, epochs=3, learning_rate=1e-2),),
+    )
+    backbone = BackboneAdapter("tiny_random")
+    tuned = transfer_classifier(drawn_folder, backbone=backbone, schedule=schedule)
+    assert tuned.history.kept == 1
+    choosy = tuned.with_threshold(ThresholdGoal.best_f1())
+    assert choosy.record.threshold_choice is not None
+    assert choosy.record.threshold_choice.part == "validation"
+    assert choosy.evaluation.used_to_choose == (*tuned.evaluation.used_to_choose, "the threshold")
+    assert choosy.with_threshold(0.5).evaluation == tuned.evaluation

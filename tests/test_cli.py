@@ -77,6 +77,32 @@ def test_train_shows_classes_numbers_history_and_what_is_next(trained: tuple[Pat
     assert f"next:  tlkit predict {model} " in printed
 
 
+def test_train_judges_by_folds_and_chooses_a_threshold(
+    drawn_folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    model = tmp_path / "model.keras"
+    arguments = ["train", str(drawn_folder), "-o", str(model), *NETWORK]
+    assert main([*arguments, "--folds", "3", "--threshold", "recall=0.9"]) == 0
+    printed = capsys.readouterr().out
+    saved = TransferClassifier.load(model)
+    assert saved.cross_validation is not None
+    assert saved.record.threshold_choice is not None
+    assert saved.threshold == saved.record.threshold_choice.threshold != 0.5
+    for part in (saved.cross_validation, saved.record.threshold_choice, saved.calibration):
+        assert f"\n{part}\n" in printed
+
+
+@pytest.mark.parametrize("goal", ["best", "recall", "recall=2", "cost=1", "precision=x"])
+def test_a_goal_that_is_none(
+    drawn_folder: Path, tmp_path: Path, capsys: Captured, goal: str
+) -> None:
+    arguments = ["train", str(drawn_folder), "-o", str(tmp_path / "m.keras"), *NETWORK]
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--threshold", goal])
+    assert stopped.value.code == 2
+    assert "argument --threshold: " in capsys.readouterr().err
+
+
 def test_what_was_saved_is_a_classifier(trained: tuple[Path, str], drawn_folder: Path) -> None:
     classifier = TransferClassifier.load(trained[0])
     assert classifier.positive_class == "disc"

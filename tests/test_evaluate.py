@@ -295,8 +295,13 @@ def test_the_text_explains_itself() -> None:
         "threshold 0.5    called 'alpaca'  called 'not alpaca'\n"
         "is 'alpaca'                   26                    2  recall 0.93 (0.77–0.98)\n"
         "is 'not alpaca'                1                   36  specificity 0.97 (0.86–1.00)\n"
-        "                 precision 0.96 (0.82–0.99), F1 0.95 (0.85–0.98)"
+        "                 precision 0.96 (0.82–0.99), F1 0.95 (0.85–0.98)\n"
+        "\n"
+        "65 pictures say little: cross-validation (folds=5, --folds 5) judges them all."
     )
+    many = judged(labels * 4, probabilities * 4)
+    assert "say little" not in str(many)
+    assert "say little" not in str(judged(labels, probabilities, part="test"))
 
 
 def test_the_text_owns_up() -> None:
@@ -320,7 +325,7 @@ def test_hostile_class_names_stay_on_their_line() -> None:
     names = ("a\nb\x1b[31m", "c")
     text = str(judged([1, 0], [0.9, 0.1], class_names=names, positive_class=names[0]))
     assert r"'a\nb\x1b[31m'" in text
-    assert len(text.splitlines()) == 10
+    assert len(text.splitlines()) == 12
 
 
 def test_json_round_trip() -> None:

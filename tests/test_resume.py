@@ -35,6 +35,7 @@ from tlkit.checkpoint import EpochState, Keeper
 from tlkit.engines import TensorFlowEngine
 from tlkit.errors import BadFileWarning, ImageError, SettingError, TlkitError
 from tlkit.features import FrozenPart, listing_facts
+from tlkit.passes import Originals
 from tlkit.history import PhaseHistory
 from tlkit.journal import NAME, Journal
 from tlkit.reading import read_images

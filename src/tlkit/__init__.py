@@ -18,32 +18,42 @@ if TYPE_CHECKING:
     from tlkit.backbone import BackboneAdapter as BackboneAdapter
     from tlkit.classifier import Prediction as Prediction
     from tlkit.classifier import TransferClassifier as TransferClassifier
+    from tlkit.cross_validation import cross_validate as cross_validate
     from tlkit.dataset import DatasetSpec as DatasetSpec
     from tlkit.evaluate import Evaluation as Evaluation
+    from tlkit.label_issues import LabelIssue as LabelIssue
+    from tlkit.label_issues import find_label_issues as find_label_issues
     from tlkit.parts import split_dataset as split_dataset
     from tlkit.rate import Rate as Rate
     from tlkit.schedule import ExactHead as ExactHead
     from tlkit.schedule import FineTuneSchedule as FineTuneSchedule
     from tlkit.schedule import GradientHead as GradientHead
     from tlkit.schedule import Phase as Phase
+    from tlkit.scores import CrossValidation as CrossValidation
     from tlkit.tf_data import image_dataset as image_dataset
+    from tlkit.threshold import ThresholdGoal as ThresholdGoal
     from tlkit.transfer import transfer_classifier as transfer_classifier
 
 _HOMES = {
     "AuditReport": "auditing",
     "AugmentationPolicy": "augmentation",
     "BackboneAdapter": "backbone",
+    "CrossValidation": "scores",
     "DatasetSpec": "dataset",
     "Evaluation": "evaluate",
     "ExactHead": "schedule",
     "FineTuneSchedule": "schedule",
     "GradientHead": "schedule",
+    "LabelIssue": "label_issues",
     "Phase": "schedule",
     "Prediction": "classifier",
     "Rate": "rate",
+    "ThresholdGoal": "threshold",
     "TransferClassifier": "classifier",
     "audit": "auditing",
+    "cross_validate": "cross_validation",
     "errors": None,
+    "find_label_issues": "label_issues",
     "image_dataset": "tf_data",
     "plot": None,
     "split_dataset": "parts",

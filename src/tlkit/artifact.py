@@ -18,13 +18,15 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, final, get_args, get_origin, get_type_hints
 
 from tlkit.auditing import AuditReport
+from tlkit.calibration import Calibration
 from tlkit.errors import ArtifactError, SettingError, printable
 from tlkit.evaluate import Evaluation
 from tlkit.history import History
 from tlkit.images import BadFile
 from tlkit.replacing import replacing
-from tlkit.scores import Scores
+from tlkit.scores import CrossValidation, Scores
 from tlkit.spec import Json, Spec, check_choice, check_float, check_int
+from tlkit.threshold import ThresholdChoice
 
 if TYPE_CHECKING:
     import keras
@@ -64,7 +66,11 @@ class Record(Spec):
         history: What happened in training.
         evaluation: On the validation part.
         test_evaluation: On the test part, where there is one.
-        scores: What it said about each picture of the validation and test parts.
+        scores: What was said about each picture of the validation and test parts; and, as `"out-of-fold"`,
+            about each training picture by a classifier that had not learned from it, where there is one.
+        calibration: What was done to the logits so that probabilities can be believed; None: nothing.
+        threshold_choice: What the threshold was chosen for, and what it reached; None: nobody chose it so.
+        cross_validation: The same settings judged fold by fold, where that was asked for.
         versions: Of tlkit and what it is built on.
     """
 
@@ -87,6 +93,9 @@ class Record(Spec):
     evaluation: Evaluation
     test_evaluation: Evaluation | None = None
     scores: dict[str, Scores] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    threshold_choice: ThresholdChoice | None = None
+    cross_validation: CrossValidation | None = None
     versions: dict[str, str]
 
     def __post_init__(self) -> None:
@@ -118,6 +127,13 @@ class Record(Spec):
             "history": History.from_config,
             "evaluation": Evaluation.from_config,
             "test_evaluation": lambda config: Evaluation.from_config(config) if config else None,
+            "calibration": lambda config: Calibration.from_config(config) if config else None,
+            "threshold_choice": lambda config: (
+                ThresholdChoice.from_config(config) if config else None
+            ),
+            "cross_validation": lambda config: (
+                CrossValidation.from_config(config) if config else None
+            ),
             "scores": lambda parts: {part: Scores.from_config(s) for part, s in parts.items()},
         }
         if name in readers:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tlkit.artifact import Record, read_artifact, write_artifact
 from tlkit.auditing import AuditReport
 from tlkit.backbone.adoption import digest
+from tlkit.calibration import Calibration
 from tlkit.dataset import DatasetSpec, Example, part_of, picture_files
 from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.errors import DatasetError, SettingError, printable
@@ -27,7 +28,9 @@ from tlkit.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.progress import progress
 from tlkit.reading import read_images, warn_of_bad_files
 from tlkit.rows import Pictures
+from tlkit.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.spec import check_choice, check_float, check_path
+from tlkit.threshold import ThresholdGoal, choose_threshold
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 Floats: TypeAlias = npt.NDArray[np.float64]
 PathLike: TypeAlias = str | os.PathLike[str]
 OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
+
+_THRESHOLD = "the threshold"
 
 
 @final
@@ -124,6 +129,28 @@ class TransferClassifier:
     def test_evaluation(self) -> Evaluation | None:
         """How well it does on the test part, which nothing was chosen on; None without one."""
         return self.record.test_evaluation
+
+    @property
+    def cross_validation(self) -> CrossValidation | None:
+        """The same settings judged on every picture, fold by fold; None unless `folds` asked for it."""
+        return self.record.cross_validation
+
+    @property
+    def out_of_fold(self) -> Scores | None:
+        """What was said about pictures by classifiers that had not learned from them.
+
+        Of all pictures if `folds` was asked for, else of the training part if an exact head was kept.
+        """
+        crossed = self.cross_validation
+        return crossed.scores if crossed else self.record.scores.get(OUT_OF_FOLD)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The line through the logit that makes probabilities believable; None where nothing could fit it.
+
+        It is fitted on out-of-fold logits: those of an exact head, or of `folds` fine-tunings.
+        """
+        return self.record.calibration
 
     @property
     def history(self) -> History:
@@ -292,21 +319,36 @@ class TransferClassifier:
         count = sum(example.name in known for example in examples)
         return (f"the weights ({count} of them were trained on)",) if count else ()
 
-    def with_threshold(self, threshold: float) -> TransferClassifier:
+    def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
 
         Args:
-            threshold: 0-1; a higher one calls fewer pictures positive.
+            threshold: 0-1, where a higher one calls fewer pictures positive; or what it is to be good for,
+                such as `ThresholdGoal.precision(0.95)`. It is then chosen on out-of-fold logits of the
+                training pictures, so that the validation part stays a fair judge; where there are none
+                (a fine-tuned classifier without `folds`), on the validation part, which says so.
 
         Raises:
-            SettingError: It is not a number from 0 to 1.
+            SettingError: It is not a number from 0 to 1, or the goal cannot be met.
+
+        Examples:
+            >>> careful = classifier.with_threshold(ThresholdGoal.precision(0.95))  # doctest: +SKIP
+            >>> print(careful.record.threshold_choice)  # doctest: +SKIP
         """
+        choice, judged_fairly = None, True
+        if isinstance(threshold, ThresholdGoal):
+            part = OUT_OF_FOLD if OUT_OF_FOLD in self.record.scores else self.evaluation.part
+            judged_fairly = part == OUT_OF_FOLD
+            known = self.record.scores[part]
+            choice = choose_threshold(known.labels, known.probabilities, threshold, part=part)
+            threshold = choice.threshold
         check_float("threshold", threshold, at_least=0, at_most=1)
         test = self.test_evaluation
         record = dataclasses.replace(
             self.record,
             threshold=float(threshold),
-            evaluation=self._rescored(self.evaluation, threshold),
+            threshold_choice=choice,
+            evaluation=self._rescored(self.evaluation, threshold, fairly=judged_fairly),
             test_evaluation=test and self._rescored(test, threshold),
         )
         return TransferClassifier(self._model, record)
@@ -333,17 +375,20 @@ class TransferClassifier:
         """
         return cls(*read_artifact(Path(check_path("path", path))))
 
-    def _rescored(self, evaluation: Evaluation, threshold: float) -> Evaluation:
+    def _rescored(
+        self, evaluation: Evaluation, threshold: float, *, fairly: bool = True
+    ) -> Evaluation:
         scores = self.record.scores[evaluation.part]  # there are some, or there were no record
+        chosen = tuple(word for word in evaluation.used_to_choose if word != _THRESHOLD)
         return evaluate(
             scores.labels,
-            sigmoid(np.array(scores.logits)),
+            scores.probabilities,
             threshold=threshold,
             class_names=self.class_names,
             positive_class=self.positive_class,
             part=evaluation.part,
             untrained=evaluation.untrained,
-            used_to_choose=evaluation.used_to_choose,
+            used_to_choose=chosen if fairly else (*chosen, _THRESHOLD),
         )
 
     def _predict_files(

@@ -148,6 +148,9 @@ def _add_train(commands: Commands) -> None:
     add("--augmentation", choices=policies, help="how training pictures vary (standard)")
     add("--seed", metavar="N", type=int, default=0, help="of the split and of training (0)")
     add("--split-seed", metavar="N", type=int, help="of the split, where it should differ")
+    about = "judge every picture, fold by fold, by a classifier that has not learned from it"
+    add("--folds", metavar="K", type=int, help=about)
+    _add_threshold(parser)
     add("--cache-dir", metavar="DIR", help="keep the frozen network's output for other runs")
     add(
         "--checkpoint-dir", "--resume", metavar="DIR",
@@ -170,13 +173,21 @@ def train(options: Options) -> int:
         augmentation=_augmentation(options),
         schedule=getattr(FineTuneSchedule, options.schedule.replace("-", "_"))(),
         seed=options.seed,
-        **_given(options, "cache_dir", "checkpoint_dir"),
+        **_given(options, "cache_dir", "checkpoint_dir", "folds"),
     )
+    if hasattr(options, "threshold"):
+        classifier = classifier.with_threshold(options.threshold)
     classifier.save(options.output)
-    for evaluation in (classifier.evaluation, classifier.test_evaluation):
-        if evaluation is not None:
-            print(f"\n{evaluation}")
-    print(f"\n{classifier.history}")
+    found = (
+        classifier.evaluation,
+        classifier.test_evaluation,
+        classifier.cross_validation,
+        classifier.record.threshold_choice,
+        classifier.calibration or "probabilities are not calibrated: that needs --folds",
+        classifier.history,
+    )
+    for part in filter(None, found):
+        print(f"\n{part}")
     name = _quoted(options.output)
     print(
         f"\nsaved: {name} ({options.output.stat().st_size / 1e6:.1f} MB, opens with plain Keras too)"
@@ -357,8 +368,11 @@ def backbones(_options: Options) -> int:
 
 
 def _add_threshold(parser: argparse.ArgumentParser) -> None:
-    about = "from this probability on a picture is called positive (the classifier's own)"
-    parser.add_argument("--threshold", metavar="P", type=float, help=about)
+    parser.add_argument(
+        "--threshold", metavar="P|GOAL", type=words.threshold,
+        help="from this probability on a picture is called positive; or what that should be good for: f1, "
+        "youden, precision=0.95, recall=0.9, cost=1:5",
+    )  # fmt: skip
 
 
 def _given(options: Options, *names: str) -> dict[str, Any]:

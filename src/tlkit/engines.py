@@ -68,11 +68,14 @@ class TensorFlowEngine:
             flat: list[object] = tf.nest.flatten(outputs)
             return flat
 
-        self._forward = tf.function(forward, input_signature=[signature], autograph=False)
+        # Called directly it would count how often it is traced, over all engines, and complain.
+        self._forward = tf.function(forward, autograph=False).get_concrete_function(signature)
 
     def __call__(self, pictures: Pictures) -> Outputs:
         """Return every output for `pictures` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
-        return tuple(output.numpy() for output in self._forward(pictures))
+        import tensorflow as tf
+
+        return tuple(output.numpy() for output in self._forward(tf.constant(pictures)))
 
 
 def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:

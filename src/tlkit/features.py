@@ -65,6 +65,7 @@ class FrozenPart:
         self._keeper = keeper
         self._key: tuple[object, ...] = ()
         self._sample: list[Path] = []
+        self._made: dict[str, list[Views]] = {}
         self.engine_name = TensorFlowEngine.name
 
     @cached_property
@@ -130,6 +131,9 @@ class FrozenPart:
         if count == 1:
             return [Views(originals.outputs[number], None, positions) for number in wanted]
         facts = (self._key, self._policy.to_json(), self._seed, positions.tolist(), count)
+        asked = fingerprint(*facts, features, activations)
+        if asked in self._made:  # for another fold
+            return self._made[asked]
         plan = self._plan(
             ("views", *facts, self.engine_name),
             len(positions) * (count - 1),
@@ -143,7 +147,7 @@ class FrozenPart:
                 self._adapter.image_size, seed=self._seed, batch_size=BATCH_SIZE
             )
 
-        return read_views(
+        made = read_views(
             originals,
             positions,
             plan.engine,
@@ -152,6 +156,8 @@ class FrozenPart:
             views=count,
             folder=plan.folder,
         )
+        self._made = {asked: made}
+        return made
 
     @property
     def _has_phases(self) -> bool:

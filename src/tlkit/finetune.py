@@ -48,6 +48,7 @@ class TrainingData:
         folds: A fold number for each of the training part, int64 `[T]`; None where nothing is searched.
         batch_size: Training examples per step.
         seed: Decides the order of the examples, which view of each an epoch sees, and dropout.
+        viewed: Positions of what further views are made of, int64; None: of `train`.
     """
 
     labels: Floats
@@ -57,6 +58,7 @@ class TrainingData:
     folds: Positions | None
     batch_size: int
     seed: int
+    viewed: Positions | None = None
 
     def epoch(
         self, number: int, *, view_count: int, stage: int
@@ -135,9 +137,11 @@ class Trainee:
 
     def logits(self, views: Views, positions: Positions) -> Floats:
         """Return the logit of each of these examples' pictures, float64 `[B]`."""
+        import tensorflow as tf
+
         starts = range(0, len(positions), _FORWARD_BATCH)
         batches = (views.read(positions[start : start + _FORWARD_BATCH]) for start in starts)
-        outputs = [self._forward(batch.astype(np.float32)).numpy()[:, 0] for batch in batches]
+        outputs = [self._forward(tf.constant(batch, tf.float32)).numpy()[:, 0] for batch in batches]
         return np.concatenate(outputs).astype(np.float64)
 
 
@@ -278,9 +282,8 @@ def _inference(model: keras.Model) -> Any:
     import tensorflow as tf
 
     signature = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)
-    return tf.function(
-        lambda batch: model(batch, training=False), input_signature=[signature], autograph=False
-    )
+    forward = tf.function(lambda batch: model(batch, training=False), autograph=False)
+    return forward.get_concrete_function(signature)
 
 
 def _dataset(

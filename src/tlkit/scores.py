@@ -82,6 +82,11 @@ class CrossValidation(Spec):
         """The class that probabilities are of."""
         return self.evaluation.positive_class
 
+    @property
+    def out_of_fold(self) -> Scores:
+        """What was said about each picture by the classifier that had not learned from it."""
+        return self.scores
+
     def mean(self, figure: str) -> float:
         """Return the mean over the folds of one figure of `Evaluation`, such as `"accuracy"`."""
         return mean(self._of_folds(figure))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.calibration import Calibration
 from tlkit.checkpoint import Keeper
 from tlkit.engines import pooled
 from tlkit.features import FrozenPart
@@ -42,6 +43,8 @@ class Trained:
         logits: Gives the logit of the positive class for examples by position, float64 `[B]`.
         model: Builds the plain network: RGB 0-255 to the probability of the positive class.
         untrained: Accuracy on the validation part with a random head.
+        out_of_fold: The logit of each training example from a head that never saw it, float64 `[T]`; None
+            where what was kept is not an exact head whose strength was searched for.
     """
 
     phases: tuple[PhaseHistory, ...]
@@ -49,6 +52,30 @@ class Trained:
     logits: Callable[[Positions], Floats]
     model: Callable[[], keras.Model]
     untrained: Rate
+    out_of_fold: Floats | None
+
+
+def calibrated(trained: Trained, calibration: Calibration | None) -> Trained:
+    """Fold a calibration into the last layer: other probabilities, the same order.
+
+    Args:
+        trained: What training ended with.
+        calibration: The line; None changes nothing.
+    """
+    if calibration is None:
+        return trained
+    line = calibration
+
+    def model() -> keras.Model:
+        network = trained.model()
+        layer = network.get_layer("logit")
+        kernel, bias = layer.get_weights()
+        layer.set_weights([line.slope * kernel, line.apply(bias).astype(bias.dtype)])
+        return network
+
+    return replace(
+        trained, logits=lambda positions: line.apply(trained.logits(positions)), model=model
+    )
 
 
 def train(
@@ -81,6 +108,7 @@ def train(
             logits=lambda positions: head.logits(_floats(features.read(positions))),
             model=lambda: plain_model(frozen.network, head),
             untrained=untrained,
+            out_of_fold=head.out_of_fold_logits,
         )
     trainee = Trainee(frozen.network, frozen.cut, head, backbone_parameters=size)
     phases, kept, weights = [first], 0, trainee.weights()
@@ -103,6 +131,7 @@ def train(
         logits=lambda positions: trainee.logits(activations, positions),
         model=lambda: plain_model(frozen.network, trainee.head()),
         untrained=untrained,
+        out_of_fold=None if kept else head.out_of_fold_logits,
     )
 
 
@@ -127,8 +156,9 @@ def _views(
     gradient, phases = isinstance(schedule.head, GradientHead), bool(schedule.phases)
     plain = [Views(rows, None, _NONE) for rows in originals.outputs]
     if gradient or phases:
+        viewed = data.train if data.viewed is None else data.viewed
         made = frozen.views(
-            originals, data.train, schedule.view_count, features=gradient, activations=phases
+            originals, viewed, schedule.view_count, features=gradient, activations=phases
         )
         plain = made if gradient else [plain[0], *made]
     return plain[0], plain[-1]

@@ -7,8 +7,12 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tlkit.errors import SettingError, printable
+
+if TYPE_CHECKING:
+    from tlkit.threshold import ThresholdGoal
 
 FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
 
@@ -68,6 +72,16 @@ def kinds(text: str) -> str:
     with _as_usage_error():
         AuditReport(".", counts={}).exit_code(text)  # of nothing, for its check of the kinds
     return text
+
+
+def threshold(text: str) -> float | ThresholdGoal:
+    """Read a probability, or what a threshold is to be good for."""
+    from tlkit.threshold import ThresholdGoal
+
+    with contextlib.suppress(ValueError):
+        return float(text)
+    with _as_usage_error():
+        return ThresholdGoal.parse(text)
 
 
 @contextlib.contextmanager

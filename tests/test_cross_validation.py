@@ -1,0 +1,236 @@
+"""Every picture is judged once, by a classifier that has neither learned from it nor chosen on it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from tlkit import (
+    BackboneAdapter,
+    CrossValidation,
+    DatasetSpec,
+    ExactHead,
+    FineTuneSchedule,
+    GradientHead,
+    Phase,
+    TransferClassifier,
+    cross_validate,
+    cross_validation,
+    find_label_issues,
+    training,
+    transfer_classifier,
+)
+from tlkit.calibration import Calibration
+from tlkit.engines import TensorFlowEngine
+from tlkit.errors import DatasetError, SettingError
+from tlkit.evaluate import evaluate
+from tlkit.finetune import TrainingData
+from tlkit.passes import Originals
+
+TUNED = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=2, views=2),))
+HEAD_ONLY = FineTuneSchedule.head_only()
+BETTER = FineTuneSchedule(
+    head=ExactHead(l2=100.0),  # next to nothing, so that fine-tuning is what is kept
+    phases=(Phase(unfreeze_fraction=0.3, epochs=3, learning_rate=1e-2),),
+)
+TINY = BackboneAdapter("tiny_random")
+
+
+def trained(data: DatasetSpec | Path, **settings: Any) -> TransferClassifier:
+    return transfer_classifier(data, **{"schedule": HEAD_ONLY, "backbone": TINY, **settings})
+
+
+@pytest.fixture(scope="module")
+def judged(drawn_folder: Path) -> CrossValidation:
+    return cross_validate(drawn_folder, backbone=TINY, folds=4)
+
+
+@pytest.fixture
+def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainingData]:
+    """What each classifier learned from, in order."""
+    seen: list[TrainingData] = []
+
+    def spy(frozen: Any, originals: Originals, data: TrainingData, *rest: Any) -> Any:
+        seen.append(data)
+        return training.train(frozen, originals, data, *rest)
+
+    monkeypatch.setattr(cross_validation, "train", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("schedule", "chooses"),
+    [
+        (HEAD_ONLY, False),
+        (TUNED, True),
+        (FineTuneSchedule(head=GradientHead(epochs=2)), True),
+    ],
+)
+def test_nobody_is_judged_by_who_learned_from_it_or_chose_on_it(
+    drawn_folder: Path, lessons: list[TrainingData], schedule: FineTuneSchedule, *, chooses: bool
+) -> None:
+    result = cross_validate(drawn_folder, backbone=TINY, schedule=schedule, folds=3)
+    numbers = np.array(result.fold_numbers)
+    assert len(lessons) == 3
+    for fold, data in enumerate(lessons):
+        judged = set(np.flatnonzero(numbers == fold).tolist())
+        learned, chose = set(data.train.tolist()), set(data.validation.tolist())
+        assert len(judged) == 16
+        assert not judged & learned
+        assert not (judged & chose if chooses else learned & chose)
+        assert len(judged | learned | chose) == 48
+
+
+def test_groups_stay_in_one_fold(drawn_folder: Path) -> None:
+    spec = DatasetSpec(drawn_folder, group_by=r"\d(\d)\.jpg$")
+    result = cross_validate(spec, backbone=TINY, folds=2)
+    of_group: dict[str, set[int]] = {}
+    for name, fold in zip(result.scores.names, result.fold_numbers, strict=True):
+        of_group.setdefault(name[-5], set()).add(fold)
+    assert len(of_group) == 10
+    assert all(len(folds) == 1 for folds in of_group.values())
+
+
+def test_the_figures_are_those_of_the_scores(judged: CrossValidation) -> None:
+    scores, numbers = judged.scores, np.array(judged.fold_numbers)
+    labels = np.array(scores.labels)
+    assert scores.labels == tuple(int(name.startswith("disc/")) for name in scores.names)
+
+    def expected(part: str, chosen: Any) -> object:
+        return evaluate(
+            labels[chosen],
+            scores.probabilities[chosen],
+            class_names=("disc", "not disc"),
+            positive_class="disc",
+            part=part,
+        )
+
+    assert judged.evaluation == expected("out-of-fold", numbers >= 0)
+    assert judged.folds == tuple(expected(f"fold {n + 1}", numbers == n) for n in range(4))
+    losses = [fold.log_loss for fold in judged.folds]
+    assert judged.mean("log_loss") == pytest.approx(np.mean(losses))
+    assert judged.spread("log_loss") == pytest.approx(np.std(losses, ddof=1))
+    assert judged.evaluation.accuracy > 0.8
+    assert "over 4 folds" in str(judged)
+
+
+def test_labels_without_meaning_are_not_learned(drawn_folder: Path, tmp_path: Path) -> None:
+    """A classifier that had seen what it judges would get most of these right."""
+    for number, source in enumerate(sorted(drawn_folder.glob("*/*.jpg"))):
+        target = tmp_path / ("heads" if number % 2 else "tails") / f"{number}.jpg"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(source, target)
+    result = cross_validate(tmp_path, backbone=TINY, folds=4)
+    assert result.evaluation.roc_auc is not None
+    assert result.evaluation.roc_auc < 0.7
+    assert result.evaluation.log_loss > 0.6
+
+
+def test_one_pass_serves_all_folds(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    real = TensorFlowEngine.__call__
+
+    def counted(engine: TensorFlowEngine, pictures: Any) -> Any:
+        calls.append(len(pictures))
+        return real(engine, pictures)
+
+    monkeypatch.setattr(TensorFlowEngine, "__call__", counted)
+    first = cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path)
+    assert sum(calls) == 48
+
+    def forbidden(*_: object) -> NoReturn:
+        raise AssertionError("everything was there")
+
+    monkeypatch.setattr(TensorFlowEngine, "__call__", forbidden)
+    assert cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path) == first
+
+
+def test_it_is_written_down_and_read_back(judged: CrossValidation) -> None:
+    assert CrossValidation.from_json(judged.to_json()) == judged
+
+
+@pytest.mark.parametrize(
+    ("folds", "error", "message"),
+    [
+        (1, SettingError, "folds"),
+        (2.5, SettingError, "folds"),
+        (30, DatasetError, "30"),
+    ],
+)
+def test_folds_that_cannot_be(
+    drawn_folder: Path, folds: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        cross_validate(drawn_folder, backbone=TINY, folds=folds)
+
+
+def test_folds_leave_the_classifier_as_it_is(drawn_folder: Path) -> None:
+    """Each fold begins with the pretrained weights, and so does what follows."""
+    alone = trained(drawn_folder, schedule=TUNED)
+    beside = trained(drawn_folder, schedule=TUNED, folds=2)
+    crossed = cross_validate(drawn_folder, backbone=TINY, schedule=TUNED, folds=2)
+    assert beside.history.phases[1].validation_loss == alone.history.phases[1].validation_loss
+    pairs = zip(alone.model.weights[:-2], beside.model.weights[:-2], strict=True)
+    assert all(np.array_equal(one.numpy(), other.numpy()) for one, other in pairs)
+    assert beside.cross_validation == crossed
+    assert alone.cross_validation is None
+
+
+def test_what_calibrates_what(drawn_folder: Path) -> None:
+    """An exact head by its own folds; a fine-tuned network only where it was fine-tuned by folds."""
+    head = trained(drawn_folder)
+    assert head.calibration is not None
+    assert head.calibration.count == len(head.record.training_names)
+    assert head.record.scores["out-of-fold"].names == head.record.training_names
+    alone, beside = (trained(drawn_folder, schedule=BETTER, folds=folds) for folds in (None, 2))
+    assert alone.history.kept == beside.history.kept == 1
+    assert alone.calibration is None
+    assert "out-of-fold" not in alone.record.scores
+    assert beside.calibration is not None
+    assert beside.record.scores["out-of-fold"].names == beside.record.training_names
+
+
+def test_calibration_is_folded_into_the_last_layer(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    plain = trained(drawn_folder)
+    line = Calibration(slope=0.25, intercept=1.5, count=38)
+    monkeypatch.setattr("tlkit.transfer.fit_calibration", lambda *_, **__: line)
+    moved = trained(drawn_folder)
+    assert plain.calibration is not None
+    raw = plain.calibration.undo(plain.record.scores["validation"].logits)
+    assert np.allclose(moved.record.scores["validation"].logits, line.apply(raw), atol=1e-5)
+    moved.save(tmp_path / "moved.keras")
+    name = tmp_path / "moved.keras"
+    pictures = np.random.default_rng(0).integers(256, size=(5, 32, 32, 3)).astype("float32")
+    probabilities = keras.saving.load_model(name).predict(pictures, verbose=0)[:, 0]
+    assert np.allclose(moved.predict_proba(pictures), probabilities, atol=1e-6)
+    again = TransferClassifier.load(name)
+    assert again.calibration == line
+    assert again.record == moved.record
+
+
+def test_doubtful_labels_are_found(drawn_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn_folder, tmp_path / "copy")
+    wrong = tmp_path / "copy" / "not disc" / "wrong.jpg"
+    (tmp_path / "copy" / "disc" / "03.jpg").rename(wrong)
+    result = cross_validate(tmp_path / "copy", backbone=TINY, folds=6)
+    issues = find_label_issues(result)
+    assert len(issues) == 48
+    assert len({issue.name for issue in issues}) == 48
+    first = [issue for issue in issues[:3] if issue.name == "not disc/wrong.jpg"]
+    assert [(issue.given, issue.suggested) for issue in first] == [("not disc", "disc")]
+
+
+def test_a_classifier_has_nothing_to_say_of_labels_that_it_learned(drawn_folder: Path) -> None:
+    with pytest.raises(SettingError, match="folds=5"):
+        find_label_issues(trained(drawn_folder, schedule=BETTER))
+    assert len(find_label_issues(trained(drawn_folder))) == 38
