@@ -17,7 +17,7 @@ import pytest
 import tlkit
 
 ROOT = Path(__file__).parents[1]
-MODULES = ["tlkit", *(f"tlkit.{module.name}" for module in pkgutil.iter_modules(tlkit.__path__))]
+MODULES = ["tlkit", *(m.name for m in pkgutil.walk_packages(tlkit.__path__, "tlkit."))]
 HEAVY = ("tensorflow", "keras", "numpy", "PIL", "matplotlib", "sklearn", "rich")
 
 

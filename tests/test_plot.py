@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -36,6 +39,7 @@ def phase(name: str, losses: list[float]) -> PhaseHistory:
     )
 
 
+LIGHT = plot.THEMES["light"]
 EXACT_THEN_FINE = History(
     phases=(phase("head", [0.3]), phase("fine-tuning", [0.4, 0.2, 0.25])), kept=1, seconds={}
 )
@@ -60,7 +64,7 @@ def test_samples_are_labelled_and_half_of_each_class(drawn_folder: Path) -> None
     assert axes.shape == (3, 3)
     assert sorted(titles(axes)) == ["disc"] * 5 + ["not disc"] * 4
     colours = {ax.get_title(loc="left"): ax._left_title.get_color() for ax in axes.flat}
-    assert colours == {"disc": plot.POSITIVE, "not disc": plot.NEGATIVE}
+    assert colours == {"disc": LIGHT.positive, "not disc": LIGHT.negative}
     legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert legend == ["disc (24, the positive class)", "not disc (24)"]
     drawn(axes)
@@ -213,6 +217,89 @@ def test_a_head_with_epochs_begins_at_epoch_1() -> None:
     assert best == {"kept": [[4.0, 0.35]], "best of its phase": [[3.0, 0.4]]}
     legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert legend == ["training", "validation", "best of its phase", "kept"]
+
+
+# Themes
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance."""
+    shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", sorted(plot.THEMES))
+def test_words_and_curves_stand_out_from_the_paper(name: str) -> None:
+    colours = plot.THEMES[name]
+    for text in (colours.ink, colours.faint, colours.positive, colours.negative):
+        assert contrast(text, colours.paper) >= 4.5  # WCAG: small text
+    for line in (colours.first, colours.second):
+        assert contrast(line, colours.paper) >= 3  # WCAG: graphics
+    assert contrast(colours.first, colours.second) > 1.3, "told apart in grey"
+    roles = dataclasses.astuple(colours)
+    assert len({*roles}) == len(roles)
+
+
+def test_a_theme_holds_inside_its_block_only() -> None:
+    def colours() -> set[object]:
+        axes = plot.learning_curves(EXACT_THEN_FINE)
+        kept = next(line for line in axes[0].lines if line.get_label() == "kept")
+        return {axes.figure.get_facecolor(), axes[0].get_facecolor(), kept.get_color()}
+
+    light = colours()
+    with plot.theme("dark"):
+        dark = colours()
+        with plot.theme("light"):
+            assert colours() == light
+        assert colours() == dark
+    assert colours() == light
+    assert not light & dark
+
+
+def test_a_theme_ends_with_an_error_too() -> None:
+    with pytest.raises(DatasetError), plot.theme("dark"):
+        plot.samples("no such folder")
+    assert plot.learning_curves(EXACT_THEN_FINE).figure.get_facecolor() == (1, 1, 1, 1)
+
+
+def test_there_are_two_themes() -> None:
+    unknown = plot.theme("drak")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="unknown theme 'drak': did you mean 'dark'"), unknown:
+        pass
+
+
+def test_dark_figures_are_dark_all_over() -> None:
+    with plot.theme("dark"):
+        axes = plot.learning_curves(EXACT_THEN_FINE)
+    text = axes.svg()  # outside: what is drawn late must not fall back to light
+    found = {colour.lower() for colour in re.findall(r"#[0-9a-fA-F]{6}", text)}
+    assert found <= {*dataclasses.astuple(plot.THEMES["dark"])}
+
+
+def test_a_long_title_fits_its_figure() -> None:
+    from tlkit.plot.style import drawing, new_grid, title
+
+    for text in ("short", "as long a title as nobody would want to read above a figure " * 2):
+        with drawing():
+            axes = new_grid(1, 1, size=(5, 3))
+            title(axes, text)
+        drawn(axes)
+        (written,) = (words for words in axes.figure.texts if words.get_text() == text)
+        assert written.get_window_extent().x1 < axes.figure.bbox.x1
+
+
+def test_svg_is_the_same_each_time_and_its_words_are_words() -> None:
+    first, again = (plot.learning_curves(EXACT_THEN_FINE).svg() for _ in range(2))
+    assert first == again
+    assert first.startswith("<svg")
+    assert ET.fromstring(first).tag.endswith("svg")
+    assert "log-loss (nats)" in first
 
 
 # The library around it

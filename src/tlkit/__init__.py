@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from tlkit.cross_validation import cross_validate as cross_validate
     from tlkit.dataset import DatasetSpec as DatasetSpec
     from tlkit.evaluate import Evaluation as Evaluation
+    from tlkit.explaining import Explanation as Explanation
+    from tlkit.explaining import explain as explain
     from tlkit.label_issues import LabelIssue as LabelIssue
     from tlkit.label_issues import find_label_issues as find_label_issues
+    from tlkit.neighbours import FeatureIndex as FeatureIndex
+    from tlkit.neighbours import Neighbour as Neighbour
+    from tlkit.neighbours import nearest as nearest
     from tlkit.parts import split_dataset as split_dataset
     from tlkit.rate import Rate as Rate
     from tlkit.schedule import ExactHead as ExactHead
@@ -42,9 +47,12 @@ _HOMES = {
     "DatasetSpec": "dataset",
     "Evaluation": "evaluate",
     "ExactHead": "schedule",
+    "Explanation": "explaining",
+    "FeatureIndex": "neighbours",
     "FineTuneSchedule": "schedule",
     "GradientHead": "schedule",
     "LabelIssue": "label_issues",
+    "Neighbour": "neighbours",
     "Phase": "schedule",
     "Prediction": "classifier",
     "Rate": "rate",
@@ -53,8 +61,10 @@ _HOMES = {
     "audit": "auditing",
     "cross_validate": "cross_validation",
     "errors": None,
+    "explain": "explaining",
     "find_label_issues": "label_issues",
     "image_dataset": "tf_data",
+    "nearest": "neighbours",
     "plot": None,
     "split_dataset": "parts",
     "transfer_classifier": "transfer",

@@ -46,6 +46,11 @@ class Calibration(Spec):
         check_float("intercept", self.intercept)
         check_int("count", self.count, at_least=2)
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether there was nothing to correct."""
+        return (self.slope, self.intercept) == (1, 0)
+
     def apply(self, logits: npt.ArrayLike) -> Floats:
         """Return the calibrated logits.
 
@@ -73,7 +78,7 @@ class Calibration(Spec):
         return np.asarray((np.asarray(logits, np.float64) - self.intercept) / self.slope)
 
     def __str__(self) -> str:
-        if (self.slope, self.intercept) == (1, 0):
+        if self.is_identity:
             return f"calibration checked on {self.count} pictures: nothing to correct"
         moved = round(self.intercept, 2)
         line = f"logit · {self.slope:.3g} {'-' if moved < 0 else '+'} {abs(moved):.2f}"

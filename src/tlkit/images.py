@@ -105,6 +105,12 @@ class ImageFacts:
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
 
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width in pixels as the picture is seen, not as it is stored."""
+        sideways = self.orientation >= 5
+        return (self.width, self.height) if sideways else (self.height, self.width)
+
     def to_config(self) -> dict[str, Json]:
         """Return the facts as plain JSON values, the thumbnail in hexadecimal."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -87,9 +87,9 @@ class Network:
         self.base = base
         self.image_size: tuple[int, int] = tuple(base.inputs[0].shape[1:3])
         self._preprocessing = check_choice("preprocessing", preprocessing, PREPROCESSING)
-        cuts = list(_cuts(base))
-        self._tensors = [tensor for _, tensor in cuts]
-        self.cut_points: tuple[CutPoint, ...] = tuple(cut for cut, _ in cuts)
+        found = list(cuts(base))
+        self._tensors = [tensor for _, tensor in found]
+        self.cut_points: tuple[CutPoint, ...] = tuple(cut for cut, _ in found)
         self.model: keras.Model = self._on_pictures(base)
 
     def __repr__(self) -> str:
@@ -203,7 +203,7 @@ class Network:
         return keras.Model(image, network(pixels), name=f"{network.name}_on_pictures")
 
 
-def _cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:
+def cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:
     """Sweep over the graph, keeping the tensors that are still needed: where there is one, it is a cut.
 
     Which of the possible orders the sweep takes does not matter: every operation is either needed for

@@ -1,0 +1,36 @@
+"""Figures: pictures of a folder, what training did, how good it is, when it is wrong. Needs the extra `plot`.
+
+Every function returns a `Grid`: a NumPy array of matplotlib axes that a notebook shows as a picture, and
+whose figure is at `.figure`. No window opens, and `pyplot`'s current figure stays what it was. Functions
+that make a single plot also draw into axes of yours: `ax=`.
+
+```python
+axes = tlkit.plot.roc(classifier)
+axes[0].set_title("my favourite")
+axes.figure.savefig("roc.png")
+
+with tlkit.plot.theme("dark"):
+    page = tlkit.plot.gallery(classifier, explained_by=classifier).svg()
+```
+"""
+
+from tlkit.plot.judging import confusion, precision_recall, reliability, roc, thresholds
+from tlkit.plot.learning import learning_curves
+from tlkit.plot.pictures import gallery, samples, views
+from tlkit.plot.style import THEMES, Grid, Palette, theme
+
+__all__ = [
+    "THEMES",
+    "Grid",
+    "Palette",
+    "confusion",
+    "gallery",
+    "learning_curves",
+    "precision_recall",
+    "reliability",
+    "roc",
+    "samples",
+    "theme",
+    "thresholds",
+    "views",
+]

@@ -1,0 +1,169 @@
+"""What curves are made of: what was said about a part, and the points that follow from it, in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.classifier import TransferClassifier
+from tlkit.errors import SettingError, printable
+from tlkit.evaluate import Evaluation, evaluate
+from tlkit.scores import OUT_OF_FOLD, CrossValidation, Scores
+from tlkit.spec import check_choice
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+BINS = 10
+"""Equally wide bins of probability, as `Evaluation.calibration_error` has them."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One part: what was said about each picture, and what follows from it."""
+
+    evaluation: Evaluation
+    scores: Scores
+
+    @classmethod
+    def of(cls, result: TransferClassifier | CrossValidation, part: str | None) -> Judged:
+        """Take a part of a result.
+
+        Args:
+            result: A classifier, or a cross-validation.
+            part: None: the validation part of a classifier, all of a cross-validation.
+
+        Raises:
+            SettingError: `result` is neither, or has no such part.
+        """
+        if isinstance(result, CrossValidation):
+            check_choice("part", part or OUT_OF_FOLD, (OUT_OF_FOLD,))
+            return cls(result.evaluation, result.scores)
+        if not isinstance(result, TransferClassifier):
+            raise SettingError(
+                "`result` must be a TransferClassifier or a CrossValidation, got "
+                f"{type(result).__name__}"
+            )
+        known = {e.part: e for e in (result.evaluation, result.test_evaluation) if e is not None}
+        part = part or result.evaluation.part
+        scores = result.record.scores[check_choice("part", part, list(result.record.scores))]
+        evaluation = known.get(part) or evaluate(
+            scores.labels,
+            scores.probabilities,
+            class_names=result.class_names,
+            positive_class=result.positive_class,
+            threshold=result.threshold,
+            part=part,
+        )
+        return cls(evaluation, scores)
+
+    @property
+    def labels(self) -> Ints:
+        """1 for the positive class, else 0; int64 `[N]`."""
+        return np.array(self.scores.labels, np.int64)
+
+    @property
+    def pictures(self) -> str:
+        """How many of what, for a title: "65 validation pictures"."""
+        kind = {"train": "training"}.get(self.evaluation.part, printable(self.evaluation.part))
+        plural = "" if self.evaluation.count == 1 else "s"
+        return f"{self.evaluation.count:,} {kind} picture{plural}"
+
+    def check_classes(self) -> None:
+        """Raise where a class is missing, so that a curve between both would mean nothing."""
+        if not (self.evaluation.positive_count and self.evaluation.negative_count):
+            raise SettingError(
+                f"this figure needs pictures of both classes, but the {self.pictures} are all of one: "
+                "choose another `part`"
+            )
+
+
+class Steps(NamedTuple):
+    """How many pictures of each class reach a threshold, for every threshold that makes a difference."""
+
+    thresholds: Floats
+    """The probabilities that occur, the highest first, float64 `[K]`."""
+    true_positives: Ints
+    """Positives with at least that probability, int64 `[K]`."""
+    false_positives: Ints
+    """Negatives with at least that probability, int64 `[K]`."""
+
+
+def steps(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Steps:
+    """Count the pictures that reach each threshold.
+
+    Args:
+        labels: `[N]` of 0 and 1.
+        probabilities: float `[N]`, 0-1.
+
+    Examples:
+        >>> [values.tolist() for values in steps([1, 0, 1, 0], [0.9, 0.5, 0.5, 0.1])]
+        [[0.9, 0.5, 0.1], [1, 2, 2], [0, 1, 2]]
+    """
+    truth = np.asarray(labels, np.int64)
+    thresholds, place = np.unique(-np.asarray(probabilities, np.float64), return_inverse=True)
+    positives = np.cumsum(np.bincount(place, weights=truth)).astype(np.int64)
+    return Steps(-thresholds, positives, np.cumsum(np.bincount(place)) - positives)
+
+
+def roc_points(reached: Steps) -> tuple[Floats, Floats]:
+    """Return false and true positive rates, float64 `[K + 1]`; calling nothing positive comes first."""
+    alarms, hits = np.append(0, reached.false_positives), np.append(0, reached.true_positives)
+    return alarms / alarms[-1], hits / hits[-1]
+
+
+def precision_recall_points(reached: Steps) -> tuple[Floats, Floats]:
+    """Return precision and recall at each threshold, float64 `[K]`, the highest threshold first."""
+    called = reached.true_positives + reached.false_positives
+    return reached.true_positives / called, reached.true_positives / reached.true_positives[-1]
+
+
+def f1_points(reached: Steps) -> Floats:
+    """Return F1 at each threshold, float64 `[K]`, the highest threshold first."""
+    called = reached.true_positives + reached.false_positives
+    return np.asarray(2 * reached.true_positives / (called + reached.true_positives[-1]))
+
+
+class Bins(NamedTuple):
+    """Pictures by their probability, in equally wide bins; empty ones are left out."""
+
+    middles: Floats
+    """The middle of each bin, float64 `[B]`."""
+    means: Floats
+    """The mean probability in each bin, float64 `[B]`."""
+    positives: Ints
+    """How many positives are in it, int64 `[B]`."""
+    counts: Ints
+    """How many pictures are in it, int64 `[B]`."""
+
+    @property
+    def shares(self) -> Floats:
+        """The share of positives in each bin, float64 `[B]`: equal to `means` where one can believe them."""
+        return self.positives / self.counts
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean distance of both, weighted by the counts."""
+        return float(np.abs(self.shares - self.means) @ self.counts / self.counts.sum())
+
+
+def reliability_bins(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Bins:
+    """Sort pictures into bins by their probability.
+
+    Args:
+        labels: `[N]` of 0 and 1.
+        probabilities: float `[N]`, 0-1.
+    """
+    given = np.asarray(probabilities, np.float64)
+    edges = np.linspace(0, 1, BINS + 1)
+    place = np.searchsorted(edges[1:-1], given)
+    counts = np.bincount(place, minlength=BINS)
+    positives, sums = (np.bincount(place, weights=w, minlength=BINS) for w in (labels, given))
+    filled = counts > 0
+    middles = (edges[:-1] + edges[1:])[filled] / 2
+    means = sums[filled] / counts[filled]
+    return Bins(middles, means, positives[filled].astype(np.int64), counts[filled])
