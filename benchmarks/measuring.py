@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -22,7 +23,7 @@ from tlkit.split import assign_folds
 FOLDS = 5
 
 Figures = dict[str, float]
-"""What one run gave, by names that hold the unit: those with "seconds" in them are compared as times."""
+"""What one run gave, by names that hold the unit: times are those with "seconds" or "ms/"."""
 
 Runs = dict[str, list[Figures]]
 """The runs of each side."""
@@ -58,7 +59,7 @@ def mobilenet(options: argparse.Namespace) -> BackboneAdapter:
 
 
 def link_parts(parts: Mapping[str, Iterable[Example]], folder: Path) -> None:
-    """Make a folder of ready-made parts (`train/`, `validation/` …), so that all sides read the same files."""
+    """Make a folder of ready-made parts (`train/` …), so that all sides read the same files."""
     for part, examples in parts.items():
         for example in examples:
             target = folder / part / example.class_name / example.path.name
@@ -96,18 +97,27 @@ def process(*command: object) -> Figures:
     Linux counts the memory of the process that starts another into the other's peak: whoever calls this
     must stay small, so it loads no TensorFlow.
     """
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    words = [str(part) for part in command]
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TLKIT_ENGINE": "tensorflow", **os.environ}
     started = time.perf_counter()
-    with subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, text=True, env=environment
-    ) as child:
+    with (
+        tempfile.TemporaryFile("w+") as said,  # TensorFlow greets; shown if something goes wrong
+        subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=environment,
+        ) as child,
+    ):
         assert child.stdout is not None
         lines = child.stdout.read().splitlines()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - started
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, child.args, "\n".join(lines))
+        seconds = time.perf_counter() - started
+        if child.returncode:
+            said.seek(0)
+            raise SystemExit(f"{said.read()}\nthis failed: {' '.join(words)}")
     printed: Figures = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     return {"process seconds": seconds, "peak MiB": usage.ru_maxrss / 1024, **printed}
 
@@ -142,9 +152,11 @@ def table(
 
 
 def _beside(figure: str, value: float, base: float) -> str:
-    if "seconds" in figure:
+    if "seconds" in figure or figure.startswith("ms/"):
         return f"{base / value:.2f}x faster" if value < base else f"{value / base:.2f}x as long"
-    return f"{value / base:.2f}x as much" if "MiB" in figure else f"{value - base:+.3f}"
+    if "MiB" in figure or figure.endswith("/s"):
+        return f"{value / base:.2f}x as much"
+    return f"{value - base:+.3f}"
 
 
 def write_json(options: argparse.Namespace, figures: Mapping[str, Any]) -> None:

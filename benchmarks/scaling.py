@@ -1,12 +1,18 @@
-"""Does memory stay bounded, and does time grow no faster than the folder?
+"""Does memory stay bounded, and does time grow no faster than the folder, the picture or the network?
 
-    python benchmarks/scaling.py --data DIR --weights DIR [--alpha 0.35] [--size 160]
+    python benchmarks/scaling.py --data DIR --weights DIR [--over pictures] [--alpha 0.35] [--size 160]
     python benchmarks/scaling.py --data DIR --weights DIR --size 96 --pictures 5000 20000
 
 Makes as many distinct pictures as asked for (crops of the photographs, mirrored, rescaled and encoded
-anew; the same on every run) in a temporary folder, and runs each case in a process of its own, whose
-largest resident size is what is reported. Without `--pictures`: `head_only()` on 1, 4 and 16 times the
-photographs, and fine-tuning whose activations are over the budget, so that they go to disk.
+anew; the same on every run) in a temporary folder, and runs each case in a process of its own: its time after
+imports and its largest memory. Over what, `--over` says:
+
+- `pictures`: `head_only()` on 1, 4 and 16 times the photographs, and fine-tuning whose activations are over
+  the budget, so that they go to disk. `--pictures` asks for other numbers, without fine-tuning.
+- `sizes`: `head_only()` at 96, 160 and 224 pixels.
+- `backbones`: `head_only()` with other networks of the catalogue, random weights, each at `--size`.
+- `engines`: `head_only()` on 4,000 pictures by TensorFlow and by ONNX Runtime, which converts the network in
+  its first run and finds it converted in others (`--repeats`).
 """
 
 from __future__ import annotations
@@ -14,22 +20,43 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
-from measuring import arguments, mobilenet, write_json
+from measuring import (
+    Figures,
+    Runs,
+    arguments,
+    interleaved,
+    mobilenet,
+    process,
+    shared_arguments,
+    table,
+    write_json,
+)
 from PIL import Image
 
-from tlkit import FineTuneSchedule, Phase, transfer_classifier
+from tlkit import BackboneAdapter, FineTuneSchedule, Phase, transfer_classifier
 
 TIMES = (1, 4, 16)
+PIXELS = (96, 160, 224)
+BACKBONES = (
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "EfficientNetV2B0",
+    "DenseNet121",
+    "ResNet50V2",
+    "ConvNeXtTiny",
+)
+ENGINES, MANY = ("tensorflow", "onnxruntime"), 4000
 SCHEDULES = {
     "head": FineTuneSchedule.head_only(),
     "views": FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=1, views=4),)),
@@ -55,7 +82,7 @@ def make_picture(photograph: Path, target: Path, number: int) -> None:
 
 def make_folder(data: Path, target: Path, count: int) -> None:
     """Make pictures in the proportion of the photographs' classes, all of them distinct."""
-    photographs = sorted(data.glob("*/*.jpg"))
+    photographs = sorted(data.glob("*/*.jpg"), key=lambda path: path.name)  # classes mixed
     for name in {path.parent.name for path in photographs}:
         (target / name).mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
@@ -72,58 +99,86 @@ def make_folder(data: Path, target: Path, count: int) -> None:
         job.result()
 
 
-def run(options: argparse.Namespace, folder: Path, case: str) -> dict[str, float]:
+class Case(NamedTuple):
+    """One row: what is run on how many pictures."""
+
+    pictures: int
+    schedule: str = "head"
+    size: int | None = None
+    backbone: str | None = None
+    engine: str = "tensorflow"
+
+
+def cases(options: argparse.Namespace) -> dict[str, Case]:
+    once = len(sorted(options.data.glob("*/*.jpg")))
+    if options.over == "sizes":
+        return {f"{size} px": Case(once, size=size) for size in PIXELS}
+    if options.over == "backbones":
+        return {name: Case(once, backbone=name) for name in options.backbones}
+    if options.over == "engines":
+        count = options.pictures[0] if options.pictures else MANY
+        return {engine: Case(count, engine=engine) for engine in ENGINES}
+    counts = options.pictures or [once * factor for factor in TIMES]
+    found = {f"head, {count:,}": Case(count) for count in counts}
+    if not options.pictures:
+        ends = (counts[0], counts[-1])
+        found |= {f"views, {count:,}": Case(count, schedule="views") for count in ends}
+    return found
+
+
+def run(options: argparse.Namespace, place: Path, case: Case) -> Figures:
     """Measure one case in a process of its own."""
-    command = [sys.executable, __file__, "--data", folder, "--weights", options.weights]
-    command += ["--alpha", options.alpha, "--size", options.size, "--case", case]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [*map(str, command)], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    settings = ["--data", place / str(case.pictures), *shared_arguments(options)]
+    settings += ["--schedule", case.schedule]
+    settings += ["--size", case.size] if case.size else []
+    settings += ["--backbone", case.backbone] if case.backbone else []
+    environment = {"TLKIT_ENGINE": case.engine, "KERAS_HOME": str(place / "home")}
+    with patch.dict(os.environ, environment):
+        figures = process(sys.executable, __file__, *settings)
+    return {**figures, "ms/picture": 1000 * figures["seconds"] / case.pictures}
+
+
+def be(options: argparse.Namespace) -> None:
+    """Be that process: train, and print the time."""
+    import keras  # noqa: F401 - not counted
+
+    size = (options.size, options.size)
+    backbone = (
+        BackboneAdapter(options.backbone, image_size=size, weights=None)
+        if options.backbone
+        else mobilenet(options)
     )
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
-def case(options: argparse.Namespace) -> None:
-    """Be that process: train, and print time and peak."""
-    backbone = mobilenet(options.weights, options.alpha, options.size)
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        transfer_classifier(options.data, backbone=backbone, schedule=SCHEDULES[options.case])
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    print(json.dumps({"seconds": seconds, "peak": peak}))
+        transfer_classifier(options.data, backbone=backbone, schedule=SCHEDULES[options.schedule])
+    print(json.dumps({"seconds": time.perf_counter() - started}))
 
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.set_defaults(alpha=0.35, size=160)
+    parser.set_defaults(alpha=0.35, size=160, repeats=1)
+    overs = ("pictures", "sizes", "backbones", "engines")
+    parser.add_argument("--over", choices=overs, default=overs[0])
     parser.add_argument("--pictures", type=int, nargs="+", help="sizes of the folder instead")
-    parser.add_argument("--case", choices=SCHEDULES, help=argparse.SUPPRESS)
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES, help="names of the catalogue")
+    parser.add_argument("--schedule", choices=SCHEDULES, help=argparse.SUPPRESS)
+    parser.add_argument("--backbone", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.case:
-        case(options)
+    if options.schedule:
+        be(options)
         return
-    once = len(sorted(options.data.glob("*/*.jpg")))
-    counts = options.pictures or [once * factor for factor in TIMES]
-    plan = [("head", count) for count in counts]
-    plan += [] if options.pictures else [("views", counts[0]), ("views", counts[-1])]
-    found = []
+    plan = cases(options)
     with tempfile.TemporaryDirectory(prefix="tlkit-scaling-") as place:
-        for count in sorted(set(counts)):
+        for count in {case.pictures for case in plan.values()}:
             make_folder(options.data, Path(place) / str(count), count)
-        print(f"MobileNetV2 alpha {options.alpha}, {options.size} px, {time.strftime('%F')}")
-        print("case    pictures  seconds  ms/picture   peak MiB")
-        for name, count in plan:
-            figures = run(options, Path(place) / str(count), name)
-            found.append({"case": name, "pictures": count, **figures})
-            print(
-                f"{name:6} {count:9,} {figures['seconds']:8.1f} "
-                f"{1000 * figures['seconds'] / count:11.1f} {figures['peak']:10,.0f}",
-                flush=True,
-            )
-    write_json(options.json, {"scaling": found})
+        network = "" if options.over == "backbones" else f"MobileNetV2 alpha {options.alpha}, "
+        print(f"{network}{options.size} px unless said, {time.strftime('%F')}")
+        sides = {name: partial(run, options, Path(place), case) for name, case in plan.items()}
+        runs: Runs = interleaved(sides, options.repeats)
+    for figure in ("seconds", "ms/picture", "peak MiB"):
+        table(runs, figure, baseline=next(iter(plan)))
+    write_json(options, {"runs": runs})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ One interface, so that what lies above need not know what computes. TensorFlow i
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from tlkit.backbone.network import CutPoint, Network
 
 Outputs = tuple[npt.NDArray[np.generic], ...]
+
+_AT_ONCE = 8
+"""Pictures in a share. On two cores 8 took a fifth less time than 32 at once, 4 no less than 8."""
 
 BATCH_SIZE = 32
 """Pictures per call. Between 16 and 64 the speed on a CPU does not differ by more than its noise."""
@@ -68,14 +74,49 @@ class TensorFlowEngine:
             flat: list[object] = tf.nest.flatten(outputs)
             return flat
 
+        self._threads = workers()
+        self._at_once = BATCH_SIZE if tf.config.list_physical_devices("GPU") else _AT_ONCE
         # Called directly it would count how often it is traced, over all engines, and complain.
         self._forward = tf.function(forward, autograph=False).get_concrete_function(signature)
 
     def __call__(self, pictures: Pictures) -> Outputs:
         """Return every output for `pictures` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        return in_shares(self._run, pictures, self._at_once, self._threads)
+
+    def _run(self, pictures: Pictures) -> list[npt.NDArray[np.float32]]:
         import tensorflow as tf
 
-        return tuple(output.numpy() for output in self._forward(tf.constant(pictures)))
+        return [output.numpy() for output in self._forward(tf.constant(pictures))]
+
+
+def workers() -> ThreadPoolExecutor:
+    """Return threads for `in_shares`, one a core; they end with the engine that holds them."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-engine")
+
+
+def in_shares(
+    run: Callable[[Pictures], Sequence[npt.NDArray[np.float32]]],
+    pictures: Pictures,
+    at_once: int,
+    threads: ThreadPoolExecutor,
+) -> Outputs:
+    """Run a batch in small shares, side by side.
+
+    What a few pictures need stays in the cache of the core that runs them; all cores on one batch of 32 wait
+    for memory instead. A picture's numbers are the same in any company.
+
+    Args:
+        run: The network, as a function of pictures that several threads may call at once.
+        pictures: uint8 `[B, H, W, 3]`.
+        at_once: Pictures in a share.
+        threads: Who runs them.
+
+    Returns:
+        Every output, each float32 `[B, …]`.
+    """
+    starts = range(0, len(pictures), at_once)
+    outputs = threads.map(run, [pictures[start : start + at_once] for start in starts])
+    return tuple(np.concatenate(shares) for shares in zip(*outputs, strict=True))
 
 
 def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:

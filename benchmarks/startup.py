@@ -1,0 +1,140 @@
+"""How long until something happens: import, help, a saved classifier's first answer, a second run?
+
+    python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224]
+
+Each run is a process of its own; `seconds` is its time after imports, `process seconds` all of it. The last
+table is of a whole folder, once the network is loaded and has seen the folder before: `predict_folder`
+beside the loop that Keras's users write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from measuring import (
+    Figures,
+    arguments,
+    interleaved,
+    mobilenet,
+    process,
+    shared_arguments,
+    table,
+    timed,
+    write_json,
+)
+
+from tlkit import DatasetSpec, FineTuneSchedule, TransferClassifier, transfer_classifier
+
+
+def train(options: argparse.Namespace) -> TransferClassifier:
+    return transfer_classifier(
+        options.data,
+        backbone=mobilenet(options),
+        schedule=FineTuneSchedule.head_only(),
+        cache_dir=options.place / "cache",
+    )
+
+
+def train_and_save(options: argparse.Namespace) -> None:
+    train(options).save(saved(options))
+
+
+def load_and_predict(options: argparse.Namespace) -> None:
+    first = DatasetSpec(options.data).listing().examples[0]
+    TransferClassifier.load(saved(options)).predict(first.path)
+
+
+def tlkit_folder(options: argparse.Namespace) -> Figures:
+    classifier = TransferClassifier.load(saved(options))
+    return throughput(lambda: classifier.predict_folder(options.data), options)
+
+
+def keras_folder(options: argparse.Namespace) -> Figures:
+    import keras
+
+    model = keras.saving.load_model(saved(options))
+
+    def predict() -> None:
+        pictures = keras.utils.image_dataset_from_directory(
+            options.data, labels=None, shuffle=False, image_size=(options.size, options.size)
+        )
+        model.predict(pictures, verbose=0)
+
+    return throughput(predict, options)
+
+
+def throughput(predict: Callable[[], object], options: argparse.Namespace) -> Figures:
+    predict()  # traces the graph
+    figures = timed(predict)()
+    count = len(DatasetSpec(options.data).listing().examples)
+    return {**figures, "pictures/s": count / figures["seconds"]}
+
+
+def saved(options: argparse.Namespace) -> Path:
+    place: Path = options.place
+    return place / "classifier.keras"
+
+
+FIRST = "first run"
+CASES: dict[str, Callable[[argparse.Namespace], Figures]] = {
+    FIRST: lambda options: timed(lambda: train_and_save(options))(),
+    "second run, cache_dir=": lambda options: timed(lambda: train(options))(),
+    "load() + one prediction": lambda options: timed(lambda: load_and_predict(options))(),
+    "Keras's loop": keras_folder,
+    "predict_folder()": tlkit_folder,
+}
+
+
+def be(options: argparse.Namespace) -> None:
+    """Be the process of one case."""
+    import keras  # noqa: F401 - not counted
+
+    print(json.dumps(CASES[options.case](options)))
+
+
+def run(options: argparse.Namespace, place: Path, case: str) -> Figures:
+    settings = ["--data", options.data, *shared_arguments(options), "--place", place]
+    return process(sys.executable, __file__, *settings, "--case", case)
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        be(options)
+        return
+    command = Path(sysconfig.get_path("scripts"), "tlkit")
+    free = {
+        "python": partial(process, sys.executable, "-c", ""),
+        "import tlkit": partial(process, sys.executable, "-c", "import tlkit"),
+        "tlkit --help": partial(process, command, "--help"),
+    }
+    print(f"MobileNetV2 alpha {options.alpha}, {options.size} px, {time.strftime('%F')}")
+    interleaved(free, 1)  # writes what Python keeps of compiled modules
+    runs = interleaved(free, options.repeats)
+    table(runs, "process seconds", baseline="python")
+    with tempfile.TemporaryDirectory(prefix="tlkit-startup-") as folder:
+        cases = {case: partial(run, options, Path(folder), case) for case in CASES}
+        runs |= interleaved({FIRST: cases.pop(FIRST)}, 1)
+        runs |= interleaved(cases, options.repeats)
+    folders = {case: runs.pop(case) for case in ("Keras's loop", "predict_folder()")}
+    waits = {case: runs[case] for case in CASES if case in runs}
+    for figure in ("seconds", "process seconds", "peak MiB"):
+        table(waits, figure, baseline=FIRST)
+    for figure in ("seconds", "pictures/s", "peak MiB"):
+        table(folders, figure, baseline="Keras's loop")
+    write_json(options, {"runs": runs | folders})
+
+
+if __name__ == "__main__":
+    main()
