@@ -20,6 +20,7 @@ from tlkit import cli, words
 from tlkit.backbone import BackboneAdapter
 from tlkit.classifier import TransferClassifier
 from tlkit.cli import main
+from tlkit.commands import training
 from tlkit.dataset import DatasetSpec
 from tlkit.errors import BadFileWarning
 from tlkit.quiet import start_tensorflow, without_banner
@@ -169,8 +170,8 @@ def test_options_reach_the_specs(
 def test_the_split_can_have_a_seed_of_its_own(drawn_folder: Path) -> None:
     common = ["train", str(drawn_folder), "-o", "m.keras", "--seed", "3"]
     parse = cli._parser().parse_args
-    assert cli._dataset(parse(common)).seed == 3
-    assert cli._dataset(parse([*common, "--split-seed", "4"])).seed == 4
+    assert training._dataset(parse(common)).seed == 3
+    assert training._dataset(parse([*common, "--split-seed", "4"])).seed == 4
 
 
 @pytest.mark.parametrize(

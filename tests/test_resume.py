@@ -35,9 +35,9 @@ from tlkit.checkpoint import EpochState, Keeper
 from tlkit.engines import TensorFlowEngine
 from tlkit.errors import BadFileWarning, ImageError, SettingError, TlkitError
 from tlkit.features import FrozenPart, listing_facts
-from tlkit.passes import Originals
 from tlkit.history import PhaseHistory
 from tlkit.journal import NAME, Journal
+from tlkit.passes import Originals
 from tlkit.reading import read_images
 from tlkit.rows import Positions, Rows
 from tlkit.spec import Json

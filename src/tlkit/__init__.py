@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tlkit.neighbours import nearest as nearest
     from tlkit.parts import split_dataset as split_dataset
     from tlkit.rate import Rate as Rate
+    from tlkit.reporting import write_report as write_report
     from tlkit.schedule import ExactHead as ExactHead
     from tlkit.schedule import FineTuneSchedule as FineTuneSchedule
     from tlkit.schedule import GradientHead as GradientHead
@@ -68,6 +69,7 @@ _HOMES = {
     "plot": None,
     "split_dataset": "parts",
     "transfer_classifier": "transfer",
+    "write_report": "reporting",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - one list, not two

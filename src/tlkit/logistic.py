@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import SettingError
+from tlkit.rows import Selected
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Solver: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
-BLOCK_NUMBERS: Final = 1 << 20  # float64 numbers converted at a time: 8 MB
+BLOCK_NUMBERS: Final = 1 << 19  # float64 numbers converted at a time: 4 MB
 NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end would be worse
 
 
@@ -27,11 +28,11 @@ NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end
 class CentredRows:
     """Rows of features, minus their centre, read in blocks; the last coefficient is the bias."""
 
-    features: npt.NDArray[np.floating]
+    features: npt.NDArray[np.floating] | Selected
     centre: Floats
 
     @classmethod
-    def centred(cls, features: npt.NDArray[np.floating], weights: Floats) -> CentredRows:
+    def centred(cls, features: npt.NDArray[np.floating] | Selected, weights: Floats) -> CentredRows:
         """Move the weighted mean to zero: the same problem, better conditioned."""
         rows = cls(features, np.zeros(features.shape[1]))
         return cls(features, rows.transposed_times(weights[:, None])[:-1, 0])
@@ -74,9 +75,11 @@ class CentredRows:
             moments += scaled.T @ scaled
         return moments
 
-    def times_matrix(self, matrix: Floats) -> CentredRows:
-        """The rows in other coordinates, held in memory as float64."""
-        moved = np.empty((len(self.features), matrix.shape[1]))
+    def times_matrix(
+        self, matrix: npt.NDArray[np.floating], dtype: npt.DTypeLike = np.float64
+    ) -> CentredRows:
+        """The rows in other coordinates, held in memory."""
+        moved = np.empty((len(self.features), matrix.shape[1]), dtype)
         for part, block in self.blocks():
             moved[part] = block @ matrix
         return CentredRows(moved, np.zeros(matrix.shape[1]))

@@ -12,7 +12,7 @@ from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -198,12 +198,49 @@ class Views:
     def read(self, positions: Positions, views: Positions | int = 0) -> npt.NDArray[np.generic]:
         """Return view `views[i]` of the example `positions[i]`, as `[B, *shape]`."""
         views = np.broadcast_to(np.asarray(views, np.int64), positions.shape)
+        if not views.any():
+            return self._originals.read(positions).astype(self.dtype, copy=False)
         block = np.empty((len(positions), *self.shape), self.dtype)
         original = views == 0
+        if self._augmented is None:
+            raise ValueError("these rows have no further views")
+        rows = (views - 1) * self._count + self._place[positions]
         block[original] = self._originals.read(positions[original])
-        if not original.all():
-            if self._augmented is None:
-                raise ValueError("these rows have no further views")
-            rows = (views - 1) * self._count + self._place[positions]
-            block[~original] = self._augmented.read(rows[~original])
+        block[~original] = self._augmented.read(rows[~original])
         return block
+
+
+@final
+class Selected:
+    """Some rows of vectors as if they were an array `[N, D]`; only what is asked for is read.
+
+    Args:
+        views: The rows, each a vector.
+        positions: Which of them, in this order.
+    """
+
+    ndim = 2
+
+    def __init__(self, views: Views, positions: Positions) -> None:
+        self._views = views
+        self._positions = positions
+        self.shape = (len(positions), *views.shape)
+        self.dtype = views.dtype
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, rows: slice | Positions) -> npt.NDArray[np.floating]:
+        """Return these rows as a new array."""
+        block = self._views.read(self._positions[rows])
+        return block.astype(np.float32, copy=False)
+
+    def __array__(
+        self,
+        dtype: npt.DTypeLike | None = None,
+        copy: bool | None = None,  # noqa: FBT001 - NumPy's signature
+    ) -> npt.NDArray[Any]:
+        """Return all rows, always as a new array."""
+        if copy is False:
+            raise ValueError("rows that are read one by one cannot be an array without a copy")
+        return np.asarray(self[:], dtype)

@@ -20,7 +20,7 @@ from tlkit.history import PhaseHistory
 from tlkit.logistic import log_losses
 from tlkit.passes import Originals
 from tlkit.rate import Rate
-from tlkit.rows import Positions, Views
+from tlkit.rows import Positions, Selected, Views
 from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _train_head(
         )
         return trainee.head(), history
     started = time.perf_counter()
-    known = _floats(features.read(data.train))
+    known = Selected(features, data.train)
     head = fit_head(
         known,
         data.labels[data.train],

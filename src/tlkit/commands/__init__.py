@@ -1,0 +1,1 @@
+"""What each command of `tlkit` takes and does: training, judging, and looking at what there is."""

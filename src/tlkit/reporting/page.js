@@ -1,0 +1,189 @@
+"use strict";
+{
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const one = (selector) => document.querySelector(selector);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const slider = one("#threshold");
+  const items = all("#gallery > li");
+  const doubts = new Set(items.filter((item) => item.querySelector(".doubt")));
+  const cells = {
+    tp: `${data.positive} called ${data.positive}`,
+    fn: `${data.positive} called ${data.negative}`,
+    fp: `${data.negative} called ${data.positive}`,
+    tn: `${data.negative} called ${data.negative}`,
+  };
+  const state = { part: 0, threshold: data.threshold, filter: "mistakes" };
+
+  const cellOf = (label, probability) => {
+    const called = probability >= state.threshold;
+    return label ? (called ? "tp" : "fn") : called ? "fp" : "tn";
+  };
+
+  const count = ({ labels, probabilities }) => {
+    const counts = { tp: 0, fn: 0, fp: 0, tn: 0 };
+    labels.forEach((label, i) => counts[cellOf(label, probabilities[i])]++);
+    return counts;
+  };
+
+  // A share and its 95 % interval by E. B. Wilson (1927); null where there is nothing to divide by.
+  const rate = (part, whole) => {
+    if (!whole) return null;
+    const share = part / whole;
+    const z2 = 1.959963984540054 ** 2 / whole;
+    const centre = (share + z2 / 2) / (1 + z2);
+    const half = Math.sqrt(z2 * share * (1 - share) + (z2 * z2) / 4) / (1 + z2);
+    return { share, low: part ? centre - half : 0, high: part < whole ? centre + half : 1 };
+  };
+
+  const percent = (found) => {
+    if (!found) return "not defined";
+    const width = found.high - found.low;
+    const write = (x) => (100 * x).toFixed(width > 0.05 ? 0 : width > 0.005 ? 1 : 2);
+    return `${write(found.share)}\u00a0% (${write(found.low)}–${write(found.high)}\u00a0%)`;
+  };
+
+  const drawFigures = () => {
+    const { tp, fn, fp, tn } = count(data.parts[state.part]);
+    const rates = {
+      accuracy: rate(tp + tn, tp + fn + fp + tn),
+      precision: rate(tp, tp + fp),
+      recall: rate(tp, tp + fn),
+      specificity: rate(tn, tn + fp),
+    };
+    for (const [key, number] of Object.entries({ tp, fn, fp, tn })) {
+      const among = key === "tp" || key === "fn" ? tp + fn : fp + tn;
+      one(`[data-count="${key}"]`).textContent = number.toLocaleString("en");
+      one(`[data-cell="${key}"]`).style.setProperty("--share", among ? number / among : 0);
+    }
+    for (const [name, found] of Object.entries(rates)) {
+      const place = one(`[data-rate="${name}"]`);
+      place.textContent = percent(found);
+      place.value = found ? String(found.share) : "";
+    }
+    const places = {
+      threshold: state.threshold,
+      alarms: rates.specificity && 1 - rates.specificity.share,
+      recall: rates.recall && rates.recall.share,
+      precision: rates.precision && rates.precision.share,
+    };
+    for (const mark of all("[data-x]")) {
+      const [x, y] = [places[mark.dataset.x], mark.dataset.y ? places[mark.dataset.y] : 0];
+      mark.hidden = x === null || y === null;
+      mark.style.left = `${100 * x}%`;
+      mark.style.bottom = `${100 * y}%`;
+    }
+    one("#threshold-value").textContent = state.threshold.toFixed(3);
+    for (const place of all("[data-now]")) place.textContent = String(state.threshold);
+    one("#live").textContent =
+      `At threshold ${state.threshold.toFixed(3)}, ${tp + tn} of ${tp + fn + fp + tn} are called right: ` +
+      `${tp} of ${tp + fn} ${data.positive} found, ${fp} false ${fp === 1 ? "alarm" : "alarms"}.`;
+  };
+
+  // What the part at hand says of each picture that it holds; the picture hardest to believe comes first.
+  let judged = new Map();
+  const judge = () => {
+    const { labels, probabilities, pictures } = data.parts[state.part];
+    judged = new Map();
+    pictures.forEach((place, i) => {
+      const [label, probability] = [labels[i], probabilities[i]];
+      if (place >= 0) judged.set(items[place], { label, probability, belief: label ? probability : 1 - probability });
+    });
+  };
+
+  const drawGallery = () => {
+    const cell = (item) => judged.has(item) && cellOf(judged.get(item).label, judged.get(item).probability);
+    const isMistake = (item) => ["fp", "fn"].includes(cell(item));
+    const wanted = { mistakes: isMistake, doubts: (item) => doubts.has(item), all: (item) => judged.has(item) };
+    const chosen = wanted[state.filter] ?? ((item) => cell(item) === state.filter);
+    for (const item of items) {
+      const found = judged.get(item);
+      const verdict = item.querySelector(".verdict");
+      item.hidden = !chosen(item);
+      item.classList.toggle("mistake", isMistake(item));
+      verdict.hidden = !found;
+      if (!found) continue;
+      const called = found.probability >= state.threshold ? data.positive : data.negative;
+      verdict.textContent = `called ${called}, probability of ${data.positive} ${found.probability.toFixed(2)}`;
+    }
+    for (const button of all("[data-filter], [data-cell]")) {
+      const key = button.dataset.filter ?? button.dataset.cell;
+      button.setAttribute("aria-pressed", String(key === state.filter));
+    }
+    for (const place of all("[data-size]")) {
+      place.textContent = items.filter(wanted[place.dataset.size]).length;
+    }
+    const words = { mistakes: "Mistakes", doubts: "Doubtful labels", all: "All pictures" };
+    const shown = items.filter((item) => !item.hidden).length;
+    one("#shown").textContent = `${words[state.filter] ?? cells[state.filter]}: ${shown} shown.`;
+  };
+
+  // Mistakes are in the order of the part, doubtful labels in that of the page, whichever part they are from.
+  const sortGallery = () => {
+    const belief = (item) => judged.get(item)?.belief ?? 2;
+    const order = state.filter === "doubts" ? items : [...items].sort((a, b) => belief(a) - belief(b));
+    one("#gallery").append(...order);
+  };
+
+  const drawParts = () => {
+    for (const place of all("[data-part]")) place.hidden = Number(place.dataset.part) !== state.part;
+  };
+
+  const draw = () => {
+    judge();
+    drawParts();
+    drawFigures();
+    sortGallery();
+    drawGallery();
+  };
+
+  const show = (filter) => {
+    state.filter = filter;
+    sortGallery();
+    drawGallery();
+  };
+
+  slider.addEventListener("input", () => {
+    state.threshold = Number(slider.value);
+    drawFigures();
+    drawGallery();
+  });
+  one("#reset").addEventListener("click", () => {
+    state.threshold = data.threshold;
+    slider.value = String(data.threshold);
+    draw();
+  });
+  for (const radio of all("[name=part]")) {
+    radio.addEventListener("change", () => {
+      state.part = Number(radio.value);
+      draw();
+    });
+  }
+  for (const button of all("[data-filter]")) {
+    button.addEventListener("click", () => show(button.dataset.filter));
+  }
+  for (const button of all("[data-cell]")) {
+    button.addEventListener("click", () => {
+      show(button.dataset.cell);
+      one("#pictures-title").focus({ preventScroll: true });
+      one("#pictures").scrollIntoView();
+    });
+  }
+
+  const theme = one("#theme");
+  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (document.documentElement.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
+  const showTheme = () => theme.setAttribute("aria-pressed", String(isDark()));
+  theme.addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    showTheme();
+  });
+  prefersDark.addEventListener("change", showTheme);
+  showTheme();
+
+  for (const place of all("[data-script], #theme")) place.hidden = false;
+  for (const place of all("[data-static]")) place.hidden = true;
+  if (!data.parts[0].labels.some((label, i) => ["fp", "fn"].includes(cellOf(label, data.parts[0].probabilities[i])))) {
+    state.filter = doubts.size ? "doubts" : "all";
+  }
+  draw();
+}

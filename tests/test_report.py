@@ -1,0 +1,368 @@
+"""The report opens anywhere, asks nothing of the network, says what the figures say, and text stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+import tlkit
+from tlkit import cli
+from tlkit.artifact import Record
+from tlkit.augmentation import AugmentationPolicy
+from tlkit.backbone import BackboneAdapter
+from tlkit.classifier import TransferClassifier
+from tlkit.dataset import DatasetSpec
+from tlkit.errors import DatasetError, MissingExtraError, SettingError, TlkitError
+from tlkit.rate import Rate
+from tlkit.reporting import album, recipe, write_report
+from tlkit.reporting.sentences import percent
+from tlkit.schedule import ExactHead, FineTuneSchedule, Phase
+from tlkit.threshold import ThresholdGoal, choose_threshold
+from tlkit.transfer import transfer_classifier
+
+for extra in ("matplotlib", "jinja2"):
+    pytest.importorskip(extra)
+
+TINY = BackboneAdapter("tiny_random")
+
+
+def written(classifier: TransferClassifier, folder: Path, **arguments: Any) -> str:
+    write_report(classifier, folder / "report.html", **arguments)
+    return (folder / "report.html").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def report(classifier: TransferClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the shared classifier, with heat maps for a few."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(classifier, path, heat_maps=4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def crossed(drawn_folder: Path) -> TransferClassifier:
+    """Fine-tuned, and cross-validated."""
+    return transfer_classifier(
+        drawn_folder,
+        backbone=TINY,
+        schedule=FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.5, epochs=2),)),
+        folds=2,
+    )
+
+
+# the page as a file
+
+
+def test_the_same_classifier_gives_the_same_page(
+    classifier: TransferClassifier, report: Path, tmp_path: Path
+) -> None:
+    classifier.save(tmp_path / "saved.keras")
+    again = TransferClassifier.load(tmp_path / "saved.keras")
+    assert written(again, tmp_path, heat_maps=4) == report.read_text("utf-8")
+
+
+def test_only_the_script_of_the_page_may_run(report: Path) -> None:
+    text = report.read_text("utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', text)
+    assert len(scripts) == 1
+    assert policy.startswith("default-src 'none'; ")
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_nothing_in_the_page_points_outside(report: Path) -> None:
+    text = report.read_text("utf-8")
+    pointed = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert pointed
+    assert all(address.startswith(("data:", "#")) for address in pointed)
+    assert not re.search(r"url\((?!#)|@import", text)
+
+
+def test_ids_are_unique_and_references_lead_somewhere(report: Path) -> None:
+    text = report.read_text("utf-8")
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    pointed = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)|(?:labelledby|for)="([^"]+)"', text)
+    assert len(ids) == len({*ids})
+    assert {"".join(names) for names in pointed} <= {*ids}
+
+
+def test_every_colour_of_a_chart_is_one_of_the_page(report: Path) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", report.read_text("utf-8"), re.DOTALL)
+    assert len(drawings) == 12  # three parts by four curves; an exact head has no learning curve
+    assert all("var(--first)" in drawing for drawing in drawings)
+    assert not re.findall(r"#[0-9a-fA-F]{6}\b", "".join(drawings))
+
+
+def test_the_summary_is_in_words(classifier: TransferClassifier, report: Path) -> None:
+    found = classifier.test_evaluation
+    assert found is not None
+    right = found.true_positives + found.true_negatives
+    text = report.read_text("utf-8")
+    assert (
+        f"On {found.count} pictures it had not learned from, it was right {right} times: "
+        f"{percent(found.accuracy)}."
+    ) in text
+    assert "always answering “not disc”" in text
+    assert "The same network before training" in text
+    assert "Train with folds=5" in text
+
+
+def test_shares_have_the_digits_that_their_interval_supports() -> None:
+    shown = [
+        percent(rate).replace("\xa0", " ")
+        for rate in (0.125, Rate.wilson(1, 8), Rate.wilson(998, 1000))
+    ]
+    assert shown == ["13 %", "13 % (2–47 %)", "99.8 % (99.3–99.9 %)"]
+
+
+def test_cross_validation_comes_first(crossed: TransferClassifier, tmp_path: Path) -> None:
+    text = written(crossed, tmp_path, heat_maps=1)
+    assert "On 48 pictures not learned from, the answer was right" in text
+    assert text.index("48 pictures, cross-validated") < text.index("10 validation pictures")
+    assert "fine-tuning starts" in text
+    assert "Train with folds=5" not in text
+    assert text.count("Where the evidence for") == 1
+    assert text.count("Most like it, of what it learned") == 1
+
+
+def test_pictures_that_it_has_learned_are_marked_as_such(
+    crossed: TransferClassifier, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    bare = dataclasses.replace(
+        crossed.record,
+        cross_validation=None,
+        scores={"validation": crossed.record.scores["validation"]},
+    )
+    text = written(TransferClassifier(crossed.model, bare), tmp_path, heat_maps=0)
+    assert "38 training pictures, as learned" in text
+    assert "these figures flatter it" in text
+    assert "Where the evidence for" not in text
+
+
+# the folder
+
+
+def test_a_changed_folder_is_owned_up_to(
+    drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(drawn_folder, tmp_path / "copy")
+    record = classifier.record
+    moved = TransferClassifier(
+        classifier.model,
+        type(record).from_config(
+            {**record.to_config(), "dataset": DatasetSpec(folder).to_config()}
+        ),
+    )
+    gone, damaged = record.scores["validation"].names[0], record.training_names[0]
+    (folder / gone).unlink()
+    (folder / damaged).write_bytes(b"")
+    shutil.copy(drawn_folder / "disc" / "00.jpg", folder / "disc" / "fresh.jpg")
+    text = written(moved, tmp_path, heat_maps=0)
+    assert f"Gone from the folder since training: 1 picture ({gone})." in text
+    assert "New in the folder since training: 1 picture (disc/fresh.jpg)." in text
+    assert re.search(rf"cannot be read: 1 file \(\S*{damaged}: the file is empty\)", text)
+    assert "> 1 new picture</label>" in text
+
+
+def test_a_moved_folder_is_the_same_folder(
+    drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(drawn_folder, tmp_path / "moved")
+    seen = album.make_album(classifier, moved)
+    assert seen.is_own
+    assert [part.part for part in seen.parts] == ["test", "validation", "out-of-fold"]
+    assert len(seen.pictures) == 48
+
+
+def test_another_folder_is_judged_anew(
+    drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    for name in ("disc", "not disc"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        for number in range(5):
+            source = drawn_folder / name / f"{number:02d}.jpg"
+            shutil.copy(source, tmp_path / "other" / name / f"other-{number}.jpg")
+    seen = album.make_album(classifier, tmp_path / "other")
+    assert not seen.is_own
+    assert [part.title for part in seen.parts] == ["10 pictures of this folder"]
+    judged, measured = seen.parts[0].judged.evaluation, classifier.evaluate(tmp_path / "other")
+    assert (judged.true_positives, judged.false_positives) == (
+        measured.true_positives,
+        measured.false_positives,
+    )
+    assert judged.log_loss == pytest.approx(measured.log_loss)
+    text = written(classifier, tmp_path, data=tmp_path / "other", heat_maps=1)
+    assert "On 10 pictures of this folder, it was right" in text
+    assert "Audit of the folder that it was trained on" in text
+
+
+def test_of_a_large_folder_the_most_telling_pictures_are_shown(
+    classifier: TransferClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = album.make_album(classifier, None)
+    monkeypatch.setattr(album, "PICTURES", 10)
+    seen = album.make_album(classifier, None)
+    names = [picture.example.name for picture in everything.pictures]
+    assert [picture.example.name for picture in seen.pictures] == names[:10]
+    assert seen.notes == (
+        "Not shown: 38 pictures whose label the classifier finds easy to believe. The figures count them.",
+    )
+
+
+def test_a_folder_that_is_not_there(classifier: TransferClassifier, tmp_path: Path) -> None:
+    record = classifier.record
+    config = record.to_config() | {"dataset": DatasetSpec(tmp_path / "nowhere").to_config()}
+    lost = TransferClassifier(classifier.model, type(record).from_config(config))
+    with pytest.raises(DatasetError, match=r"nowhere.* is not there: say with `data`"):
+        write_report(lost, tmp_path / "report.html")
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        shutil.copy(Path(__file__), tmp_path / "pets" / name / "1.jpg")
+    with pytest.raises(DatasetError, match="must hold the class folders"):
+        write_report(classifier, tmp_path / "report.html", tmp_path / "pets")
+
+
+def test_arguments_are_checked_before_any_work(
+    classifier: TransferClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingError, match=r"must end in \.html"):
+        write_report(classifier, tmp_path / "report.pdf")
+    with pytest.raises(SettingError, match="`heat_maps` must be at least 0"):
+        write_report(classifier, tmp_path / "report.html", heat_maps=-1)
+    for name in ("jinja2", "matplotlib"):
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, name, None)
+            with pytest.raises(MissingExtraError, match=rf'{name}.*pip install "tlkit\[report\]"'):
+                write_report(classifier, tmp_path / "report.html")
+    with pytest.raises(TlkitError, match="there is no folder"):
+        write_report(classifier, tmp_path / "no" / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+# how to make it again
+
+
+class Made:
+    """Stands in for `transfer_classifier`, and notes what it was asked for."""
+
+    def __call__(self, data: DatasetSpec, **settings: Any) -> Self:
+        self.data, self.settings = data, settings
+        return self
+
+    def with_threshold(self, threshold: Any) -> Self:
+        self.threshold = threshold
+        return self
+
+    def save(self, path: object) -> None:
+        del path
+        raise KeyboardInterrupt  # that is all
+
+    def check(self, record: Record) -> None:
+        """The same run was asked for as the one on record."""
+        assert self.data.to_config() == record.dataset
+        assert self.settings["backbone"].to_config() == record.backbone
+        assert self.settings["schedule"].to_config() == record.schedule
+        assert self.settings["seed"] == record.seed
+        assert self.settings["folds"] == 2
+        policy = self.settings.get("augmentation")
+        assert (policy and policy.to_config()) == record.augmentation
+        choice = record.threshold_choice
+        assert self.threshold == (choice.goal if choice else record.threshold)
+
+
+@pytest.fixture(params=["standard", "head_only", "course"])
+def unusual(
+    request: pytest.FixtureRequest, crossed: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> Record:
+    """A record in which little is as it usually is."""
+    folder = tmp_path / "a folder of 'pictures'"
+    for name in ("disc", "not disc", "other"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(drawn_folder / "disc" / "00.jpg", folder / name / "1.jpg")
+    data = DatasetSpec(
+        folder, seed=7, validation_fraction=0.3, group_by=r"herd-\d+", classes=("not disc", "disc")
+    )
+    backbone = BackboneAdapter("MobileNet", image_size=160, weights=None, alpha=0.5)
+    schedule = getattr(FineTuneSchedule, request.param)()
+    policy = AugmentationPolicy.strong()
+    goal = ThresholdGoal.cost(false_negative=5)
+    choice = choose_threshold([0, 0, 1], [0.1, 0.2, 0.4], goal)
+    changed = {
+        "dataset": data.to_config(),
+        "backbone": backbone.to_config(),
+        "schedule": schedule.to_config(),
+        "augmentation": policy.to_config() if schedule.uses_views else None,
+        "seed": 3,
+        "threshold": 0.25,
+        "threshold_choice": choice.to_config() if schedule.uses_views else None,
+    }
+    return Record.from_config({**crossed.record.to_config(), **changed})
+
+
+def test_the_python_call_asks_for_the_same_run(
+    unusual: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Made()
+    monkeypatch.setattr(tlkit, "transfer_classifier", made, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        exec(recipe.python_call(unusual), {})
+    made.check(unusual)
+
+
+def test_the_command_line_asks_for_the_same_run(
+    unusual: Record, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made, line = Made(), recipe.command(unusual)
+    assert line is not None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tlkit.transfer.transfer_classifier", made)
+    assert cli.main(shlex.split(line)[1:]) == cli.INTERRUPTED
+    made.check(unusual)
+
+
+def test_what_the_command_line_cannot_say(classifier: TransferClassifier) -> None:
+    record = classifier.record
+    of_its_own = FineTuneSchedule(head=ExactHead(l2=0.5)).to_config()
+    for changed in (
+        {"schedule": of_its_own},
+        {"backbone": {"description": "BackboneAdapter('mine')"}},
+    ):
+        assert recipe.command(type(record).from_config({**record.to_config(), **changed})) is None
+    code = recipe.python_call(
+        type(record).from_config({**record.to_config(), "backbone": {"description": "of\nmine"}})
+    )
+    assert r"backbone=...,  # your own: of\nmine" in code
+    compile(code, "report", "exec")
+
+
+# real data
+
+
+@pytest.mark.slow
+def test_a_real_folder_fits_into_five_megabytes(
+    alpaca_dir: Path, weights_dir: Path, tmp_path: Path
+) -> None:
+    weights = weights_dir / "mobilenet_v2_1.0_224_no_top.weights.h5"
+    classifier = transfer_classifier(
+        alpaca_dir,
+        backbone=BackboneAdapter("MobileNetV2", weights=weights),
+        schedule=FineTuneSchedule.head_only(),
+        folds=5,
+    )
+    write_report(classifier, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 5e6
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "On 327 pictures not learned from" in text
+    assert text.count('class="picture') == 327
+    assert text.count("Where the evidence for") == 24
