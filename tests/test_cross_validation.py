@@ -196,6 +196,18 @@ def test_what_calibrates_what(drawn_folder: Path) -> None:
     assert beside.record.scores["out-of-fold"].names == beside.record.training_names
 
 
+def test_of_many_training_pictures_an_even_part_is_remembered(
+    drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = trained(drawn_folder)
+    monkeypatch.setattr("tlkit.transfer.KEPT_SCORES", 20)
+    part = trained(drawn_folder)
+    assert part.calibration == everything.calibration
+    kept, whole = part.record.scores["out-of-fold"], everything.record.scores["out-of-fold"]
+    assert (len(whole.names), len(kept.names)) == (38, 19)
+    assert (kept.names, kept.logits) == (whole.names[::2], whole.logits[::2])
+
+
 def test_calibration_is_folded_into_the_last_layer(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ class Record(Spec):
         evaluation: On the validation part.
         test_evaluation: On the test part, where there is one.
         scores: What was said about each picture of the validation and test parts; and, as `"out-of-fold"`,
-            about each training picture by a classifier that had not learned from it, where there is one.
+            about training pictures by a classifier that had not learned from them, where there is one.
         calibration: What was done to the logits so that probabilities can be believed; None: nothing.
         threshold_choice: What the threshold was chosen for, and what it reached; None: nobody chose it so.
         cross_validation: The same settings judged fold by fold, where that was asked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ from tlkit.split import Split
 from tlkit.training import Trained, calibrated, train
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+KEPT_SCORES: Final = 20_000
+"""Training pictures, evenly spread, whose out-of-fold logits are saved: enough for thresholds and curves."""
+
 _GRAVE = ("label-conflict", "leak")  # problems that no classifier can make up for
 
 
@@ -174,7 +177,8 @@ def _measure(
         for part in scores
     }
     if unseen is not None:
-        scores[OUT_OF_FOLD] = _scores(listing, split.train, unseen)
+        step = -(-len(unseen) // KEPT_SCORES)
+        scores[OUT_OF_FOLD] = _scores(listing, split.train[::step], unseen[::step])
     return {
         "evaluation": evaluations["validation"],
         "test_evaluation": evaluations.get("test"),
