@@ -152,3 +152,22 @@ def test_a_changed_file_is_computed_anew(drawn_folder: Path, tmp_path: Path) -> 
     )
     names = [example.name for example in examples_of(folder)]
     assert [names[row] for row in np.flatnonzero(changed)] == ["disc/00.jpg"]
+
+
+def test_weights_of_large_networks_are_not_folded_but_count_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = BackboneAdapter("tiny_random").build().model
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    folded = TensorFlowEngine(model)
+    monkeypatch.setattr("tlkit.engines._FOLDED_AT_MOST", 1000)
+    large = TensorFlowEngine(model)
+    sizes = [
+        len(engine._forward.graph.as_graph_def().SerializeToString()) for engine in (folded, large)
+    ]
+    assert sizes[0] - sizes[1] > 4 * model.count_params() / 2
+    before = large(pictures)[0]
+    assert np.allclose(folded(pictures)[0], before, atol=1e-5)
+    for weight in model.weights:
+        weight.assign(weight * 2)
+    assert np.array_equal(large(pictures)[0], before)

@@ -124,6 +124,7 @@ def test_what_is_no_picture_is_named(
         index.nearest("no such.jpg")
 
 
+@pytest.mark.slow
 def test_alpacas_are_like_alpacas(alpaca_dir: Path, weights_dir: Path) -> None:
     weights = weights_dir / "mobilenet_v2_0.35_224_no_top.weights.h5"
     classifier = transfer_classifier(

@@ -199,6 +199,7 @@ def _search(
     # Single precision halves time and memory, and any rotation near the true axes serves the search.
     moments = sample.second_moments(weights / weights.sum())[:-1, :-1].astype(np.float32)
     variances, axes = np.linalg.eigh(moments)
+    del moments  # a search's memory is what a large folder's peak is made of
     variances = np.maximum(variances.astype(np.float64), 0)
     sample = sample.times_matrix(axes, np.float32)
     training = weights[:, None] * (fold_of[:, None] != np.arange(fold_count))

@@ -21,6 +21,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Solver: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
 BLOCK_NUMBERS: Final = 1 << 19  # float64 numbers converted at a time: 4 MB
+_PANEL: Final = 256  # rows of a Hessian added at a time
 NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end would be worse
 
 
@@ -72,7 +73,11 @@ class CentredRows:
         for part, block in self.blocks():
             root = np.sqrt(weights[part])
             scaled = np.column_stack([block * root[:, None], root])
-            moments += scaled.T @ scaled
+            for first in range(
+                0, len(moments), _PANEL
+            ):  # the whole product would be as large again
+                panel = slice(first, first + _PANEL)
+                moments[panel] += scaled[:, panel].T @ scaled
         return moments
 
     def times_matrix(

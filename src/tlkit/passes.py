@@ -136,7 +136,7 @@ def read_originals(
                 notes = [outcome.to_config() for outcome in found]
                 journal.add(rows, engine()(batch) if len(rows) else (), notes)
                 pictures.add(rows, batch)
-                outcomes += found
+                outcomes += _gathered(found)
                 advance(len(found))
     readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
     return Originals(
@@ -153,6 +153,21 @@ def _outcome(note: Mapping[str, Json], example: Example) -> _Outcome:
     if "reason" in note:
         return replace(BadFile.from_config(note), path=str(example.path))  # as this run spells it
     return ImageFacts.from_config(note)
+
+
+def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
+    """Put the thumbnails of a batch side by side.
+
+    One by one they would lie scattered between the large buffers of decoding and keep their memory.
+    """
+    known = [outcome.thumbnail for outcome in found if isinstance(outcome, ImageFacts)]
+    together = np.stack(known) if known else np.empty(0, np.uint8)
+    together.setflags(write=False)
+    thumbnails = iter(together)
+    return [
+        replace(outcome, thumbnail=next(thumbnails)) if isinstance(outcome, ImageFacts) else outcome
+        for outcome in found
+    ]
 
 
 def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
