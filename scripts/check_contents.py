@@ -15,7 +15,7 @@ SDIST_FILES = {
     "pyproject.toml",
 }
 GENERATED = {"PKG-INFO", ".gitignore"}  # the build backend puts these in
-SUFFIXES = {".py", ".md", ".yml", ".toml", ".css", ".js", ".svg", ".png", ".typed"}
+SUFFIXES = {".py", ".md", ".yml", ".toml", ".css", ".js", ".jinja", ".svg", ".png", ".typed"}
 
 
 def wheel_problems(wheel: Path, package: Path) -> list[str]:
@@ -53,7 +53,9 @@ def sdist_problems(sdist: Path, package: Path) -> list[str]:
         if not wanted:
             problems.append(f"not wanted: {name}")
     source = {
-        f"src/{path.relative_to(package.parent).as_posix()}" for path in package.rglob("*.py")
+        f"src/{path.relative_to(package.parent).as_posix()}"
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     problems += [
         f"missing: {name}"
