@@ -341,3 +341,20 @@ def test_a_threshold_chosen_on_the_validation_part_says_so(drawn_folder: Path) -
     assert choosy.record.threshold_choice.part == "validation"
     assert choosy.evaluation.used_to_choose == (*tuned.evaluation.used_to_choose, "the threshold")
     assert choosy.with_threshold(0.5).evaluation == tuned.evaluation
+
+
+def test_a_threshold_recounts_the_cross_validation_too(drawn_folder: Path) -> None:
+    crossed = transfer_classifier(
+        drawn_folder,
+        backbone=BackboneAdapter("tiny_random"),
+        schedule=FineTuneSchedule.head_only(),
+        folds=2,
+    )
+    careful = crossed.with_threshold(0.9).cross_validation
+    choosy = crossed.with_threshold(ThresholdGoal.youden()).cross_validation
+    assert careful is not None
+    assert choosy is not None
+    assert careful.evaluation.threshold == 0.9
+    assert careful.evaluation.used_to_choose == ()
+    assert choosy.evaluation.used_to_choose == ("the threshold",)
+    assert crossed.with_threshold(0.9).with_threshold(0.5).record == crossed.record

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,7 +23,7 @@ from tlkit.classifier import TransferClassifier
 from tlkit.cli import main
 from tlkit.commands import training
 from tlkit.dataset import DatasetSpec
-from tlkit.errors import BadFileWarning
+from tlkit.errors import BadFileWarning, SettingError
 from tlkit.quiet import start_tensorflow, without_banner
 from tlkit.schedule import FineTuneSchedule
 from tlkit.tables import as_json, print_table, write_csv
@@ -93,15 +94,33 @@ def test_train_judges_by_folds_and_chooses_a_threshold(
         assert f"\n{part}\n" in printed
 
 
-@pytest.mark.parametrize("goal", ["best", "recall", "recall=2", "cost=1", "precision=x"])
+@pytest.mark.parametrize(
+    "goal", ["best", "recall", "recall=2", "cost=1", "precision=x", "1.5", "-1", "nan"]
+)
 def test_a_goal_that_is_none(
     drawn_folder: Path, tmp_path: Path, capsys: Captured, goal: str
 ) -> None:
     arguments = ["train", str(drawn_folder), "-o", str(tmp_path / "m.keras"), *NETWORK]
     with pytest.raises(SystemExit) as stopped:
-        main([*arguments, "--threshold", goal])
+        main([*arguments, f"--threshold={goal}"])
     assert stopped.value.code == 2
     assert "argument --threshold: " in capsys.readouterr().err
+
+
+def test_training_is_not_lost_to_a_goal_out_of_reach(
+    drawn_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> NoReturn:
+        raise SettingError("no threshold reaches that")
+
+    monkeypatch.setattr(TransferClassifier, "with_threshold", refused)
+    model = tmp_path / "model.keras"
+    arguments = ["train", str(drawn_folder), "-o", str(model), *NETWORK]
+    assert main([*arguments, "--threshold", "precision=1"]) == 1
+    printed = capsys.readouterr()
+    assert "error: no threshold reaches that" in printed.err
+    assert f"saved: {model} with threshold 0.5" in printed.out
+    assert TransferClassifier.load(model).threshold == 0.5
 
 
 def test_what_was_saved_is_a_classifier(trained: tuple[Path, str], drawn_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any, NoReturn
@@ -168,6 +169,72 @@ def test_folds_that_cannot_be(
 ) -> None:
     with pytest.raises(error, match=message):
         cross_validate(drawn_folder, backbone=TINY, folds=folds)
+
+
+@pytest.mark.parametrize("folds", [0, 1, False, 2.5])
+def test_folds_are_checked_before_any_work(folds: Any) -> None:
+    for judge in (transfer_classifier, cross_validate):
+        with pytest.raises(SettingError, match="`folds`"):
+            judge("no such folder", folds=folds)
+
+
+def test_the_test_part_stays_out_of_it(drawn_folder: Path, lessons: list[TrainingData]) -> None:
+    spec = DatasetSpec(drawn_folder, test_fraction=0.2)
+    beside = trained(spec, schedule=TUNED, folds=2)
+    assert beside.cross_validation is not None
+    tested = {*beside.record.scores["test"].names}
+    assert len(tested) == 10
+    assert not tested & {*beside.cross_validation.scores.names}
+    assert len(beside.cross_validation.scores.names) == 38
+    of_test = [n for n, e in enumerate(spec.listing().examples) if e.name in tested]
+    for data in lessons:
+        assert data.viewed is not None
+        seen = np.concatenate([data.train, data.validation, data.viewed])
+        assert not np.isin(seen, of_test).any()
+
+
+def test_a_small_share_may_choose_the_epoch(
+    drawn_folder: Path, lessons: list[TrainingData]
+) -> None:
+    spec = DatasetSpec(drawn_folder, validation_fraction=0.01)
+    cross_validate(
+        spec, backbone=TINY, schedule=FineTuneSchedule(head=GradientHead(epochs=1)), folds=2
+    )
+    assert [len(data.validation) for data in lessons] == [2, 2]
+
+
+def test_a_figure_that_folds_lack_is_left_out(judged: CrossValidation) -> None:
+    nobody = judged.recounted(1.0)  # called positive: no precision
+    assert math.isnan(nobody.mean("precision"))
+    assert math.isnan(nobody.spread("precision"))
+    with pytest.raises(SettingError, match="did you mean 'accuracy'"):
+        judged.mean("acuracy")
+
+
+def test_another_threshold_counts_everything_anew(judged: CrossValidation) -> None:
+    careful = judged.recounted(0.9, used_to_choose=["the threshold"])
+    said = judged.scores.probabilities >= 0.9
+    assert careful.evaluation.true_positives == said[np.array(judged.scores.labels) == 1].sum()
+    assert {fold.threshold for fold in careful.folds} == {0.9}
+    assert "These pictures also chose the threshold" in str(careful)
+    assert careful.recounted(0.5) == judged
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["fold_numbers"].pop(),
+        lambda config: config["fold_numbers"].__setitem__(0, 7),
+        lambda config: config["fold_numbers"].__setitem__(0, -1),
+        lambda config: config["folds"].pop(),
+        lambda config: config["evaluation"].update(true_positives=3),
+    ],
+)
+def test_what_does_not_add_up_is_refused(judged: CrossValidation, change: Any) -> None:
+    config: dict[str, Any] = judged.to_config()
+    change(config)
+    with pytest.raises(SettingError):
+        CrossValidation.from_config(config)
 
 
 def test_folds_leave_the_classifier_as_it_is(drawn_folder: Path) -> None:

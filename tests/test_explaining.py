@@ -356,6 +356,15 @@ def test_the_overlay_mixes_a_grey_picture_and_a_glow(classifier: TransferClassif
         seen.overlay(strength=1.5)
 
 
+@pytest.mark.parametrize("image_size", [(0, 5), (5,), (5, 5.0), "ab", 5])
+def test_the_picture_is_not_blamed_for_a_wrong_size(
+    classifier: TransferClassifier, drawn_folder: Path, image_size: Any
+) -> None:
+    seen = explain(classifier, drawn_folder / "disc" / "00.jpg")
+    with pytest.raises(SettingError, match="`image_size`"):
+        seen.overlay(image_size=image_size)
+
+
 def test_the_colours_are_matplotlib_s_inferno() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     from tlkit.explaining import _GLOW

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,6 +129,25 @@ def test_a_network_that_cannot_be_converted_is_run_by_tensorflow(
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.usefixtures("home")
+def test_a_conversion_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    def writes(*_: object, **__: object) -> NoReturn:
+        os.write(
+            2, b"I0000 00:00:17 88 devices.cc:67] Number of eligible GPUs (core count >= 8): 0\n"
+        )
+        os.write(2, b"I0000 00:00:17 88 single_machine.cc:376] Starting new session\nof interest\n")
+        raise NotImplementedError
+
+    monkeypatch.setattr(keras.Model, "export", writes)
+    with pytest.warns(EngineWarning, match="could not be converted"):
+        assert asked(10**12) is None
+    assert capfd.readouterr() == ("", "of interest\n")
+
+
 def test_a_place_that_cannot_be_written_costs_only_speed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,14 +161,72 @@ def test_asking_for_what_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(VARIABLE, "openvino")
     with pytest.raises(SettingError, match="TLKIT_ENGINE"):
         asked()
-    monkeypatch.setattr(rooms, "find_spec", lambda _name: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setenv(VARIABLE, "onnxruntime")
     with pytest.raises(MissingExtraError, match=r'pip install "tlkit\[fast\]"'):
         asked()
     monkeypatch.setenv(VARIABLE, "auto")
     assert asked(10**12) is None
-    assert importlib.util.find_spec("onnxruntime")
     assert not home.exists()
+
+
+def test_an_empty_variable_leaves_the_choice(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    assert asked() is None
+    assert not home.exists()
+
+
+def test_the_runtime_may_come_under_another_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name == "onnxruntime":  # onnxruntime-gpu brings the same module
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(rooms, "version", version)
+    packages = {"onnxruntime": ["onnxruntime-gpu"]}
+    monkeypatch.setattr(rooms, "packages_distributions", lambda: packages)
+    assert asked(1) is None
+    assert not home.exists()
+
+
+def test_a_place_that_can_only_be_read_will_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> NoReturn:
+        raise PermissionError("read-only")
+
+    assert asked(10**12) is not None
+    assert len(list(home.iterdir())) == 1
+    monkeypatch.setattr(os, "utime", refuses)
+    assert isinstance(asked(1), OnnxEngine)
+    monkeypatch.setattr(Path, "stat", refuses)  # not even that
+    assert asked(1) is None
+
+
+def test_a_graph_that_has_just_made_room_leaves_nothing_behind(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked(10**12) is not None
+    measure = OnnxEngine.disagreement
+
+    def measure_late(engine: OnnxEngine) -> float:
+        shutil.rmtree(home)
+        return measure(engine)
+
+    monkeypatch.setattr(OnnxEngine, "disagreement", measure_late)
+    assert isinstance(asked(1), OnnxEngine)
+    assert not home.exists()
+
+
+def test_no_number_is_no_agreement(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "onnxruntime")
+    model = frozen_model(NETWORK, NETWORK.cut_points[-2], features=True, activations=True)
+    engine = fast_engine(lambda: ("two outputs",), 1, lambda: model, lambda: PICTURES[:2])
+    assert engine is not None
+    assert len(list(home.iterdir())) == 1
+    assert engine.disagreement() <= 1
+    engine._expected[1][0] = np.nan
+    assert not engine.disagreement() <= 1
 
 
 def test_graphs_do_not_pile_up(home: Path) -> None:
@@ -173,6 +252,15 @@ def test_multiplications_are_counted() -> None:
     x = keras.layers.GlobalAveragePooling2D()(inner(x))
     model = keras.Model(image, keras.layers.Dense(2)(x))
     assert multiply_adds(model) == 100 * 9 * 3 * 8 + 25 * 9 * 8 + 25 * 8 * 4 + 4 * 2
+
+
+def test_a_network_of_open_size_is_counted_as_far_as_it_goes() -> None:
+    import keras
+
+    inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3)])
+    image = keras.Input((10, 10, 3))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(inner(image)))
+    assert multiply_adds(model) == 9 * 3 * 4 + 64 * 4 * 2
 
 
 def test_counts_what_the_paper_of_mobilenet_counts() -> None:
@@ -234,3 +322,34 @@ def test_a_pass_is_not_begun_anew_by_another_engine(
     again = trained("auto", "kept")
     assert again.record.engine == "tensorflow"
     assert again.record.scores == first.record.scores
+
+
+@pytest.mark.usefixtures("home")
+def test_both_engines_are_recorded_where_both_ran(
+    drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "multiply_adds", lambda _model: 1)
+    monkeypatch.setattr(rooms, "WORTH", 49)  # 48 pictures, but 76 further views of 38
+    schedule = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=3, views=3),))
+    backbone = BackboneAdapter("tiny_random")
+    trained = transfer_classifier(drawn_folder, backbone=backbone, schedule=schedule)
+    assert trained.record.engine == "onnxruntime and tensorflow"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_pass_of_another_version_is_computed_anew(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def passes() -> int:
+        transfer_classifier(
+            drawn_folder,
+            backbone=BackboneAdapter("tiny_random"),
+            schedule=HEAD,
+            cache_dir=tmp_path / "kept",
+        )
+        return len(list((tmp_path / "kept").glob("pictures-*")))
+
+    monkeypatch.setenv(VARIABLE, "onnxruntime")
+    assert [passes(), passes()] == [1, 1]
+    monkeypatch.setattr(rooms, "_runtime_version", lambda: "another")
+    assert passes() == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import re
 import shlex
@@ -14,7 +15,7 @@ from typing import Any, Self
 import pytest
 
 import tlkit
-from tlkit import cli
+from tlkit import cli, words
 from tlkit.artifact import Record
 from tlkit.augmentation import AugmentationPolicy
 from tlkit.backbone import BackboneAdapter
@@ -22,9 +23,10 @@ from tlkit.classifier import TransferClassifier
 from tlkit.dataset import DatasetSpec
 from tlkit.errors import DatasetError, MissingExtraError, SettingError, TlkitError
 from tlkit.rate import Rate
-from tlkit.reporting import album, recipe, write_report
+from tlkit.reporting import album, recipe, sentences, write_report
 from tlkit.reporting.sentences import percent
 from tlkit.schedule import ExactHead, FineTuneSchedule, Phase
+from tlkit.scores import CrossValidation
 from tlkit.threshold import ThresholdGoal, choose_threshold
 from tlkit.transfer import transfer_classifier
 
@@ -137,8 +139,6 @@ def test_cross_validation_comes_first(crossed: TransferClassifier, tmp_path: Pat
 def test_pictures_that_it_has_learned_are_marked_as_such(
     crossed: TransferClassifier, tmp_path: Path
 ) -> None:
-    import dataclasses
-
     bare = dataclasses.replace(
         crossed.record,
         cross_validation=None,
@@ -173,6 +173,7 @@ def test_a_changed_folder_is_owned_up_to(
     assert "New in the folder since training: 1 picture (disc/fresh.jpg)." in text
     assert re.search(rf"cannot be read: 1 file \(\S*{damaged}: the file is empty\)", text)
     assert "> 1 new picture</label>" in text
+    assert "On 1 new picture, it was right" in text
 
 
 def test_a_moved_folder_is_the_same_folder(
@@ -250,6 +251,96 @@ def test_arguments_are_checked_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_in_which_nothing_can_be_read(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    for name in ("disc", "not disc"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        (tmp_path / "other" / name / "1.jpg").write_bytes(b"<html>")
+    with pytest.raises(DatasetError, match=r"no picture in .*other can be read"):
+        write_report(classifier, tmp_path / "report.html", tmp_path / "other")
+
+
+def test_a_page_may_show_pictures_of_one_class_alone(
+    classifier: TransferClassifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those most like them need not be among the ones that the page shows."""
+    monkeypatch.setattr(album, "PICTURES", 1)
+    text = written(classifier, tmp_path, heat_maps=1)
+    assert text.count('<li id="picture-') == 1
+    alike = re.findall(r"of what it learned:</p>(.*?)</div>", text, re.DOTALL)
+    assert [images.count("<img ") for images in alike] == [3]
+
+
+def test_a_folder_that_moved_and_lost_a_picture_may_flatter(
+    drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(drawn_folder, tmp_path / "moved")
+    (moved / classifier.record.training_names[0]).unlink()
+    text = written(classifier, tmp_path, data=moved, heat_maps=0)
+    known = len(classifier.record.training_names) - 1
+    assert f"another folder, in which {known} of these names occur" in text
+    assert "was not trained on this folder" not in text
+
+
+# words that hold
+
+
+def test_who_has_not_learned_from_what(classifier: TransferClassifier, report: Path) -> None:
+    """This very head has learned from the training pictures; those of its folds have not."""
+    count = len(classifier.record.training_names)
+    text = report.read_text("utf-8")
+    assert f"On {count} pictures not learned from, the answer was right" in text
+    assert f"On {count} pictures it had not learned from" not in text
+    assert f"on {count} pictures, each judged by a classifier that had not" in text
+
+
+def test_the_threshold_in_use_counts_everywhere(
+    crossed: TransferClassifier, tmp_path: Path
+) -> None:
+    careful = crossed.with_threshold(0.9)
+    assert careful.cross_validation is not None
+    found = careful.cross_validation.evaluation
+    right = found.true_positives + found.true_negatives
+    text = written(careful, tmp_path, heat_maps=0)
+    assert f"On 48 pictures not learned from, the answer was right {right} times" in text
+    assert "At threshold 0.5" not in text
+    assert "In cross-validation, probabilities are off by" in text
+
+
+def test_what_was_chosen_on_the_first_pictures_is_said_beside_them(
+    crossed: TransferClassifier, tmp_path: Path
+) -> None:
+    record = dataclasses.replace(crossed.record, cross_validation=None)
+    text = written(TransferClassifier(crossed.model, record), tmp_path, heat_maps=0)
+    summary = text[text.index('class="lede"') : text.index('id="figures"')]
+    assert "They also chose which epoch and phase to keep: expect a little less" in summary
+
+
+def test_probabilities_that_nothing_could_calibrate(classifier: TransferClassifier) -> None:
+    record = dataclasses.replace(classifier.record, calibration=None)
+    hopeless = TransferClassifier(classifier.model, record)
+    assert "should not be believed" in sentences.belief(hopeless, hopeless.evaluation)
+    assert "folds=5" not in sentences.belief(hopeless, hopeless.evaluation)
+
+
+def test_without_mistakes_there_are_none_to_learn_from(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    scores = classifier.record.scores["validation"]
+    logits = tuple(5.0 if label else -5.0 for label in scores.labels)
+    perfect = CrossValidation.counted(
+        dataclasses.replace(scores, logits=logits),
+        [number // 2 % 2 for number in range(len(logits))],
+        class_names=classifier.class_names,
+        positive_class=classifier.positive_class,
+    )
+    record = dataclasses.replace(classifier.record, cross_validation=perfect)
+    text = written(TransferClassifier(classifier.model, record), tmp_path, heat_maps=0)
+    assert "it makes no mistake on these" in text
+    assert "like those it gets wrong" not in text
+
+
 # how to make it again
 
 
@@ -296,7 +387,7 @@ def unusual(
     backbone = BackboneAdapter("MobileNet", image_size=160, weights=None, alpha=0.5)
     schedule = getattr(FineTuneSchedule, request.param)()
     policy = AugmentationPolicy.strong()
-    goal = ThresholdGoal.cost(false_negative=5)
+    goal = ThresholdGoal.cost(false_negative=1234567.5)
     choice = choose_threshold([0, 0, 1], [0.1, 0.2, 0.4], goal)
     changed = {
         "dataset": data.to_config(),
@@ -344,6 +435,15 @@ def test_what_the_command_line_cannot_say(classifier: TransferClassifier) -> Non
     )
     assert r"backbone=...,  # your own: of\nmine" in code
     compile(code, "report", "exec")
+
+
+def test_the_command_line_says_options_as_it_reads_them(classifier: TransferClassifier) -> None:
+    backbone = BackboneAdapter("MobileNetV3Small", weights=None, minimalistic=True)
+    record = dataclasses.replace(classifier.record, backbone=backbone.to_config())
+    line = recipe.command(record)
+    assert line is not None
+    word = shlex.split(line)[shlex.split(line).index("--option") + 1]
+    assert words.option(word) == ("minimalistic", True)
 
 
 # real data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -283,3 +283,16 @@ def test_a_choice_is_a_value_a_manager_can_read() -> None:
     )
     with pytest.raises(SettingError, match="threshold"):
         ThresholdChoice.from_config({**choice.to_config(), "threshold": 1.5})
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones() -> None:
+    half, two, five = (cast("float", n) for n in (np.float32(0.5), np.int64(2), np.float32(5)))
+    goals = (
+        ThresholdGoal.precision(half),
+        ThresholdGoal.cost(false_positive=two, false_negative=five),
+    )
+    assert goals == (
+        ThresholdGoal.precision(0.5),
+        ThresholdGoal.cost(false_positive=2, false_negative=5),
+    )
+    assert all(ThresholdGoal.from_json(goal.to_json()) == goal for goal in goals)

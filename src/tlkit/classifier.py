@@ -24,7 +24,7 @@ from tlkit.evaluate import Evaluation, evaluate
 from tlkit.history import History
 from tlkit.images import BadFile, as_batch
 from tlkit.logistic import sigmoid
-from tlkit.onnx_engine import SAMPLE_SIZE, fast_engine
+from tlkit.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
 from tlkit.progress import progress
 from tlkit.reading import read_images, warn_of_bad_files
 from tlkit.rows import Pictures
@@ -91,9 +91,17 @@ class TransferClassifier:
         self._largest_job = 0
         self.record = record
 
+    def __reduce__(self) -> tuple[type[TransferClassifier], tuple[keras.Model, Record]]:
+        """Copy and pickle without the engine, whose threads belong to this process."""
+        return TransferClassifier, (self.model, self.record)
+
     @property
     def model(self) -> keras.Model:
-        """The plain Keras model: float or uint8 RGB 0-255 `[N, H, W, 3]` in, probabilities `[N, 1]` out."""
+        """The plain Keras model: float or uint8 RGB 0-255 `[N, H, W, 3]` in, probabilities `[N, 1]` out.
+
+        Its weights count as they were at the first prediction. Whoever trains it further goes on with
+        `TransferClassifier(classifier.model, classifier.record)`.
+        """
         import keras
 
         if not isinstance(self._model, keras.Model):
@@ -343,13 +351,15 @@ class TransferClassifier:
             choice = choose_threshold(known.labels, known.probabilities, threshold, part=part)
             threshold = choice.threshold
         check_float("threshold", threshold, at_least=0, at_most=1)
-        test = self.test_evaluation
+        test, crossed = self.test_evaluation, self.cross_validation
+        chosen = (_THRESHOLD,) if choice else ()  # on pictures that cross-validation judges too
         record = dataclasses.replace(
             self.record,
             threshold=float(threshold),
             threshold_choice=choice,
             evaluation=self._rescored(self.evaluation, threshold, fairly=judged_fairly),
             test_evaluation=test and self._rescored(test, threshold),
+            cross_validation=crossed and crossed.recounted(threshold, used_to_choose=chosen),
         )
         return TransferClassifier(self._model, record)
 
@@ -430,14 +440,17 @@ class TransferClassifier:
     def _logits(self, pictures: npt.NDArray[np.generic], count: int | None = None) -> Floats:
         """Return the logits of pictures; `count` is how many there are in all, if these are only some."""
         batch = as_batch(pictures, self.image_size)
+        if not len(batch):
+            return np.empty(0)
         engine = self._engine_for(count or len(batch), batch[:SAMPLE_SIZE])
         starts = range(0, len(batch), BATCH_SIZE)
         outputs = [engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
-        return np.concatenate([np.empty((0, 1)), *outputs])[:, 0].astype(np.float64)
+        return np.concatenate(outputs)[:, 0].astype(np.float64)
 
     def _engine_for(self, count: int, sample: Pictures) -> Engine:
-        """Return what computes logits; before a much larger job it is chosen again."""
-        if self._engine is None or count > 2 * self._largest_job:
+        """Return what computes logits; before a much larger job TensorFlow may be given up for it."""
+        grown = count > 2 * self._largest_job and not isinstance(self._engine, OnnxEngine)
+        if self._engine is None or grown:
             import keras
 
             self._largest_job = count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +15,20 @@ from tlkit.calibration import fit_calibration
 from tlkit.checkpoint import Keeper
 from tlkit.classifier import PathLike
 from tlkit.dataset import DatasetSpec, Listing
-from tlkit.evaluate import Evaluation, evaluate
 from tlkit.features import FrozenPart
-from tlkit.logistic import sigmoid
 from tlkit.passes import Originals
 from tlkit.progress import progress
 from tlkit.reading import warn_of_bad_files
 from tlkit.rows import Positions
 from tlkit.schedule import FineTuneSchedule
-from tlkit.scores import OUT_OF_FOLD, CrossValidation, Scores
+from tlkit.scores import CrossValidation, Scores
 from tlkit.settings import RunSettings
 from tlkit.spec import check_int
-from tlkit.split import assign_folds
+from tlkit.split import assign_folds, assign_parts
 from tlkit.training import calibrated, train
+
+_CHOOSING: Final = 0.2
+"""Share of what a fold may learn from that chooses epochs, where the spec does not say."""
 
 
 def cross_validate(
@@ -76,6 +78,7 @@ def cross_validate(
         S. Bates, T. Hastie and R. Tibshirani (2024), Cross-validation: what does it estimate and how well
         does it do it?, Journal of the American Statistical Association 119: 1434-1445.
     """
+    check_int("folds", folds, at_least=2)
     schedule = schedule or FineTuneSchedule.head_only()
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     spec = settings.dataset
@@ -86,7 +89,9 @@ def cross_validate(
     warn_of_bad_files(originals.bad_files)
     found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
     groups = found.groups(listing, spec.group_by)
-    return judge_by_folds(settings, frozen, originals, listing, groups, folds=folds)
+    return judge_by_folds(
+        settings, frozen, originals, listing, groups, originals.readable, folds=folds
+    )
 
 
 def judge_by_folds(
@@ -95,6 +100,7 @@ def judge_by_folds(
     originals: Originals,
     listing: Listing,
     groups: Sequence[str],
+    among: Positions,
     *,
     folds: int,
 ) -> CrossValidation:
@@ -106,24 +112,33 @@ def judge_by_folds(
         originals: What came out of it.
         listing: What the folder holds.
         groups: The group of each of its examples.
+        among: Positions of the readable examples that are dealt out to the folds, int64 `[N]`.
         folds: How many, at least 2.
     """
-    check_int("folds", folds, at_least=2)
-    readable, labels = originals.readable, listing.labels[originals.readable]
-    keys = [groups[position] for position in readable]
+    labels, keys = listing.labels[among], [groups[position] for position in among]
     fold_of = assign_folds(labels, keys, count=folds, seed=settings.dataset.seed)
-    logits = np.empty(len(readable))
+    logits = np.empty(len(among))
     pretrained = frozen.network.base.get_weights() if settings.schedule.phases else None
     with progress(folds, "Folds", unit="folds") as advance:
         for fold in range(folds):
             judged = fold_of == fold
             logits[judged] = _judge(
-                settings, frozen, originals, listing, groups, readable[~judged], readable[judged]
+                settings, frozen, originals, listing, groups, among[~judged], among[judged]
             )
             if pretrained is not None:
                 frozen.network.base.set_weights(pretrained)
             advance(1)
-    return _summary(listing, readable, fold_of, logits)
+    scores = Scores(
+        names=tuple(listing.examples[position].name for position in among),
+        labels=tuple(labels.tolist()),
+        logits=tuple(logits.tolist()),
+    )
+    return CrossValidation.counted(
+        scores,
+        fold_of.tolist(),
+        class_names=listing.class_names,
+        positive_class=listing.positive_class,
+    )
 
 
 def _judge(
@@ -138,11 +153,16 @@ def _judge(
     """Return the logits that a classifier which learned from `known` gives to `judged`."""
     learned, choosing = known, judged  # an exact head chooses nothing on what it is shown
     if settings.chooses:
-        count = max(2, round(1 / (settings.dataset.validation_fraction or 0.2)))
-        keys = [groups[position] for position in known]
-        inner = assign_folds(listing.labels[known], keys, count=count, seed=settings.dataset.seed)
-        learned, choosing = known[inner > 0], known[inner == 0]
-    data = settings.learned_from(listing, groups, learned, choosing, viewed=originals.readable)
+        inner = assign_parts(
+            listing.labels[known],
+            [groups[position] for position in known],
+            validation_fraction=settings.dataset.validation_fraction or _CHOOSING,
+            test_fraction=0.0,
+            seed=settings.dataset.seed,
+        )
+        learned, choosing = known[inner.train], known[inner.validation]
+    viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
+    data = settings.learned_from(listing, groups, learned, choosing, viewed=viewed)
     trained = train(frozen, originals, data, settings.schedule, Keeper())
     if trained.out_of_fold is None:
         return trained.logits(judged)
@@ -150,29 +170,3 @@ def _judge(
         trained.out_of_fold, data.labels[learned], sample_weight=data.weights[learned]
     )
     return calibrated(trained, line).logits(judged)
-
-
-def _summary(
-    listing: Listing, readable: Positions, fold_of: Positions, logits: npt.NDArray[np.float64]
-) -> CrossValidation:
-    labels, probabilities = listing.labels[readable], sigmoid(logits)
-
-    def judged(part: str, chosen: npt.NDArray[np.bool_]) -> Evaluation:
-        return evaluate(
-            labels[chosen],
-            probabilities[chosen],
-            class_names=listing.class_names,
-            positive_class=listing.positive_class,
-            part=part,
-        )
-
-    return CrossValidation(
-        evaluation=judged(OUT_OF_FOLD, fold_of >= 0),
-        folds=tuple(judged(f"fold {n + 1}", fold_of == n) for n in range(fold_of.max() + 1)),
-        fold_numbers=tuple(fold_of.tolist()),
-        scores=Scores(
-            names=tuple(listing.examples[position].name for position in readable),
-            labels=tuple(labels.tolist()),
-            logits=tuple(logits.tolist()),
-        ),
-    )

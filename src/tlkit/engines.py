@@ -79,8 +79,7 @@ class TensorFlowEngine:
             inside = [[tf.convert_to_tensor(value) for value in values] for values in weights]
             pixels = tf.cast(pictures, tf.float32)
             outputs, _ = model.stateless_call(*inside, pixels, training=False)
-            flat: list[object] = tf.nest.flatten(outputs)
-            return flat
+            return [tf.cast(output, tf.float32) for output in tf.nest.flatten(outputs)]
 
         self._threads = workers()
         self._at_once = BATCH_SIZE if tf.config.list_physical_devices("GPU") else _AT_ONCE
@@ -111,7 +110,7 @@ def in_shares(
     """Run a batch in small shares, side by side.
 
     What a few pictures need stays in the cache of the core that runs them; all cores on one batch of 32 wait
-    for memory instead. A picture's numbers are the same in any company.
+    for memory instead. A picture's numbers are the same in any company, up to the last digit of some sums.
 
     Args:
         run: The network, as a function of pictures that several threads may call at once.

@@ -24,7 +24,7 @@ from tlkit.errors import SettingError
 from tlkit.images import BadFile, Pixels, as_batch, read_image
 from tlkit.reading import read_images
 from tlkit.rows import Pictures
-from tlkit.spec import check_choice, check_float, check_path
+from tlkit.spec import check_choice, check_float, check_int, check_path
 
 if TYPE_CHECKING:
     import keras
@@ -86,10 +86,10 @@ class Explanation:
 
         Raises:
             ImageError: The file, which is read again for this, cannot be read any more.
-            SettingError: `strength` is not within 0 to 1.
+            SettingError: `strength` is not within 0 to 1, or `image_size` no height and width.
         """
         check_float("strength", strength, at_least=0, at_most=1)
-        size = image_size or self.size
+        size = self.size if image_size is None else _checked_size(image_size)
         if isinstance(self.picture, np.ndarray):
             pixels = as_batch(self.picture, size)[0]
         else:
@@ -258,6 +258,13 @@ class _GradCam:
         weights = tf.reduce_mean(tape.gradient(logits, feature_map), axis=(1, 2), keepdims=True)
         evidence: Floats = tf.reduce_sum(weights * feature_map, axis=-1).numpy()
         return evidence
+
+
+def _checked_size(value: object) -> tuple[int, int]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise SettingError(f"`image_size` must be (height, width), got {value!r}")
+    height, width = (check_int("image_size", side, at_least=1) for side in value)
+    return height, width
 
 
 def _shares(evidence: Floats) -> Floats:

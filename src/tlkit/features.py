@@ -66,7 +66,12 @@ class FrozenPart:
         self._key: tuple[object, ...] = ()
         self._sample: list[Path] = []
         self._made: dict[str, list[Views]] = {}
-        self.engine_name = TensorFlowEngine.name
+        self._engine_names: set[str] = set()
+
+    @property
+    def engine_name(self) -> str:
+        """What has run it so far; both names where the pictures and their views went different ways."""
+        return " and ".join(sorted(self._engine_names))
 
     @cached_property
     def network(self) -> Network:
@@ -103,7 +108,6 @@ class FrozenPart:
         plan = self._plan(
             ("pictures", *self._key), len(examples), features=True, activations=self._has_phases
         )
-        self.engine_name = plan.engine_name
         return read_originals(
             examples,
             plan.engine,
@@ -135,7 +139,7 @@ class FrozenPart:
         if asked in self._made:  # for another fold
             return self._made[asked]
         plan = self._plan(
-            ("views", *facts, self.engine_name),
+            ("views", *facts),
             len(positions) * (count - 1),
             features=features,
             activations=activations,
@@ -168,13 +172,13 @@ class FrozenPart:
     ) -> _Plan:
         """Decide which engine runs a pass of so many pictures, and where the pass is kept.
 
-        A pass that one engine has begun is not begun anew by another.
+        A pass that TensorFlow has begun is not begun anew by another engine.
         """
         cut = self.cut if activations else None
         wanted = (features, activations and (cut.index if cut else "pictures"))
 
-        def folder_for(engine_name: str) -> Path | None:
-            return self._keeper.of_pass(str(facts[0]), *facts[1:], wanted, engine_name)
+        def folder_for(*engine_facts: str) -> Path | None:
+            return self._keeper.of_pass(str(facts[0]), *facts[1:], wanted, *engine_facts)
 
         def model() -> keras.Model:
             return frozen_model(self.network, cut, features=features, activations=activations)
@@ -183,7 +187,10 @@ class FrozenPart:
         fast = None
         if (features or cut) and not (begun and begun.exists()):
             fast = fast_engine(
-                lambda: (self._adapter.fingerprint(), wanted), count, model, self._sample_pictures
+                lambda: (FORMAT, self._adapter.fingerprint(), wanted),
+                count,
+                model,
+                self._sample_pictures,
             )
 
         @cache
@@ -192,8 +199,9 @@ class FrozenPart:
                 return PicturesToo((fast or TensorFlowEngine(model())) if features else None)
             return fast or TensorFlowEngine(model())
 
-        name = fast.name if fast else TensorFlowEngine.name
-        return _Plan(engine, name, folder_for(name))
+        if features or cut:
+            self._engine_names.add(fast.name if fast else TensorFlowEngine.name)
+        return _Plan(engine, folder_for(fast.name, fast.graph) if fast else begun)
 
     def _sample_pictures(self) -> Pictures:
         """Some pictures of the folder to compare engines on; noise, if none of the first can be read."""
@@ -211,7 +219,6 @@ class _Plan:
     """How a pass is run: by which engine, built at the first use, and where it is kept."""
 
     engine: Callable[[], Engine]
-    engine_name: str
     folder: Path | None
 
 

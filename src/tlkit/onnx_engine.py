@@ -13,7 +13,8 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from tlkit.checkpoint import fingerprint
 from tlkit.engines import Outputs, TensorFlowEngine, in_shares, workers
 from tlkit.errors import EngineWarning, MissingExtraError, printable
+from tlkit.quiet import held_back
 from tlkit.rows import Pictures
 from tlkit.spec import check_choice
 
@@ -55,7 +57,10 @@ class OnnxEngine:
     """A converted network, run by ONNX Runtime.
 
     Args:
-        folder: Where `convert` put it.
+        folder: Where `_convert` put it.
+
+    Attributes:
+        graph: The fingerprint of network, weights and versions.
     """
 
     name = "onnxruntime"
@@ -65,6 +70,7 @@ class OnnxEngine:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # each share has a thread of its own
+        self.graph = folder.name
         self._threads = workers()
         self._session: Any = onnxruntime.InferenceSession(
             folder / "graph.onnx", options, providers=["CPUExecutionProvider"]
@@ -89,10 +95,10 @@ class OnnxEngine:
         if [output.shape for output in found] != [output.shape for output in self._expected]:
             return np.inf
         pairs = zip(found, self._expected, strict=True)
-        return max(
-            float(np.abs(ours - theirs).max() / (np.abs(theirs).max() or 1)) / TOLERANCE
-            for ours, theirs in pairs
-        )
+        differences = [
+            np.abs(ours - theirs).max() / (np.abs(theirs).max() or 1) for ours, theirs in pairs
+        ]
+        return float(np.max(differences)) / TOLERANCE  # NaN if one of them is
 
 
 def fast_engine(
@@ -120,28 +126,30 @@ def fast_engine(
         SettingError: `TLKIT_ENGINE` names no engine.
     """
     names = ("auto", TensorFlowEngine.name, OnnxEngine.name)
-    wanted = check_choice(VARIABLE, os.environ.get(VARIABLE, "auto"), names)
+    wanted = check_choice(VARIABLE, os.environ.get(VARIABLE) or "auto", names)
     if wanted == TensorFlowEngine.name:
         return None
-    if not find_spec("onnxruntime"):
+    runtime = _runtime_version()
+    if runtime is None:
         if wanted == OnnxEngine.name:
             raise MissingExtraError(
                 f'{VARIABLE}=onnxruntime needs the extra "fast": pip install "tlkit[fast]"'
             )
         return None
-    folder = _home() / fingerprint(*facts(), *_versions())
-    if not folder.exists() and find_spec("tf2onnx"):
+    versions = [version(name) for name in ("keras", "tensorflow")]
+    folder = _home() / fingerprint(*facts(), *versions, runtime)
+    if not _there(folder) and find_spec("tf2onnx"):
         network = model()
         if wanted == OnnxEngine.name or count * multiply_adds(network) >= WORTH:
             _convert(network, sample(), folder)
-    return _checked(folder) if folder.exists() else None
+    return _checked(folder) if _there(folder) else None
 
 
 def multiply_adds(model: keras.Model) -> int:
     """Count the multiplications of a network for one picture, as far as its layers' shapes tell.
 
     Every number of a kernel meets every place of its layer's output; sums, scales and attention are left
-    out.
+    out. Where a layer does not say how high or wide its output is, that counts as 1.
     """
     total = 0
     for layer in model._flatten_layers(include_self=False):  # noqa: SLF001 - no public way into models
@@ -151,7 +159,8 @@ def multiply_adds(model: keras.Model) -> int:
                 places = layer.output.shape[1:-1]
             except AttributeError:  # called at several places
                 continue
-            total += sum(math.prod(kernel) for kernel in kernels) * math.prod(places)
+            size = math.prod(length or 1 for length in places)
+            total += sum(math.prod(kernel) for kernel in kernels) * size
     return total
 
 
@@ -167,7 +176,7 @@ def _convert(model: keras.Model, sample: Pictures, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_room(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as partial:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), held_back():
                 warnings.simplefilter("ignore")  # the converter's words to its own developers
                 of_pictures.export(
                     f"{partial}/graph.onnx",
@@ -194,7 +203,10 @@ def _checked(folder: Path) -> OnnxEngine | None:
         engine = OnnxEngine(folder)
         disagreement = engine.disagreement()
     except Exception as error:  # noqa: BLE001 - as above
-        _warn(f"its graph in {printable(folder)} cannot be run ({type(error).__name__}: {error})")
+        _warn(
+            f"its graph in {printable(folder)} cannot be run ({type(error).__name__}: {error}): "
+            "delete that folder to have it converted anew"
+        )
         return None
     if not disagreement <= 1:
         _warn(
@@ -202,7 +214,8 @@ def _checked(folder: Path) -> OnnxEngine | None:
             "allowed"
         )
         return None
-    folder.touch()
+    with suppress(OSError):  # a place that can only be read, or the folder has just made room
+        os.utime(folder)
     return engine
 
 
@@ -225,8 +238,22 @@ def _make_room(home: Path) -> None:
 def _home() -> Path:
     """Return the folder of graphs, beside the weights that Keras keeps."""
     keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
-    return Path(keras_home).expanduser() / "tlkit" / "graphs"
+    return Path(os.path.expanduser(keras_home), "tlkit", "graphs")  # noqa: PTH111 - works without a home
 
 
-def _versions() -> list[str]:
-    return [version(name) for name in ("tensorflow", "onnxruntime")]
+def _there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:  # somebody else's place
+        return False
+
+
+def _runtime_version() -> str | None:
+    """Find out without the import, which takes time; packages of several names bring the module."""
+    if not find_spec("onnxruntime"):
+        return None
+    try:
+        return version("onnxruntime")
+    except PackageNotFoundError:  # onnxruntime-gpu and others
+        names = packages_distributions().get("onnxruntime", ())
+        return " ".join(f"{name} {version(name)}" for name in names)

@@ -1,4 +1,7 @@
-"""Start TensorFlow without its banner: for the command line, never for `import tlkit`."""
+"""Start TensorFlow without its banner: for the command line, never for `import tlkit`.
+
+And leave out what it writes, as a banner of its own, whenever a network is converted.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_STDERR = 2
 OPT_OUT = "TLKIT_TF_LOG"
 """Environment variable: `1` shows everything that TensorFlow writes when it starts."""
 
@@ -20,6 +24,8 @@ _BANNER = re.compile(
     rb"|.* cpu_feature_guard\.cc:\d+\] This TensorFlow binary is optimized to use"
     rb"|To enable the following instructions: "
     rb"|.* generator_dataset_op\.cc:\d+\] Memory patch applied: "
+    rb"|.* devices\.cc:\d+\] Number of eligible GPUs "  # these two for each graph that is optimised
+    rb"|.* single_machine\.cc:\d+\] Starting new session"
     rb"|.* cuda_platform\.cc:\d+\] failed call to cuInit: .*\(303\)"
 )
 
@@ -32,13 +38,9 @@ def start_tensorflow() -> None:
     process in those seconds loses its message: with `TLKIT_TF_LOG=1` in the environment nothing is
     held back. Where TensorFlow is loaded already, nothing happens.
     """
-    if "tensorflow" in sys.modules:
-        return
-    if os.environ.get(OPT_OUT) == "1":
-        _touch_devices()
-        return
-    with _held_back(2):
-        _touch_devices()
+    if "tensorflow" not in sys.modules:
+        with held_back():
+            _touch_devices()
 
 
 def _touch_devices() -> None:
@@ -56,25 +58,28 @@ def _touch_devices() -> None:
 
 
 @contextmanager
-def _held_back(descriptor: int) -> Iterator[None]:
+def held_back() -> Iterator[None]:
+    """Hold stderr back and write it afterwards, less the banner; `TLKIT_TF_LOG=1` lets all of it through."""
     try:
-        kept = os.dup(descriptor)
+        kept = None if os.environ.get(OPT_OUT) == "1" else os.dup(_STDERR)
     except OSError:  # closed: nobody is reading
+        kept = None
+    if kept is None:
         yield
         return
     with tempfile.TemporaryFile() as file:
         if sys.stderr is not None:
             sys.stderr.flush()
-        os.dup2(file.fileno(), descriptor)
+        os.dup2(file.fileno(), _STDERR)
         try:
             yield
         finally:
             if sys.stderr is not None:
                 sys.stderr.flush()
-            os.dup2(kept, descriptor)
+            os.dup2(kept, _STDERR)
             os.close(kept)
             file.seek(0)
-            with open(descriptor, "wb", closefd=False) as stderr:
+            with open(_STDERR, "wb", closefd=False) as stderr:
                 stderr.write(without_banner(file.read()))
 
 

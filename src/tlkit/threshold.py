@@ -57,8 +57,9 @@ class ThresholdGoal(Spec):
 
     def __post_init__(self) -> None:
         check_choice("threshold goal", self.kind, _KINDS)
-        check_float("false_positive", self.false_positive, above=0)
-        check_float("false_negative", self.false_negative, above=0)
+        for name, above in (("at_least", -math.inf), ("false_positive", 0), ("false_negative", 0)):
+            number = check_float(name, getattr(self, name), above=above)
+            object.__setattr__(self, name, number)  # as a plain float, which JSON can carry
         if self.kind in {"precision", "recall"}:
             check_float("at_least", self.at_least, above=0, at_most=1)
         elif self.at_least:

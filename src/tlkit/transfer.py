@@ -28,6 +28,7 @@ from tlkit.rows import Positions
 from tlkit.schedule import FineTuneSchedule
 from tlkit.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.settings import RunSettings, versions
+from tlkit.spec import check_int
 from tlkit.split import Split
 from tlkit.training import Trained, calibrated, train
 
@@ -65,10 +66,10 @@ def transfer_classifier(
             are the same. Many runs may share it, one at a time; delete it to free the space.
         checkpoint_dir: A folder for the state of this one run: the same call goes on where a killed
             one stopped, and ends with the same classifier. Delete it when the run is done.
-
-        folds: Cross-validate the same settings as well, over this many folds: every picture is then judged
-            by a classifier that has not learned from it. Fine-tuning runs once more for each. The result is
-            in `classifier.cross_validation`; a fine-tuned classifier is calibrated by it. None: do not.
+        folds: Cross-validate the same settings as well, over this many folds, at least 2: every picture is
+            then judged by a classifier that has not learned from it; a test part stays out of it, so that it
+            teaches and chooses nothing. Fine-tuning runs once more for each. The result is in
+            `classifier.cross_validation`; a fine-tuned classifier is calibrated by it. None: do not.
 
     Returns:
         The classifier, with its evaluation on the validation part.
@@ -84,6 +85,8 @@ def transfer_classifier(
         >>> print(classifier.evaluation)  # doctest: +SKIP
         accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures
     """
+    if folds is not None:
+        check_int("folds", folds, at_least=2)
     started = time.perf_counter()
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     spec, schedule = settings.dataset, settings.schedule
@@ -103,12 +106,15 @@ def transfer_classifier(
         raise SettingError(
             "`validation_fraction` must be above 0: the classifier is measured on the validation part"
         )
-    crossed = folds and judge_by_folds(settings, frozen, originals, listing, groups, folds=folds)
+    crossed = None
+    if folds is not None:
+        among = np.union1d(split.train, split.validation)
+        crossed = judge_by_folds(settings, frozen, originals, listing, groups, among, folds=folds)
     learned = settings.learned_from(listing, groups, split.train, split.validation)
     trained = train(frozen, originals, learned, schedule, keeper)
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
 
-    unseen = _unseen_logits(trained, crossed or None, listing, split.train)
+    unseen = _unseen_logits(trained, crossed, listing, split.train)
     line = None
     if unseen is not None:
         labels, weights = learned.labels[split.train], learned.weights[split.train]
@@ -134,7 +140,7 @@ def transfer_classifier(
         audit=found.shortened(),
         history=History(phases=trained.phases, kept=trained.kept, seconds=seconds),
         calibration=line,
-        cross_validation=crossed or None,
+        cross_validation=crossed,
         versions=versions(),
         **measured,
     )

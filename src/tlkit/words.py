@@ -76,12 +76,16 @@ def kinds(text: str) -> str:
 
 def threshold(text: str) -> float | ThresholdGoal:
     """Read a probability, or what a threshold is to be good for."""
+    from tlkit.spec import check_float
     from tlkit.threshold import ThresholdGoal
 
+    number: float | None = None
     with contextlib.suppress(ValueError):
-        return float(text)
+        number = float(text)
     with _as_usage_error():
-        return ThresholdGoal.parse(text)
+        if number is None:
+            return ThresholdGoal.parse(text)
+        return check_float("threshold", number, at_least=0, at_most=1)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from tlkit.commands.shared import (
     quoted,
     start_tensorflow,
 )
+from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
     from tlkit.augmentation import AugmentationPolicy
@@ -98,20 +99,26 @@ def train(options: Options) -> int:
         seed=options.seed,
         **given(options, "cache_dir", "checkpoint_dir", "folds"),
     )
+    name = quoted(options.output)
     if hasattr(options, "threshold"):
-        classifier = classifier.with_threshold(options.threshold)
+        try:
+            classifier = classifier.with_threshold(options.threshold)
+        except TlkitError:  # training may have taken hours
+            classifier.save(options.output)
+            print(f"saved: {name} with threshold {classifier.threshold}, not the one asked for")
+            raise
     classifier.save(options.output)
+    reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
     found = (
         classifier.evaluation,
         classifier.test_evaluation,
         classifier.cross_validation,
         classifier.record.threshold_choice,
-        classifier.calibration or "probabilities are not calibrated: that needs --folds",
+        classifier.calibration or f"probabilities are not calibrated: {reason}",
         classifier.history,
     )
     for part in filter(None, found):
         print(f"\n{part}")
-    name = quoted(options.output)
     print(
         f"\nsaved: {name} ({options.output.stat().st_size / 1e6:.1f} MB, opens with plain Keras too)"
     )

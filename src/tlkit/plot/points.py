@@ -51,6 +51,8 @@ class Judged:
         known = {e.part: e for e in (result.evaluation, result.test_evaluation) if e is not None}
         part = part or result.evaluation.part
         scores = result.record.scores[check_choice("part", part, list(result.record.scores))]
+        choice = result.record.threshold_choice
+        chosen = ("the threshold",) if choice and choice.part == part else ()
         evaluation = known.get(part) or evaluate(
             scores.labels,
             scores.probabilities,
@@ -58,6 +60,7 @@ class Judged:
             positive_class=result.positive_class,
             threshold=result.threshold,
             part=part,
+            used_to_choose=chosen,
         )
         return cls(evaluation, scores)
 

@@ -18,7 +18,8 @@ from tlkit.artifact import Record
 from tlkit.classifier import PathLike, TransferClassifier
 from tlkit.dataset import DatasetSpec, Example
 from tlkit.errors import DatasetError, SettingError, printable
-from tlkit.images import BadFile, Pixels
+from tlkit.evaluate import Evaluation
+from tlkit.images import BadFile, ImageFacts, Pixels, read_image
 from tlkit.label_issues import LabelIssue, rank_label_issues
 from tlkit.plot.points import Judged
 from tlkit.progress import progress
@@ -123,7 +124,8 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     judge = _predicted(classifier, "new", [e for n, e in examples.items() if n not in known], bad)
     if classifier.out_of_fold is None and len(examples) <= PICTURES:
         judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
-    parts = tuple(_parts(judge, is_own=is_own))
+    familiar = 0 if is_own else len({*record.training_names} & examples.keys())
+    parts = tuple(_parts(judge, is_own=is_own, familiar=familiar))
     if not parts:
         raise DatasetError(f"no picture in {printable(spec.directory)} can be read")
     doubts = _doubts(parts, classifier)
@@ -151,6 +153,19 @@ def data_address(pixels: Pixels, size: Size, *, quality: int = 75) -> str:
         image = image.resize(size[::-1], Image.Resampling.LANCZOS)
     image.save(file, "JPEG", quality=quality, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def thumbnail(path: PathLike) -> str:
+    """Return a picture in small, as a `data:` address.
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    return _thumbnail(*read_image(path, _READ))
+
+
+def _thumbnail(pixels: Pixels, facts: ImageFacts) -> str:
+    return data_address(pixels, fitted(facts.upright_size, THUMBNAIL))
 
 
 def fitted(size: Size, longest: int) -> Size:
@@ -229,8 +244,14 @@ def _predicted(
     return TransferClassifier(classifier.model, record)
 
 
-def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
-    """Yield what was judged, the most meaningful first."""
+def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> Iterable[Part]:
+    """Yield what was judged, the most meaningful first.
+
+    Args:
+        classifier: With what was said.
+        is_own: Whether it was trained on this folder.
+        familiar: How many names of another folder are those of pictures that it has learned from.
+    """
     crossed, scores = classifier.cross_validation, classifier.record.scores
 
     def part(name: str, words: str, about: str, **facts: Any) -> Part:
@@ -239,9 +260,14 @@ def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
         return Part(source=classifier, part=name, title=title, about=about, **facts)
 
     if not is_own:
-        yield part(
-            "new", "pictures of this folder", "The classifier was not trained on this folder."
-        )
+        about = "The classifier was not trained on this folder."
+        if familiar:
+            about = (
+                f"The classifier was trained on another folder, in which {familiar:,} of these names occur: "
+                "if they are the same pictures, it has learned from them, and the figures flatter it."
+            )
+        if "new" in scores:
+            yield part("new", "pictures of this folder", about)
         return
     if crossed is not None:
         yield Part(
@@ -249,29 +275,30 @@ def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
             part=None,
             title=f"{len(crossed.scores.names):,} pictures, cross-validated",
             about=f"Each was judged by one of {len(crossed.folds)} classifiers, made in the same way as this "
-            "one, that had not learned from it.",
+            f"one, that had not learned from it.{_chose(crossed.evaluation)}",
         )
     if "test" in scores:
         yield part("test", "test pictures", "They taught and chose nothing.")
-    chose = " and ".join(classifier.evaluation.used_to_choose)
     yield part(
         "validation",
         "validation pictures",
-        f"The classifier has not learned from them, but they chose {chose}: expect a little less on new ones."
-        if chose
-        else "The classifier has not learned from them.",
+        f"The classifier has not learned from them.{_chose(classifier.evaluation)}",
     )
     if crossed is None and OUT_OF_FOLD in scores:
-        yield part(
-            OUT_OF_FOLD,
-            "training pictures, out of fold",
-            "Each was judged by a head that had not learned from it.",
-        )
+        chose = _chose(Judged.of(classifier, OUT_OF_FOLD).evaluation)
+        about = f"Each was judged by a head that had not learned from it.{chose}"
+        yield part(OUT_OF_FOLD, "training pictures, out of fold", about)
     if "new" in scores:
         yield part("new", "new pictures", "They were not in the folder when it was trained.")
     if "train" in scores:
         about = "The classifier has learned from them, so these figures flatter it."
         yield part("train", "training pictures, as learned", about, unseen=False)
+
+
+def _chose(found: Evaluation) -> str:
+    """Own up to what was chosen on pictures."""
+    chosen = " and ".join(found.used_to_choose)
+    return f" They also chose {chosen}: expect a little less on new ones." if chosen else ""
 
 
 def _doubts(parts: Sequence[Part], classifier: TransferClassifier) -> tuple[LabelIssue, ...]:
@@ -327,7 +354,7 @@ def _pictures(
                 bad.append(outcome)
                 continue
             pixels, facts = outcome
-            small = data_address(pixels, fitted(facts.upright_size, THUMBNAIL))
+            small = _thumbnail(pixels, facts)
             pictures.append(
                 Picture(example=example, thumbnail=small, doubt=doubt_of.get(example.name))
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, final
 
 import numpy as np
@@ -16,7 +17,7 @@ from tlkit.errors import BadFileWarning, SettingError
 from tlkit.explaining import explain_files
 from tlkit.images import BadFile, read_image
 from tlkit.neighbours import FeatureIndex, Neighbour
-from tlkit.reporting.album import THUMBNAIL, Album, Picture, data_address, fitted
+from tlkit.reporting.album import THUMBNAIL, Album, Picture, data_address, fitted, thumbnail
 
 _LARGE: Final = 240  # pixels of the longer side
 _ALIKE: Final = 3  # similar pictures beside each
@@ -81,10 +82,11 @@ def samples(album: Album) -> tuple[tuple[Picture, ...], ...]:
     """Choose pictures of both classes at random, the same ones each time, the positive class first."""
     order = np.random.default_rng(0).permutation(len(album.pictures)).tolist()
     shuffled = [album.pictures[place] for place in order]
-    return tuple(
+    chosen = (
         tuple(picture for picture in shuffled if picture.example.label == label)[:_SAMPLES]
         for label in (1, 0)
     )
+    return tuple(filter(None, chosen))  # the most telling may all be of one class
 
 
 def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[str, ...]] | None:
@@ -118,18 +120,19 @@ def _alike(
     classifier: TransferClassifier, album: Album, examples: Sequence[Example]
 ) -> dict[str, tuple[tuple[Neighbour, str], ...]]:
     """Find the training pictures most like each, where they are at hand."""
-    thumbnails = {picture.example.name: picture.thumbnail for picture in album.pictures}
-    known = {*classifier.record.training_names} & thumbnails.keys()
-    if not album.is_own or not known:
+    if not album.is_own:
         return dict.fromkeys((example.name for example in examples), ())
     data = DatasetSpec(album.directory, classes=classifier.class_names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BadFileWarning)  # the page names them
         index = FeatureIndex(classifier, data)
+    known = {*classifier.record.training_names}
+    found = {e.name: index.nearest(e.path, _ALIKE, among=known) for e in examples}
+    thumbnails = {picture.example.name: picture.thumbnail for picture in album.pictures}
+    for neighbour in chain(*found.values()):  # of a large folder, the page may not hold it yet
+        if neighbour.name not in thumbnails:
+            thumbnails[neighbour.name] = thumbnail(neighbour.path)
     return {
-        example.name: tuple(
-            (neighbour, thumbnails[neighbour.name])
-            for neighbour in index.nearest(example.path, _ALIKE, among=known)
-        )
-        for example in examples
+        name: tuple((neighbour, thumbnails[neighbour.name]) for neighbour in alike)
+        for name, alike in found.items()
     }

@@ -103,7 +103,8 @@ def _words(record: Record) -> Iterator[str | None]:
     if backbone.weights != "imagenet":
         yield from ("--weights", str(backbone.weights or "none"))
     for option, setting in backbone.options:
-        yield from ("--option", f"{option}={setting}")
+        word = str(setting).lower() if isinstance(setting, bool) else setting
+        yield from ("--option", f"{option}={word}")
     if schedule != "standard":
         yield from ("--schedule", schedule.replace("_", "-"))
     if record.augmentation is not None and policy != "standard":
@@ -121,8 +122,8 @@ def _words(record: Record) -> Iterator[str | None]:
 
 def _goal(goal: ThresholdGoal) -> str:
     if goal.kind == "cost":
-        return f"cost={goal.false_positive:g}:{goal.false_negative:g}"
-    return f"{goal.kind}={goal.at_least:g}" if goal.at_least else goal.kind
+        return f"cost={goal.false_positive!r}:{goal.false_negative!r}"
+    return f"{goal.kind}={goal.at_least!r}" if goal.at_least else goal.kind
 
 
 def _policy(record: Record) -> AugmentationPolicy | None:

@@ -12,6 +12,7 @@ from tlkit.errors import printable
 from tlkit.evaluate import ENOUGH, Evaluation
 from tlkit.rate import Rate
 from tlkit.reporting.album import Album, Part
+from tlkit.scores import OUT_OF_FOLD
 
 _GRAVE: Final = ("label-conflict", "leak")  # what makes every figure wrong
 _SPACE: Final = "\N{NO-BREAK SPACE}"
@@ -56,9 +57,10 @@ def headline(part: Part) -> str:
     found = part.judged.evaluation
     right = found.true_positives + found.true_negatives
     count = f"{found.count:,} picture{'' if found.count == 1 else 's'}"
-    whose = f"{count} of this folder" if part.part == "new" else f"{count} it had not learned from"
-    it = "it was"
-    if part.part is None:  # several classifiers, none of them this very one
+    whose, it = f"{count} it had not learned from", "it was"
+    if part.part == "new":
+        whose = part.title
+    if part.part in (None, OUT_OF_FOLD):  # several classifiers, none of them this very one
         whose, it = f"{count} not learned from", "the answer was"
     times = f"{right:,} time{'' if right == 1 else 's'}"
     return f"On {whose}, {it} right {times}: {percent(found.accuracy)}."
@@ -86,27 +88,29 @@ def baselines(classifier: TransferClassifier, found: Evaluation) -> tuple[tuple[
 
 def belief(classifier: TransferClassifier, found: Evaluation) -> str:
     """Say whether a probability can be taken at its word."""
-    error = (
-        f"On these pictures they are off by {100 * found.calibration_error:.0f} points on average."
-    )
+    points = f"off by {100 * found.calibration_error:.0f} points on average."
+    error = f"On these pictures they are {points}"
+    if found.part == OUT_OF_FOLD:  # other classifiers have said them
+        error = f"In cross-validation, probabilities are {points}"
     calibration = classifier.calibration
+    if calibration is None and classifier.out_of_fold is not None:
+        cause = (
+            "Its probabilities could not be calibrated, and should not be believed: higher ones do not go "
+            f"with more of “{printable(classifier.positive_class)}”."
+        )
+        return f"{cause} {error}"
     if calibration is None:
         cause = (
             "Its probabilities were not calibrated, as that takes pictures it has not learned from "
             "(train with folds=5)."
         )
         return f"{cause} {error}"
-    if (calibration.slope, calibration.intercept) == (1, 0):
-        return (
-            f"Its probabilities were checked on {calibration.count:,} pictures it had not learned from, and "
-            f"there was nothing to correct. {error}"
-        )
+    on = f"on {calibration.count:,} pictures, each judged by a classifier that had not learned from it"
+    if calibration.is_identity:
+        return f"Its probabilities were checked {on}, and there was nothing to correct. {error}"
     was = "too sure of itself" if calibration.slope < 1 else "not sure enough of itself"
     moved = f"; before, it was {was}" if abs(calibration.slope - 1) >= 0.05 else ""
-    return (
-        f"Its probabilities were calibrated on {calibration.count:,} pictures it had not learned "
-        f"from{moved}. {error}"
-    )
+    return f"Its probabilities were calibrated {on}{moved}. {error}"
 
 
 def next_steps(classifier: TransferClassifier, album: Album) -> tuple[str, ...]:
@@ -137,6 +141,9 @@ def _steps(classifier: TransferClassifier, album: Album) -> Iterator[str]:
         yield f"See to the files that could not be read: {_problems('unreadable', count)}."
     if found.accuracy.low <= found.majority_accuracy:
         yield "Collect more pictures: it is not yet clear that the classifier beats a fixed answer."
+    if found.accuracy >= 1:
+        yield "Judge it on pictures from elsewhere: it makes no mistake on these."
+        return
     yield (
         "Collect more pictures like those it gets wrong, or accept what it does and choose the threshold for "
         "the mistake that costs you less."

@@ -62,7 +62,8 @@ def write_report(
     page = _render(environment, classifier, album, heat_maps)
     try:
         with replacing(target) as partial:
-            partial.write_text(page, encoding="utf-8", newline="\n")
+            # A file from elsewhere may hold text in odd places that no UTF-8 can write.
+            partial.write_text(page, "utf-8", errors="backslashreplace", newline="\n")
     except OSError as error:
         raise TlkitError(
             f"cannot write {printable(target)}: {error.strerror or error}; what was there is untouched"
