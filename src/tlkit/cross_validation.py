@@ -41,7 +41,7 @@ def cross_validate(
     seed: int = 0,
     cache_dir: PathLike | None = None,
 ) -> CrossValidation:
-    """Measure what `transfer_classifier` would reach, on every picture of the folder instead of a part.
+    """Measure what a schedule reaches, on every picture of the folder instead of a part.
 
     The pictures are dealt out to folds, stratified by class, near-duplicates and groups kept together. For
     each fold a classifier learns from all others. The frozen part runs once, so an exact head costs
