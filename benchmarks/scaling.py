@@ -13,6 +13,11 @@ imports and its largest memory. Over what, `--over` says:
 - `backbones`: `head_only()` with other networks of the catalogue, random weights, each at `--size`.
 - `engines`: `head_only()` on 4,000 pictures by TensorFlow and by ONNX Runtime, which converts the network in
   its first run and finds it converted in others (`--repeats`).
+- `head`: the exact head on features in a file, up to a million rows, and beside it the same in memory.
+- `listing`: listing and splitting up to a million files, and the pass over them with a decoder and a network
+  that cost nothing: what is left is tlkit's own work.
+- `duplicates`: the search among up to a hundred thousand made-up thumbnails.
+- `rates`: bytes and CPU time of one picture, decoded, stored in Parquet and read back.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+import beyond
 import numpy as np
 from measuring import (
     Figures,
@@ -158,7 +164,7 @@ def be(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.set_defaults(alpha=0.35, size=160, repeats=1)
-    overs = ("pictures", "sizes", "backbones", "engines")
+    overs = ("pictures", "sizes", "backbones", "engines", *beyond.COUNTS)
     parser.add_argument("--over", choices=overs, default=overs[0])
     parser.add_argument("--pictures", type=int, nargs="+", help="sizes of the folder instead")
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, help="names of the catalogue")
@@ -167,6 +173,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.schedule:
         be(options)
+        return
+    if options.over in beyond.COUNTS:
+        beyond.main(options)
         return
     plan = cases(options)
     with tempfile.TemporaryDirectory(prefix="tlkit-scaling-") as place:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 
 from tlkit import head as head_module
 from tlkit import logistic
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, TlkitError
 from tlkit.head import LinearHead, class_weights, fit_head
+from tlkit.logistic import CentredRows
+from tlkit.rows import FeatureRows, Rows, Selected, Views
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -228,8 +234,7 @@ def test_many_rows_choose_on_some_and_solve_on_all(monkeypatch: pytest.MonkeyPat
     assert head.out_of_fold_logits is not None
     assert head.out_of_fold_logits.shape == (1000,)
     assert ((head.out_of_fold_logits > 0) == labels).mean() > 0.7
-    chosen = head_module._subsample(labels, folds)
-    assert isinstance(chosen, np.ndarray)
+    chosen, _ = head_module._sample(labels, np.ones(1000), folds, 200)
     assert 199 <= chosen.size == np.unique(chosen).size <= 200
     for label in (0, 1):
         assert (labels[chosen] == label).sum() == pytest.approx((labels == label).sum() / 5, abs=1)
@@ -242,8 +247,13 @@ def test_a_rare_class_is_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_module, "SEARCH_ROWS", 100)
     features, _ = made_up(2000, 5)
     labels = (features[:, 0] >= np.sort(features[:, 0])[-8]).astype(np.int64)
-    chosen = head_module._subsample(labels, folds_of(labels, 4))
+    weights = np.random.default_rng(0).uniform(0, 2, 2000)
+    chosen, shares = head_module._sample(labels, weights, folds_of(labels, 4), 100)
     assert labels[chosen].sum() == labels.sum() == 8
+    for label in (0, 1):  # together they weigh as much as those they stand for
+        assert shares[labels[chosen] == label].sum() == pytest.approx(
+            weights[labels == label].sum()
+        )
     head = fit_head(features, labels, folds=folds_of(labels, 4))
     # Its rows count for no more than they are: the guess without features is the share in all rows.
     share = 8 / 2000
@@ -267,6 +277,139 @@ def test_memory_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert_same(
         head, oracle(features.astype(np.float32).astype(np.float64), labels, head.l2), features
     )
+
+
+class RowGroups:
+    """Features in a Parquet file, one list a row: what `FeatureRows` asks for and nothing else."""
+
+    ndim, dtype = 2, np.dtype(np.float32)
+
+    def __init__(self, path: Path, features: npt.NDArray[np.float32], height: int) -> None:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        column = pa.FixedSizeListArray.from_arrays(features.ravel(), features.shape[1])
+        pq.write_table(pa.table({"features": column}), path, row_group_size=height)
+        self.file, self.height = pq.ParquetFile(path), height
+        self.shape: tuple[int, ...] = features.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Ints, /) -> npt.NDArray[np.float32]:
+        wanted = np.arange(self.shape[0])[rows]
+        groups, places = np.unique(wanted // self.height, return_inverse=True)
+        column = self.file.read_row_groups(groups.tolist())["features"].combine_chunks()
+        together = column.flatten().to_numpy().reshape(-1, self.shape[1])
+        return np.asarray(together[places * self.height + wanted % self.height])
+
+
+def spilled(features: npt.NDArray[np.float32]) -> Selected:
+    """Every second or third row of a file: the training part of a large folder."""
+    count, width = features.shape
+    positions = np.cumsum(np.random.default_rng(0).integers(1, 4, count))
+    rows = Rows(int(positions[-1]) + 1, (width,), np.float32, memory_budget=0)
+    rows.write(positions, features)
+    return Selected(Views(rows, None, np.empty(0, np.int64)), positions)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    count=st.integers(60, 700),
+    width=st.integers(1, 12),
+    block=st.integers(1, 3000),
+    l2=st.floats(1e-4, 10),
+    weighted=st.booleans(),
+    sampled=st.booleans(),
+    kind=st.sampled_from(["mapped", "spilled", "parquet"]),
+)
+def test_streamed_is_in_memory(
+    count: int, width: int, block: int, l2: float, weighted: bool, sampled: bool, kind: str
+) -> None:
+    features, labels = made_up(count, width, noise=0.3)
+    single = features.astype(np.float32)
+    weights = np.random.default_rng(count).uniform(0, 3, count).round() if weighted else None
+    whole = fit_head(
+        single, labels, folds=(folds := folds_of(labels)), l2=l2, sample_weight=weights
+    )
+    with TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logistic, "BLOCK_NUMBERS", block)
+        if sampled:
+            patch.setattr(head_module, "SAMPLE_NUMBERS", 1)
+        streamed: FeatureRows = spilled(single)
+        if kind == "mapped":
+            np.save(Path(place, "features.npy"), single)
+            streamed = np.load(Path(place, "features.npy"), mmap_mode="r")
+        elif kind == "parquet":
+            streamed = RowGroups(Path(place, "features.parquet"), single, 50)
+        head = fit_head(streamed, labels, folds=folds, l2=l2, sample_weight=weights)
+        logits = head.logits(streamed)
+    np.testing.assert_allclose(head.kernel, whole.kernel, atol=1e-6, rtol=1e-6)
+    assert head.bias == pytest.approx(whole.bias, abs=1e-6, rel=1e-6)
+    np.testing.assert_allclose(logits, whole.logits(single), atol=1e-6)
+    assert head.out_of_fold_logits is not None
+    assert whole.out_of_fold_logits is not None
+    np.testing.assert_allclose(head.out_of_fold_logits, whole.out_of_fold_logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", list(hard_cases()))
+def test_a_sample_leads_to_the_same_head(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, few_labels = hard_cases()[case]
+    random = np.random.default_rng(0)
+    chosen = random.integers(0, len(few), 1500)
+    features = few[chosen] * (1 + 0.05 * random.normal(size=(1500, few.shape[1])))
+    labels = few_labels[chosen]
+    l2 = 1e-3 * (features.var(axis=0).sum() or 1.0)
+    whole = fit_head(features, labels, l2=l2)
+    monkeypatch.setattr(head_module, "SAMPLE_NUMBERS", 1)
+    head = fit_head(features, labels, l2=l2)
+    size = np.abs(whole.kernel).max() + np.finfo(float).tiny
+    np.testing.assert_allclose(head.kernel / size, whole.kernel / size, atol=1e-6)
+    np.testing.assert_allclose(head.logits(features), whole.logits(features), atol=1e-6)
+
+
+def test_many_rows_are_read_some_times_not_thousands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_module, "SAMPLE_NUMBERS", 1000 * 20)
+    features, labels = made_up(6000, 20)
+    passes, blocks = [0], CentredRows.blocks
+
+    def counted(rows: CentredRows) -> Iterator[tuple[slice, Floats]]:
+        passes[0] += len(rows.features) == 6000
+        return blocks(rows)
+
+    def refused(rows: CentredRows, weights: Floats) -> Floats:
+        assert len(rows.features) < 6000, "the Hessian of all rows costs half as much as D passes"
+        return moments(rows, weights)
+
+    moments = CentredRows.second_moments
+    monkeypatch.setattr(CentredRows, "blocks", counted)
+    monkeypatch.setattr(CentredRows, "second_moments", refused)
+    fit_head(features, labels, folds=folds_of(labels), l2=1e-3)
+    assert passes[0] <= 25
+
+
+def test_memory_grows_by_a_few_numbers_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_module, "SEARCH_ROWS", 500)
+    monkeypatch.setattr(head_module, "SAMPLE_NUMBERS", 1)
+    monkeypatch.setattr(logistic, "BLOCK_NUMBERS", 1 << 14)
+    peaks = []
+    for count in (4_000, 16_000):
+        features, labels = made_up(count, 64)
+        streamed, folds = spilled(features.astype(np.float32)), folds_of(labels, 10)
+        del features
+        tracemalloc.start()
+        fit_head(streamed, labels, folds=folds, l2=0.1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 12_000 < 20 * 8  # bytes; the features themselves are 64 * 4
+
+
+def test_a_file_that_breaks_off_is_an_error_not_a_wait() -> None:
+    features, labels = made_up(2000, 400)
+    streamed = spilled(features.astype(np.float32))
+    file = streamed._views._originals._file
+    assert file is not None
+    file.truncate(1_000_000)
+    with pytest.raises(TlkitError, match="shortened"):
+        fit_head(streamed, labels, l2=0.1)
 
 
 def test_inputs_stay_untouched_and_results_cannot_change() -> None:

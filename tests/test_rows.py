@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tlkit import rows as rows_module
 from tlkit.rows import Rows, Views
 
 
@@ -43,6 +45,23 @@ def test_rows_at_a_path_are_there_for_the_next_process(tmp_path: Path) -> None:
     first.write(numbered(2, 0), np.array([[5, 6], [7, 8]], np.uint8))
     again = Rows(3, (2,), np.uint8, path=tmp_path / "rows.bin")
     assert again.read(numbered(0, 2)).tolist() == [[7, 8], [5, 6]]
+
+
+@pytest.mark.parametrize(("wanted", "reads"), [([1, 2, 4, 7], 1), ([0, 9], 2), ([4, 2, 1], 3)])
+def test_rows_that_lie_close_are_read_together(
+    wanted: list[int], reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Rows(10, (1,), np.float32, memory_budget=0)
+    rows.write(numbered(*range(10)), np.arange(10, dtype=np.float32)[:, None])
+    count, read_into = [0], rows_module._read_into
+
+    def counted(file: FileIO, content: memoryview) -> None:
+        count[0] += 1
+        read_into(file, content)
+
+    monkeypatch.setattr(rows_module, "_read_into", counted)
+    assert rows.read(numbered(*wanted)).ravel().tolist() == wanted
+    assert count[0] == reads
 
 
 def test_what_is_read_is_a_copy() -> None:

@@ -11,7 +11,8 @@ Newton's method finds it to the last digits that matter. Two ways to solve Newto
 
 * the final head factorises the Hessian, in the smaller of the two dimensions: with fewer rows than features
   everything is rotated into the space that the rows span (a rotation leaves the penalty alone), otherwise the
-  Hessian is summed over blocks of rows, so that memory stays bounded;
+  Hessian is summed over blocks of rows. Of very many rows a sample is solved so; its answer is nearly that
+  of all, and its Hessian lets conjugate gradients on all rows reach the rest in some twenty passes;
 * the search for the strength solves all folds side by side with conjugate gradients, in the coordinates in
   which the features are uncorrelated, so that a diagonal preconditioner is nearly the Hessian.
 """
@@ -25,8 +26,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import SettingError
-from tlkit.logistic import CentredRows, ConjugateGradients, Factorised, log_losses, minimise
-from tlkit.rows import Selected
+from tlkit.logistic import (
+    CentredRows,
+    ConjugateGradients,
+    Factorised,
+    diagonal,
+    log_losses,
+    minimise,
+)
+from tlkit.rows import FeatureRows
 from tlkit.spec import check_float
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -35,10 +43,15 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 SEARCH_ROWS: Final = 5_000
 """The strength is chosen on at most this many rows; the head itself is solved on all of them."""
 
+SAMPLE_NUMBERS: Final = 1 << 25
+"""Features in the sample whose Hessian stands for that of all rows: 128 MB of float32. A guess."""
+
+_SAMPLE_SHAPE: Final = 8  # rows for each feature, at least, or its Hessian says too little
 # Strengths to try, as fractions of the features' total variance: half decades, strongest first.
 _PATH: Final = 10.0 ** -np.arange(0, 8.5, 0.5)
 _PATIENCE: Final = 2  # strengths without a better held-out log-loss before the search stops
 _SEARCH_TOLERANCE: Final = 1e-5  # both in nats of the objective that are left to gain
+_SAMPLE_TOLERANCE: Final = 1e-6
 _FINAL_TOLERANCE: Final = 1e-14
 
 
@@ -64,7 +77,7 @@ class LinearHead:
     path: tuple[tuple[float, float], ...] = ()
     out_of_fold_logits: Floats | None = None
 
-    def logits(self, features: npt.NDArray[np.floating] | Selected) -> Floats:
+    def logits(self, features: FeatureRows) -> Floats:
         """Return the logit of the positive class for each row.
 
         Args:
@@ -120,7 +133,7 @@ def class_weights(
 
 
 def fit_head(
-    features: npt.NDArray[np.floating] | Selected,
+    features: FeatureRows,
     labels: npt.ArrayLike,
     *,
     folds: npt.ArrayLike | None = None,
@@ -136,8 +149,9 @@ def fit_head(
     0.01 of log-loss.
 
     Args:
-        features: float [N, D], finite. Read in blocks of rows, so a memory-mapped array works,
-            and so does `rows.Selected`.
+        features: float [N, D], finite. Read in blocks of rows, so a memory-mapped array works, and so does
+            anything else that is sliced like one (`rows.FeatureRows`): memory holds a few blocks, some tens
+            of numbers a row and a sample of `SAMPLE_NUMBERS`, however many rows there are.
         labels: [N] of 0 and 1.
         folds: int [N], a fold number for each row, at least two of them; near-duplicates share one.
         l2: Strength of the penalty, above 0. None: the one with the smallest held-out log-loss over `folds`,
@@ -173,29 +187,39 @@ def fit_head(
         if l2 is None:
             # What suits n rows is n / N times as strong for N rows: the same C of scikit-learn.
             l2 = best * min(1.0, SEARCH_ROWS / targets.size)
-        held_out = np.take_along_axis(rows.times(per_fold), fold_of[:, None], axis=1)[:, 0]
+        held_out = rows.own_logits(per_fold, fold_of)
         held_out.setflags(write=False)
         start = per_fold.mean(axis=1, keepdims=True)
     elif l2 is None:
         raise SettingError("give `folds` to choose the strength by, or `l2` itself")
-    solver = Factorised(rows, l2)
-    solved = minimise(rows, targets, weights[:, None], l2, start, solver, _FINAL_TOLERANCE)[:, 0]
+    solved = _solved(rows, targets, weights, l2, start)[:, 0]
     kernel = solved[:-1] if basis is None else basis @ solved[:-1]
     kernel.setflags(write=False)
     bias = float(solved[-1] - raw.centre @ kernel)
     return LinearHead(kernel=kernel, bias=bias, l2=l2, path=path, out_of_fold_logits=held_out)
 
 
+def _solved(rows: CentredRows, targets: Ints, weights: Floats, l2: float, start: Floats) -> Floats:
+    """Solve one problem to the last digits that matter: coefficients [D + 1, 1]."""
+    count = max(SAMPLE_NUMBERS // rows.width, _SAMPLE_SHAPE * rows.width)
+    if targets.size < 2 * count:
+        all_of_them = Factorised(rows, l2)
+        return minimise(rows, targets, weights[:, None], l2, start, all_of_them, _FINAL_TOLERANCE)
+    chosen, shares = _sample(targets, weights, np.zeros_like(targets), count)
+    few = Factorised(rows.some(chosen), l2)
+    start = minimise(few.rows, targets[chosen], shares[:, None], l2, start, few, _SAMPLE_TOLERANCE)
+    rest = ConjugateGradients(rows, l2, lambda _: few.inverse.__matmul__, _FINAL_TOLERANCE / 1000)
+    return minimise(rows, targets, weights[:, None], l2, start, rest, _FINAL_TOLERANCE)
+
+
 def _search(
     rows: CentredRows, targets: Ints, weights: Floats, fold_of: Ints, l2: float | None
 ) -> tuple[float, tuple[tuple[float, float], ...], Floats]:
     """Find the strength with the smallest held-out log-loss: it, the path, one head per fold [D + 1, K]."""
-    chosen, fold_count = _subsample(targets, fold_of), fold_of.max() + 1
-    stands_for = np.bincount(targets) / np.bincount(targets[chosen])
-    targets, weights, fold_of = targets[chosen], weights[chosen], fold_of[chosen]
-    weights = weights * stands_for[targets]
-    whole = isinstance(chosen, slice)
-    sample = rows if whole else CentredRows(rows.features[chosen], rows.centre)
+    sample, fold_count = rows, fold_of.max() + 1
+    if targets.size > SEARCH_ROWS:
+        chosen, weights = _sample(targets, weights, fold_of, SEARCH_ROWS)
+        targets, fold_of, sample = targets[chosen], fold_of[chosen], rows.some(chosen)
     # Single precision halves time and memory, and any rotation near the true axes serves the search.
     moments = sample.second_moments(weights / weights.sum())[:-1, :-1].astype(np.float32)
     variances, axes = np.linalg.eigh(moments)
@@ -209,10 +233,10 @@ def _search(
     path: list[tuple[float, float]] = []
     best, best_place = np.inf, place
     for strength in strengths.tolist():
-        solver = ConjugateGradients(sample, strength, variances)
+        solver = ConjugateGradients(sample, strength, diagonal(variances, strength))
         place = minimise(sample, targets, training, strength, place, solver, _SEARCH_TOLERANCE)
-        logits = np.take_along_axis(sample.times(place), fold_of[:, None], axis=1)[:, 0]
-        loss = float(weights @ log_losses(targets, logits) / weights.sum())
+        losses = log_losses(targets, sample.own_logits(place, fold_of))
+        loss = float(weights @ losses / weights.sum())
         path.append((strength, loss))
         if loss < best:
             best, best_place = loss, place
@@ -222,22 +246,25 @@ def _search(
     return min(path, key=lambda pair: pair[1])[0], tuple(path), best_place
 
 
-def _subsample(targets: Ints, fold_of: Ints) -> Ints | slice:
-    """About `SEARCH_ROWS` positions, evenly spread over the folds of each class; a rare class keeps more."""
-    if targets.size <= SEARCH_ROWS:
-        return slice(None)
+def _sample(targets: Ints, weights: Floats, fold_of: Ints, count: int) -> tuple[Ints, Floats]:
+    """About `count` positions, evenly spread over the folds of each class, and weights to stand for all.
+
+    A rare class keeps more; rows without weight are left out.
+    """
     parts = []
     for label in (0, 1):
-        members = np.flatnonzero(targets == label)
+        members = np.flatnonzero((targets == label) & (weights > 0))
         members = members[np.argsort(fold_of[members], kind="stable")]
-        wanted = max(SEARCH_ROWS * members.size // targets.size, SEARCH_ROWS // 10)
-        count = min(members.size, wanted)
-        parts.append(members[np.arange(count) * members.size // count])
-    return np.sort(np.concatenate(parts))
+        wanted = max(count * members.size // targets.size, count // 10)
+        size = min(members.size, wanted)
+        parts.append(members[np.arange(size) * members.size // size])
+    chosen = np.sort(np.concatenate(parts))
+    labels, shares = targets[chosen], weights[chosen]
+    return chosen, shares * (np.bincount(targets, weights) / np.bincount(labels, shares))[labels]
 
 
 def _counted(targets: Ints) -> str:
-    zeros, ones = np.bincount(targets, minlength=2).tolist()
+    zeros, ones = np.bincount(targets, minlength=2)
     return f"{zeros} of class 0 and {ones} of class 1"
 
 
@@ -247,16 +274,15 @@ def _check_labels(labels: npt.ArrayLike) -> Ints:
         raise SettingError(
             f"`labels` must be a list of 0 and 1, got {given.dtype} of shape {list(given.shape)}"
         )
-    if not np.isin(given, (0, 1)).all():
-        odd = given[~np.isin(given, (0, 1))][0]
-        raise SettingError(f"`labels` must be 0 or 1, got {odd.item()!r}")
+    odd = (given != 0) & (given != 1)
+    if odd.any():
+        raise SettingError(f"`labels` must be 0 or 1, got {given[odd][0].item()!r}")
     return given.astype(np.int64)
 
 
-def _check_features(
-    features: npt.NDArray[np.floating] | Selected, targets: Ints
-) -> npt.NDArray[np.floating] | Selected:
-    array = features if isinstance(features, Selected) else np.asanyarray(features)
+def _check_features(features: FeatureRows, targets: Ints) -> FeatureRows:
+    sliced = isinstance(getattr(features, "dtype", None), np.dtype)  # unlike a list or a data frame
+    array = features if sliced else np.asarray(features)
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
         raise SettingError(
             f"`features` must be numbers of shape [N, D], got {array.dtype} of shape {list(array.shape)}"
@@ -264,15 +290,14 @@ def _check_features(
     if len(array) != targets.size:
         raise SettingError(f"`features` has {len(array)} rows for {targets.size} labels")
     for part, block in CentredRows(array, np.zeros(array.shape[1])).blocks():
+        if np.abs(block).max() <= 1e100:  # never true of NaN
+            continue
         bad = ~np.isfinite(block).all(axis=1)
         if bad.any():
             raise SettingError(
                 f"`features` must be finite; row {part.start + int(bad.argmax())} is not"
             )
-        if np.abs(block).max() > 1e100:
-            raise SettingError(
-                "`features` must be smaller than 1e100, so that squares can be summed"
-            )
+        raise SettingError("`features` must be smaller than 1e100, so that squares can be summed")
     return array
 
 
@@ -302,11 +327,11 @@ def _check_folds(folds: npt.ArrayLike, targets: Ints, weights: Floats) -> Ints:
     numbers, fold_of = np.unique(given, return_inverse=True)
     if numbers.size < 2:
         raise SettingError("`folds` must hold at least two different numbers")
-    for fold, number in enumerate(numbers.tolist()):
-        rest = (fold_of != fold) & (weights > 0)
-        if not (targets[rest] == 0).any() or not (targets[rest] == 1).any():
+    inside = np.bincount(2 * fold_of + targets, weights > 0, 2 * numbers.size).reshape(-1, 2)
+    for number, rest in zip(numbers.tolist(), inside.sum(axis=0) - inside, strict=True):
+        if not rest.all():
             raise SettingError(
-                f"without fold {number} only one class is left ({_counted(targets[rest])}): use fewer folds, "
-                "or more examples"
+                f"without fold {number} only one class is left ({int(rest[0])} of class 0 and "
+                f"{int(rest[1])} of class 1): use fewer folds, or more examples"
             )
     return fold_of.astype(np.int64)

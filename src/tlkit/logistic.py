@@ -1,25 +1,29 @@
 """Minimise the L2-regularised logistic loss by Newton's method: the arithmetic behind the head.
 
-Rows are converted to float64 a block at a time, so memory stays bounded however many there are. Two
-solvers of Newton's linear system share one loop: one factorises the Hessian, the other runs many problems
-side by side with conjugate gradients.
+Rows are converted to float64 a block at a time, the next block while the last is worked on, so memory stays
+bounded however many there are. Two solvers of Newton's linear system share one loop: one factorises the
+Hessian, the other runs many problems side by side with conjugate gradients, a pass over the rows for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import SettingError
-from tlkit.rows import Selected
+from tlkit.rows import FeatureRows, Positions
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Solver: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
+Preconditioner: TypeAlias = Callable[[Floats], Callable[[Floats], Floats]]
+"""From the curvature [N, K] of the loss: what nearly solves Newton's systems for K right sides."""
+
 BLOCK_NUMBERS: Final = 1 << 19  # float64 numbers converted at a time: 4 MB
 _PANEL: Final = 256  # rows of a Hessian added at a time
 NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end would be worse
@@ -29,11 +33,11 @@ NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end
 class CentredRows:
     """Rows of features, minus their centre, read in blocks; the last coefficient is the bias."""
 
-    features: npt.NDArray[np.floating] | Selected
+    features: FeatureRows
     centre: Floats
 
     @classmethod
-    def centred(cls, features: npt.NDArray[np.floating] | Selected, weights: Floats) -> CentredRows:
+    def centred(cls, features: FeatureRows, weights: Floats) -> CentredRows:
         """Move the weighted mean to zero: the same problem, better conditioned."""
         rows = cls(features, np.zeros(features.shape[1]))
         return cls(features, rows.transposed_times(weights[:, None])[:-1, 0])
@@ -47,16 +51,39 @@ class CentredRows:
         """Yield the rows a block at a time, centred and in float64, each with its place."""
         moved = bool(self.centre.any())
         height = max(1, BLOCK_NUMBERS // max(1, self.width))
-        for first in range(0, len(self.features), height):
-            part = slice(first, first + height)
-            block = np.asarray(self.features[part], np.float64)
-            yield part, block - self.centre if moved else block
+        starts = range(0, len(self.features), height)
+
+        def read(start: int) -> tuple[slice, Floats]:
+            part = slice(start, start + height)
+            if not moved:
+                return part, np.asarray(self.features[part], np.float64)
+            block = np.array(self.features[part], np.float64)
+            block -= self.centre  # in place: a third large array costs more than all the arithmetic
+            return part, block
+
+        if len(starts) < 2:
+            yield from map(read, starts)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="tlkit-rows") as pool:
+            ahead = pool.submit(read, starts[0])
+            for start in starts[1:]:
+                block, ahead = ahead.result(), pool.submit(read, start)
+                yield block
+            yield ahead.result()
 
     def times(self, coefficients: Floats) -> Floats:
         """Logits [N, K] of coefficients [D + 1, K]."""
         logits = np.empty((len(self.features), coefficients.shape[1]))
         for part, block in self.blocks():
             logits[part] = block @ coefficients[:-1] + coefficients[-1]
+        return logits
+
+    def own_logits(self, coefficients: Floats, columns: Ints) -> Floats:
+        """Logits [N]: of each row by the column of the coefficients [D + 1, K] that is its own."""
+        logits = np.empty(len(self.features))
+        for part, block in self.blocks():
+            each = block @ coefficients[:-1] + coefficients[-1]
+            logits[part] = np.take_along_axis(each, columns[part, None], axis=1)[:, 0]
         return logits
 
     def transposed_times(self, values: Floats) -> Floats:
@@ -67,18 +94,34 @@ class CentredRows:
             sums[-1] += values[part].sum(axis=0)
         return sums
 
+    def gram_times(self, weights: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
+        """Logits [N, K], and the sums [D + 1, K] over the rows weighted by them and by weights [N, K]."""
+        logits, sums = np.empty_like(weights), np.zeros_like(coefficients)
+        for part, block in self.blocks():
+            logits[part] = block @ coefficients[:-1] + coefficients[-1]
+            weighted = weights[part] * logits[part]
+            sums[:-1] += block.T @ weighted
+            sums[-1] += weighted.sum(axis=0)
+        return logits, sums
+
     def second_moments(self, weights: Floats) -> Floats:
         """The weighted sum of outer products, [D + 1, D + 1]."""
         moments = np.zeros((self.width + 1, self.width + 1))
         for part, block in self.blocks():
             root = np.sqrt(weights[part])
             scaled = np.column_stack([block * root[:, None], root])
-            for first in range(
-                0, len(moments), _PANEL
-            ):  # the whole product would be as large again
+            # In panels, for the whole product would be as large again; nothing below the diagonal.
+            for first in range(0, len(moments), _PANEL):
                 panel = slice(first, first + _PANEL)
-                moments[panel] += scaled[:, panel].T @ scaled
+                moments[panel, first:] += scaled[:, panel].T @ scaled[:, first:]
+        for first in range(0, len(moments), _PANEL):
+            last = first + _PANEL
+            moments[last:, first:last] = moments[first:last, last:].T
         return moments
+
+    def some(self, positions: Positions) -> CentredRows:
+        """These rows alone, held in memory."""
+        return CentredRows(self.features[positions], self.centre)
 
     def times_matrix(
         self, matrix: npt.NDArray[np.floating], dtype: npt.DTypeLike = np.float64
@@ -160,15 +203,15 @@ class Factorised:
 
     rows: CentredRows
     l2: float
-    inverse: Floats | None = None
+    inverse: Floats = field(default_factory=lambda: np.empty((0, 0)))
     last_gain: float = np.inf
 
     def __call__(self, gradient: Floats, curvature: Floats) -> tuple[Floats, Floats]:
         """Return Newton's direction and how much of the objective it promises to gain."""
-        if self.inverse is not None:
+        if self.inverse.size:
             direction = -self.inverse @ gradient
             gain = -float((gradient * direction).sum())
-        if self.inverse is None or gain > self.last_gain / 25:
+        if not self.inverse.size or gain > self.last_gain / 25:
             self.inverse = self._inverse_hessian(curvature[:, 0])
             direction = -self.inverse @ gradient
             gain = -float((gradient * direction).sum())
@@ -188,38 +231,46 @@ class Factorised:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConjugateGradients:
-    """Solve Newton's systems of K problems side by side, in coordinates whose variances are given."""
+    """Solve Newton's systems of K problems side by side, each step a pass over the rows."""
 
     rows: CentredRows
     l2: float
-    variances: Floats
+    preconditioner: Preconditioner
+    least: float = 0.0  # what is left to gain that nobody needs
 
     def __call__(self, gradient: Floats, curvature: Floats) -> tuple[Floats, Floats]:
         """Return Newton's direction and how much of the objective it promises to gain."""
-        mean_curvature = np.maximum(curvature.sum(axis=0), np.finfo(np.float64).tiny)
-        inverse = 1 / np.vstack(
-            [self.variances[:, None] * mean_curvature + self.l2, mean_curvature]
-        )
+        nearly_solved = self.preconditioner(curvature)
         direction, change = np.zeros_like(gradient), np.zeros_like(curvature)
         residual = -gradient
-        search = inverse * residual
+        search = nearly_solved(residual)
         size = (residual * search).sum(axis=0)
         # Far from the answer a rough step is as good as an exact one.
-        enough = size * np.minimum(0.1, np.maximum(size, 1e-6))
+        enough = np.maximum(size * np.minimum(0.1, np.maximum(size, 1e-6)), self.least)
         for _ in range(4 * len(gradient)):
-            along = self.rows.times(search)
-            product = self.rows.transposed_times(curvature * along)
+            along, product = self.rows.gram_times(curvature, search)
             product[:-1] += self.l2 * search[:-1]
             length = _ratio(size, (search * product).sum(axis=0))
             direction += length * search
             change += length * along
             residual -= length * product
-            scaled = inverse * residual
+            scaled = nearly_solved(residual)
             previous, size = size, (residual * scaled).sum(axis=0)
             if (size <= enough).all():
                 break
             search = scaled + _ratio(size, previous) * search
         return direction, change
+
+
+def diagonal(variances: Floats, l2: float) -> Preconditioner:
+    """Return what nearly solves Newton's systems in coordinates that have these variances [D]."""
+
+    def at(curvature: Floats) -> Callable[[Floats], Floats]:
+        mean_curvature = np.maximum(curvature.sum(axis=0), np.finfo(np.float64).tiny)
+        inverse = 1 / np.vstack([variances[:, None] * mean_curvature + l2, mean_curvature])
+        return lambda residual: inverse * residual
+
+    return at
 
 
 def sigmoid(logits: Floats) -> Floats:

@@ -12,7 +12,7 @@ from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,33 @@ Positions: TypeAlias = npt.NDArray[np.int64]
 
 Pictures: TypeAlias = npt.NDArray[np.uint8]
 """RGB, 0-255: uint8 `[B, H, W, 3]`."""
+
+
+class FeatureRows(Protocol):
+    """Vectors `[N, D]` that can be read a few rows at a time: all that the exact head asks of features.
+
+    An array in memory or mapped from a file is one, and so is `Selected`; a reader of Parquet row groups
+    needs no more than these. Rows must read the same every time: they are read some thirty times over.
+    """
+
+    @property
+    def ndim(self) -> int:
+        """2."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(N, D)`."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What the numbers are: integers or floats of any precision."""
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def __getitem__(self, rows: slice | Positions, /) -> npt.NDArray[Any]:
+        """Return these rows: a stretch of them, or those at ascending positions."""
+
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes that one set of rows may take in memory. A guess: a laptop's browser takes more."""
@@ -101,6 +128,10 @@ class Rows:
         """Return the rows numbered `rows` as a new array `[B, *shape]`."""
         if self._array is not None:
             return self._array[rows]
+        if _is_dense(rows):  # one read instead of thousands
+            stretch = self.read(np.arange(rows[0], rows[-1] + 1))
+            among: Positions = rows - rows[0]
+            return stretch[among]
         block = np.empty((len(rows), *self.shape), self.dtype)
         try:
             with self._lock:
@@ -167,6 +198,13 @@ def _runs(rows: Positions) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
+def _is_dense(rows: Positions) -> bool:
+    """Say whether rows are ascending, with gaps, yet most of what lies between first and last."""
+    if not len(rows) or not len(rows) < int(rows[-1] - rows[0]) + 1 <= 2 * len(rows):
+        return False
+    return bool((np.diff(rows) > 0).all())
+
+
 @final
 class Views:
     """The rows of every example, and of further views of some of them.
@@ -231,7 +269,7 @@ class Selected:
         return len(self._positions)
 
     def __getitem__(self, rows: slice | Positions) -> npt.NDArray[np.floating]:
-        """Return these rows as a new array."""
+        """Return these rows, in the order asked for, as a new array."""
         block = self._views.read(self._positions[rows])
         return block.astype(np.float32, copy=False)
 
