@@ -195,3 +195,14 @@ def test_tiny_random_is_tiny_and_not_in_the_catalogue() -> None:
     assert adapter.weights is None
     assert adapter.build().base.count_params() < 20_000
     assert "tiny_random" not in BackboneAdapter.available()
+
+
+def test_another_dtype_policy_is_refused() -> None:
+    """Half precision would change every feature, and what is kept of passes would no longer fit."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with pytest.raises(SettingError, match=r'policy "float32", got \'mixed_float16\''):
+            BackboneAdapter("tiny_random").build()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    BackboneAdapter("tiny_random").build()

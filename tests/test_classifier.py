@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import re
 import shutil
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -20,13 +23,21 @@ from tlkit import (
     BackboneAdapter,
     DatasetSpec,
     ExactHead,
+    FeatureIndex,
     FineTuneSchedule,
     Phase,
     Prediction,
     ThresholdGoal,
     TransferClassifier,
+    explain,
+    find_label_issues,
+    nearest,
+    plot,
+    predictor,
     transfer_classifier,
+    write_report,
 )
+from tlkit.engines import TensorFlowEngine
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
 from tlkit.images import BadFile, read_image
 
@@ -297,6 +308,60 @@ def test_the_summary_names_classes_and_accuracy(classifier: TransferClassifier) 
     assert repr(classifier).startswith("<TransferClassifier 'disc' or 'not disc', accuracy ")
     assert classifier.class_names == ("disc", "not disc")
     assert classifier.image_size == BackboneAdapter("tiny_random").image_size
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        find_label_issues,
+        lambda wrong: explain(wrong, "photo.jpg"),
+        lambda wrong: nearest(wrong, "photo.jpg", "folder"),
+        lambda wrong: FeatureIndex(wrong, "folder"),
+        lambda wrong: write_report(wrong, "report.html"),
+        plot.confusion,
+        plot.gallery,
+    ],
+)
+def test_what_is_no_classifier_is_named(call: Callable[[Any], object]) -> None:
+    with pytest.raises(SettingError, match=r"must be a TransferClassifier.*, got 3 \(int\)$"):
+        call(3)
+    with pytest.raises(
+        SettingError, match=r": read it with TransferClassifier\.load\('m\.keras'\)$"
+    ):
+        call(Path("m.keras"))
+
+
+def test_curves_are_of_a_history(classifier: TransferClassifier) -> None:
+    with pytest.raises(SettingError, match=r"`history` must be a History.*`\.history`"):
+        plot.learning_curves(classifier)  # type: ignore[arg-type]
+
+
+def test_the_negative_class_is_the_other_one(classifier: TransferClassifier) -> None:
+    assert (classifier.positive_class, classifier.negative_class) == ("disc", "not disc")
+
+
+def test_another_threshold_goes_on_with_the_engine(
+    classifier: TransferClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built once for all thresholds and threads; a copy builds its own, for it may be another process."""
+    built: list[keras.Model] = []
+
+    def engine(model: keras.Model) -> TensorFlowEngine:
+        built.append(model)
+        return TensorFlowEngine(model)
+
+    monkeypatch.setattr(predictor, "TensorFlowEngine", engine)
+    pixels = np.random.default_rng(0).integers(256, size=(2, 32, 32, 3), dtype=np.uint8)
+    fresh = TransferClassifier(classifier.model, classifier.record)
+    moved = fresh.with_threshold(0.9)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(moved.predict_proba, [pixels] * 8))
+    assert all(np.array_equal(one, fresh.predict_proba(pixels)) for one in found)
+    assert len(built) == 1
+    again = pickle.loads(pickle.dumps(moved))
+    assert np.allclose(again.predict_proba(pixels), found[0], atol=1e-6)
+    assert again.threshold == 0.9
+    assert len(built) == 2
 
 
 def test_evaluating_the_training_folder_owns_up(

@@ -68,7 +68,7 @@ def test_no_pictures_are_no_predictions(
     fresh = TransferClassifier(classifier.model, classifier.record)
     assert fresh.predict(PICTURES[:0]) == []
     assert fresh.predict_proba(PICTURES[:0]).shape == (0,)
-    assert fresh._engine is None
+    assert fresh._predictor._engine is None
 
 
 def test_a_classifier_is_copied_and_pickled_without_its_engine(

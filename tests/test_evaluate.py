@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from tlkit import measures
 from tlkit.errors import SettingError
 from tlkit.evaluate import Evaluation, evaluate
 from tlkit.rate import Rate
@@ -65,6 +68,84 @@ def test_wilson_solves_its_equation(count: int, data: st.DataObject, confidence:
     distances = [abs(rate - end) / (end * (1 - end) / count) ** 0.5 for end in ends]
     if len(distances) == 2:
         assert distances[0] == pytest.approx(distances[1], rel=1e-3)
+
+
+@given(st.floats(0, 1), st.integers(1, 500), st.integers(1, 500), st.floats(0.5, 0.999))
+def test_the_interval_of_an_area_solves_its_equation(
+    area: float, positives: int, negatives: int, confidence: float
+) -> None:
+    """Hanley and McNeil's variance at its ends, with the mean of both counts less 1, as Newcombe has it."""
+    rate = Rate.of_ranks(area, positives, negatives, confidence=confidence)
+    assert 0 <= rate.low <= rate <= rate.high <= 1
+    assert rate.count == positives + negatives
+    mirror = Rate.of_ranks(1 - area, positives, negatives, confidence=confidence)
+    assert rate.low == pytest.approx(1 - mirror.high, abs=1e-9)
+    z, extra = NormalDist().inv_cdf(0.5 + confidence / 2), (positives + negatives) / 2 - 1
+    for end in (rate.low, rate.high):
+        if 1e-6 < end < 1 - 1e-6:
+            first, second = end / (2 - end) - end**2, 2 * end**2 / (1 + end) - end**2
+            variance = (end * (1 - end) + extra * (first + second)) / (positives * negatives)
+            assert abs(area - end) == pytest.approx(z * variance**0.5, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "distance", "spread", "at_least", "at_most"),
+    [
+        (28, 37, 1.2, 1.0, 0.94, 0.98),
+        (10, 40, 2.0, 1.0, 0.94, 0.98),
+        (15, 15, 3.0, 1.0, 0.94, 0.99),
+        (60, 20, 1.5, 0.5, 0.88, 0.95),  # as the docstring owns up to
+        (20, 60, 1.5, 2.0, 0.88, 0.95),
+    ],
+)
+def test_the_interval_of_an_area_holds_the_truth_as_often_as_it_says(
+    positives: int, negatives: int, distance: float, spread: float, at_least: float, at_most: float
+) -> None:
+    random = np.random.default_rng(0)
+    truth = NormalDist().cdf(distance / math.hypot(1, spread))
+    labels = np.repeat([1, 0], [positives, negatives])
+    held = 0
+    for _ in range(1000):
+        scores = random.normal(0, 1, labels.size)
+        scores[labels == 1] = random.normal(distance, spread, positives)
+        area = measures.roc_auc(labels, scores)
+        assert area is not None
+        rate = Rate.of_ranks(area, positives, negatives)
+        held += rate.low <= truth <= rate.high
+    assert at_least <= held / 1000 <= at_most
+
+
+def test_standard_errors_are_how_far_other_pictures_would_be() -> None:
+    """Of 200 pictures with believable probabilities, drawn a thousand times."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(1000):
+        probabilities = 1 / (1 + np.exp(-random.normal(0, 3, 200)))
+        labels = (random.uniform(size=200) < probabilities).astype(int)
+        found.append(judged(labels, probabilities))
+    for mean in ("log_loss", "brier_score"):
+        means = [getattr(one, mean) for one in found]
+        errors = [getattr(one, f"{mean}_standard_error") for one in found]
+        assert np.mean(errors) == pytest.approx(np.std(means), rel=0.1)
+        held = np.mean(
+            [abs(m - np.mean(means)) < 1.96 * e for m, e in zip(means, errors, strict=True)]
+        )
+        assert 0.92 < held < 0.96
+    assert judged([1], [0.5]).log_loss_standard_error is None
+
+
+def test_an_evaluation_of_before_there_were_standard_errors_is_read() -> None:
+    result = judged([1, 0, 1], [0.9, 0.2, 0.4])
+    names = ("log_loss_standard_error", "brier_score_standard_error")
+    config = {name: value for name, value in result.to_config().items() if name not in names}
+    before = Evaluation.from_config(config)
+    assert before.log_loss_standard_error is before.brier_score_standard_error is None
+    assert "log-loss" in str(before)
+    assert "standard error" not in str(before)
+    assert Evaluation.from_config(result.to_config()) == result
+    assert result.roc_auc_rate is not None
+    assert config["rates"]["roc_auc"] == result.roc_auc_rate.to_config()  # type: ignore[call-overload, index]
+    assert judged([1, 1], [0.9, 0.2]).roc_auc_rate is None
 
 
 def test_wilson_is_exact_at_the_ends() -> None:
@@ -289,8 +370,9 @@ def test_the_text_explains_itself() -> None:
         "accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures\n"
         "  always saying 'not alpaca': 0.57\n"
         "balanced accuracy 0.95 (0.86–0.98): the mean over the classes, however unequal\n"
-        "ROC-AUC 0.929: how often 'alpaca' is ranked above 'not alpaca'; 0.5 is guessing\n"
-        "log-loss 0.261: 0 is perfect, 0.684 is knowing only how common each class is\n"
+        "ROC-AUC 0.93 (0.83–0.97): how often 'alpaca' is ranked above 'not alpaca'; 0.5 is guessing\n"
+        "log-loss 0.261 (standard error 0.051): 0 is perfect, "
+        "0.684 is knowing only how common each class is\n"
         "\n"
         "threshold 0.5    called 'alpaca'  called 'not alpaca'\n"
         "is 'alpaca'                   26                    2  recall 0.93 (0.77–0.98)\n"

@@ -10,11 +10,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tensorflow as tf
 
+from tlkit import finetune, transfer_classifier
 from tlkit.backbone import BackboneAdapter
 from tlkit.backbone.network import Network
 from tlkit.errors import SettingError
-from tlkit.finetune import Trainee, TrainingData, set_trainable, train_phase
+from tlkit.finetune import Trainee, TrainingData, device_count, set_trainable, train_phase
 from tlkit.head import LinearHead
 from tlkit.rows import Rows, Views
 from tlkit.schedule import GradientHead, Phase
@@ -158,6 +160,40 @@ def test_it_equals_plain_fit(pictures: npt.NDArray[np.uint8]) -> None:
         losses.append(log_loss(logits.astype(np.float64)))
     assert losses[1] < losses[0], "the test needs the last epoch to be the best one"
     assert np.allclose(trainee.head().kernel, dense.get_weights()[0][:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("devices", [2, 5])
+def test_batches_filled_up_for_several_devices_teach_the_same(
+    pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, devices: int
+) -> None:
+    """30 examples make four batches of 7 and one of 2; for two devices the former are filled up."""
+    weighted = replace(data(), weights=np.where(data().labels > 0, 3.0, 1.0), batch_size=7)
+
+    def trained() -> tuple[npt.NDArray[np.float64], Any]:
+        network = BackboneAdapter("tiny_random").build()
+        cut = network.cut_below(first := network.place(fraction=0.4))
+        set_trainable(network, first)
+        trainee, views = trainee_of(network, cut), views_of(network, cut, pictures)
+        history = train_phase(trainee, views, weighted, PHASE, name="f", stage=1)
+        return trainee.head().kernel, history
+
+    kernel, history = trained()
+    monkeypatch.setattr(finetune, "device_count", lambda: devices)
+    filled_kernel, filled_history = trained()
+    assert np.allclose(filled_kernel, kernel, atol=1e-5)
+    for curve in ("loss", "accuracy", "validation_loss"):
+        assert np.allclose(getattr(filled_history, curve), getattr(history, curve), atol=1e-5)
+    assert 0 < history.accuracy[-1] < 1, "the test needs some that are right, and some that are not"
+
+
+def test_other_strategies_are_refused_before_anything_is_read() -> None:
+    strategy = tf.distribute.experimental.CentralStorageStrategy()
+    with (
+        strategy.scope(),
+        pytest.raises(SettingError, match=r"MirroredStrategy, got a CentralStorageStrategy"),
+    ):
+        transfer_classifier("nowhere")
+    assert device_count() == 1
 
 
 def test_the_same_seed_gives_the_same_bits(pictures: npt.NDArray[np.uint8]) -> None:

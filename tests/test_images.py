@@ -17,6 +17,7 @@ from pathlib import Path
 import hostile
 import numpy as np
 import numpy.typing as npt
+import PIL
 import pytest
 from hostile import HEIGHT, WIDTH, Case
 from PIL import Image
@@ -27,6 +28,9 @@ from tlkit.images import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, 
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = (HEIGHT, WIDTH)  # reading at the stored size resizes nothing, so that pixels can be compared
+
+PILLOW = tuple(int(number) for number in PIL.__version__.split(".")[:2])
+"""Older versions read a little less, by themselves as under tlkit; where it matters the tests say what."""
 
 
 def grey_quadrants() -> Pixels:
@@ -125,7 +129,8 @@ def test_one_transparent_colour_is_laid_over_the_background() -> None:
 def test_grey_of_few_bits_and_its_transparent_level(bits: int) -> None:
     rows, samples = small_grey(bits)
     levels = np.repeat((samples * (255 // (2**bits - 1)))[..., np.newaxis], 3, axis=2)
-    for key in (None, 0, (2**bits - 1) // 2, 2**bits - 1):
+    keys = (None, 0, (2**bits - 1) // 2, 2**bits - 1)
+    for key in keys if bits > 1 or PILLOW >= (12, 1) else keys[:1]:  # the level of one bit is lost
         data = hostile.png(0, bits, rows, () if key is None else trns(key), width=WIDTH)
         pixels, facts = read_image(data, SIZE)
         expected = (
@@ -181,7 +186,10 @@ def test_other_colour_spaces() -> None:
     lab = Image.frombytes("LAB", (8, 8), bytes([138, 81, 70]) * 64)
     red = read_image(hostile.encode(lab, "TIFF"), (8, 8))[0][0, 0]
     np.testing.assert_allclose(red, [255, 0, 0], atol=6)
-    for mode, format_ in (("CMYK", "TIFF"), ("YCbCr", "TIFF"), ("YCbCr", "JPEG"), ("1", "PNG")):
+    kinds = [("CMYK", "TIFF"), ("YCbCr", "JPEG"), ("1", "PNG")]
+    if PILLOW >= (13, 0):  # before, what Pillow wrote it could not read
+        kinds.append(("YCbCr", "TIFF"))
+    for mode, format_ in kinds:
         image = hostile.rgb().convert(mode)
         options = {"quality": 95, "subsampling": 0} if format_ == "JPEG" else {}
         pixels, facts = read_image(hostile.encode(image, format_, **options), SIZE)
@@ -372,8 +380,9 @@ def test_pillows_warnings_about_metadata_do_not_reach_the_user() -> None:
     tiff[entry + 4 : entry + 8] = struct.pack("<L", 10**6)  # more text than the file has bytes
     files: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         "jpeg": (bare_jpeg(stored, damaged_exif()), lambda data: Image.open(io.BytesIO(data))),
-        "tiff": (bytes(tiff), lambda data: Image.open(io.BytesIO(data)).load()),
     }
+    if PILLOW >= (13, 0):  # before, Pillow could not read it at all
+        files["tiff"] = bytes(tiff), lambda data: Image.open(io.BytesIO(data)).load()
     for name, (data, pillow) in files.items():
         with pytest.warns(
             UserWarning, match="EXIF|Truncated|larger"

@@ -351,5 +351,5 @@ def test_a_pass_of_another_version_is_computed_anew(
 
     monkeypatch.setenv(VARIABLE, "onnxruntime")
     assert [passes(), passes()] == [1, 1]
-    monkeypatch.setattr(rooms, "_runtime_version", lambda: "another")
+    monkeypatch.setattr(rooms, "runtime_version", lambda: "another")
     assert passes() == 2

@@ -24,7 +24,7 @@ from tlkit.dataset import DatasetSpec
 from tlkit.errors import DatasetError, MissingExtraError, SettingError, TlkitError
 from tlkit.rate import Rate
 from tlkit.reporting import album, recipe, sentences, write_report
-from tlkit.reporting.sentences import percent
+from tlkit.reporting.sentences import percent, span
 from tlkit.schedule import ExactHead, FineTuneSchedule, Phase
 from tlkit.scores import CrossValidation
 from tlkit.threshold import ThresholdGoal, choose_threshold
@@ -115,6 +115,9 @@ def test_the_summary_is_in_words(classifier: TransferClassifier, report: Path) -
     ) in text
     assert "always answering “not disc”" in text
     assert "The same network before training" in text
+    area = found.roc_auc_rate
+    assert area is not None
+    assert f">{span(area)}, ROC-AUC {area:.3f}</dd>" in text
     assert "Train with folds=5" in text
 
 
@@ -219,6 +222,29 @@ def test_of_a_large_folder_the_most_telling_pictures_are_shown(
     assert seen.notes == (
         "Not shown: 38 pictures whose label the classifier finds easy to believe. The figures count them.",
     )
+
+
+def test_a_relative_folder_is_looked_for_where_one_is(
+    drawn_folder: Path,
+    classifier: TransferClassifier,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record keeps it as it was given: a file that is handed on does not tell where its maker works."""
+    config = classifier.record.to_config()
+    config["dataset"] = DatasetSpec("drawn").to_config()
+    relative = TransferClassifier(classifier.model, type(classifier.record).from_config(config))
+    assert relative.record.dataset["directory"] == "drawn"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DatasetError, match=rf"folder drawn, .* not there in .*{tmp_path.name}: say"
+    ):
+        album.make_album(relative, None)
+    shutil.copytree(drawn_folder, tmp_path / "drawn")
+    assert album.make_album(relative, None).is_own
+    for picture in (tmp_path / "drawn").rglob("*.jpg"):
+        picture.rename(picture.with_name(f"other-{picture.name}"))
+    assert not album.make_album(relative, None).is_own  # another folder that is called the same
 
 
 def test_a_folder_that_is_not_there(classifier: TransferClassifier, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tlkit import AugmentationPolicy, BackboneAdapter
 from tlkit.dataset import DatasetSpec
 from tlkit.errors import SettingError
 from tlkit.rate import Rate
-from tlkit.spec import Spec, check_bool, check_int, check_path
+from tlkit.spec import Spec, check_bool, check_int, check_kind, check_path
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3)])
@@ -71,6 +71,28 @@ def test_a_path_is_text_or_a_path() -> None:
 class Losses(Spec):
     name: str = "head"
     losses: tuple[float, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Place(Spec):
+    name: str
+    count: int
+    note: str = ""
+
+
+def test_a_config_that_leaves_out_what_is_needed_says_what() -> None:
+    with pytest.raises(SettingError, match=r"^Place needs 'count', 'name' too$"):
+        Place.from_config({"note": "x"})
+    assert Place.from_config({"name": "a", "count": 1}) == Place(name="a", count=1)
+
+
+def test_what_is_of_another_kind_is_named() -> None:
+    check_kind("n", 3, (str, int))
+    with pytest.raises(
+        SettingError, match=r"^`n` must be a str or a int, got 3\.5 \(float\): do this$"
+    ):
+        check_kind("n", 3.5, (str, int), advice="do this")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

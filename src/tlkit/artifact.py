@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import repeat
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Union, final, get_args, get_origin
 from tlkit.auditing import AuditReport
 from tlkit.calibration import Calibration
 from tlkit.errors import ArtifactError, SettingError, printable
-from tlkit.evaluate import Evaluation
+from tlkit.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.history import History
 from tlkit.images import BadFile
 from tlkit.replacing import replacing
@@ -53,7 +53,8 @@ class Record(Spec):
         threshold: From this probability on a picture is called positive.
         image_size: `(height, width)` of the network's pictures, in pixels.
         resize: How a picture is brought to that size.
-        dataset: Settings of the `DatasetSpec`.
+        dataset: Settings of the `DatasetSpec`, the directory as it was given: a relative one says nothing of
+            the machine, and stays right in a project that moves as a whole.
         backbone: Settings of the `BackboneAdapter`.
         augmentation: Settings of the `AugmentationPolicy`; None when no views were used.
         schedule: Settings of the `FineTuneSchedule`.
@@ -118,6 +119,41 @@ class Record(Spec):
         for phase in self.history.phases:
             last = len(phase.validation_loss) - 1
             check_int("best_epoch", phase.best_epoch, at_least=0, at_most=last)
+
+    def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Record:
+        """Return the same judgements, counted at another threshold.
+
+        Args:
+            threshold: 0-1.
+            choice: What it was chosen for and on; None where nobody chose it so.
+        """
+        used = (THE_THRESHOLD,) if choice else ()  # out of fold: cross-validation judges these too
+        fairly = choice is None or choice.part != self.evaluation.part
+        test, crossed = self.test_evaluation, self.cross_validation
+        return replace(
+            self,
+            threshold=float(threshold),
+            threshold_choice=choice,
+            evaluation=self._rescored(self.evaluation, threshold, () if fairly else used),
+            test_evaluation=test and self._rescored(test, threshold),
+            cross_validation=crossed and crossed.recounted(threshold, used_to_choose=used),
+        )
+
+    def _rescored(
+        self, evaluation: Evaluation, threshold: float, used: tuple[str, ...] = ()
+    ) -> Evaluation:
+        scores = self.scores[evaluation.part]  # there are some, or there were no record
+        before = tuple(word for word in evaluation.used_to_choose if word != THE_THRESHOLD)
+        return evaluate(
+            scores.labels,
+            scores.probabilities,
+            threshold=threshold,
+            class_names=self.class_names,
+            positive_class=self.positive_class,
+            part=evaluation.part,
+            untrained=evaluation.untrained,
+            used_to_choose=(*before, *used),
+        )
 
     @classmethod
     def _from_json_value(cls, name: str, value: Any) -> Any:
@@ -290,7 +326,10 @@ def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) 
     if "config.json" not in sizes:
         return "is not a saved tlkit classifier: it holds no network"
     if RECORD_NAME not in sizes:
-        return f"is a Keras model, but no tlkit classifier: without {RECORD_NAME} its classes are unknown"
+        return (
+            f"is a Keras model, but no tlkit classifier: without {RECORD_NAME} its classes are unknown. Give "
+            "what TransferClassifier.save or `tlkit train` wrote; saving it again with plain Keras loses them"
+        )
     if max(sizes[RECORD_NAME], sizes["config.json"]) > _LIMIT:
         return f"is damaged: its description takes more than {_LIMIT >> 20} MiB"
     if sum(entry.file_size for entry in archive.infolist()) > at_most:

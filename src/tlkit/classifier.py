@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import reprlib
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, final, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, final, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.artifact import Record, read_artifact, write_artifact
 from tlkit.auditing import AuditReport
-from tlkit.backbone.adoption import digest
 from tlkit.calibration import Calibration
 from tlkit.dataset import DatasetSpec, Example, part_of, picture_files
-from tlkit.engines import BATCH_SIZE, Engine, TensorFlowEngine
-from tlkit.errors import DatasetError, SettingError, printable
-from tlkit.evaluate import Evaluation, evaluate
+from tlkit.engines import BATCH_SIZE
+from tlkit.errors import DatasetError, printable
+from tlkit.evaluate import Evaluation, evaluate, other_class
 from tlkit.history import History
 from tlkit.images import BadFile, as_batch
 from tlkit.logistic import sigmoid
-from tlkit.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
+from tlkit.predictor import Predictor, files_of
 from tlkit.progress import progress
-from tlkit.reading import read_images, warn_of_bad_files
+from tlkit.reading import warn_of_bad_files
 from tlkit.rows import Pictures
 from tlkit.scores import OUT_OF_FOLD, CrossValidation, Scores
-from tlkit.spec import check_choice, check_float, check_path
+from tlkit.spec import check_choice, check_float, check_kind, check_path
 from tlkit.threshold import ThresholdGoal, choose_threshold
 
 if TYPE_CHECKING:
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 Floats: TypeAlias = npt.NDArray[np.float64]
 PathLike: TypeAlias = str | os.PathLike[str]
 OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
-
-_THRESHOLD = "the threshold"
 
 
 @final
@@ -83,12 +78,12 @@ class TransferClassifier:
         'alpaca'
     """
 
-    __slots__ = ("_engine", "_largest_job", "_model", "record")
+    __slots__ = ("_predictor", "record")
 
-    def __init__(self, model: keras.Model | Callable[[], keras.Model], record: Record) -> None:
-        self._model = model
-        self._engine: Engine | None = None
-        self._largest_job = 0
+    def __init__(
+        self, model: keras.Model | Callable[[], keras.Model] | Predictor, record: Record
+    ) -> None:
+        self._predictor = model if isinstance(model, Predictor) else Predictor(model)
         self.record = record
 
     def __reduce__(self) -> tuple[type[TransferClassifier], tuple[keras.Model, Record]]:
@@ -102,11 +97,7 @@ class TransferClassifier:
         Its weights count as they were at the first prediction. Whoever trains it further goes on with
         `TransferClassifier(classifier.model, classifier.record)`.
         """
-        import keras
-
-        if not isinstance(self._model, keras.Model):
-            self._model = self._model()
-        return self._model
+        return self._predictor.model
 
     @property
     def class_names(self) -> tuple[str, str]:
@@ -117,6 +108,11 @@ class TransferClassifier:
     def positive_class(self) -> str:
         """The class that probabilities are of."""
         return self.record.positive_class
+
+    @property
+    def negative_class(self) -> str:
+        """The class that is not the positive one."""
+        return other_class(self.class_names, self.positive_class)
 
     @property
     def threshold(self) -> float:
@@ -176,9 +172,8 @@ class TransferClassifier:
         return self.record.bad_files
 
     def __repr__(self) -> str:
-        negative = next(name for name in self.class_names if name != self.positive_class)
         return (
-            f"<TransferClassifier {self.positive_class!r} or {negative!r}, "
+            f"<TransferClassifier {self.positive_class!r} or {self.negative_class!r}, "
             f"accuracy {self.evaluation.accuracy}>"
         )
 
@@ -222,11 +217,11 @@ class TransferClassifier:
         if isinstance(pictures, np.ndarray):
             return [self._prediction(logit, None) for logit in self._logits(pictures)]
         if isinstance(pictures, str | os.PathLike):
-            (outcome,) = self._predict_files(_files([pictures]), "collect")
+            (outcome,) = self._predict_files(files_of([pictures]), "collect")
             if isinstance(outcome, BadFile):
                 raise outcome.error()
             return outcome
-        return self._predict_files(_files(pictures), on_bad_file)
+        return self._predict_files(files_of(pictures), on_bad_file)
 
     def predict_folder(
         self, folder: PathLike, *, on_bad_file: OnBadFile = "skip"
@@ -244,6 +239,21 @@ class TransferClassifier:
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
         return self._predict_files(picture_files(folder), on_bad_file)
+
+    def predict_each(
+        self, files: Iterable[PathLike], *, count: int
+    ) -> Iterator[Prediction | BadFile]:
+        """Say what is on files one after the other: for more of them than should be in a list.
+
+        Args:
+            files: Taken as they are needed, some hundred ahead.
+            count: How many there are in all: decides which engine pays.
+
+        Yields:
+            What is on each, in the order given; a `BadFile` where it cannot be read.
+        """
+        for path, found in self._predictor.outcomes(files, self.image_size, count):
+            yield found if isinstance(found, BadFile) else self._prediction(found, path)
 
     def predict_proba(self, pictures: npt.NDArray[np.generic]) -> Floats:
         """Return the probability of the positive class for each picture.
@@ -278,15 +288,10 @@ class TransferClassifier:
         spec = (
             data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
         )
-        listing = spec.listing()
-        if set(listing.class_names) != set(self.class_names):
-            raise DatasetError(
-                f"this classifier tells {' from '.join(map(repr, self.class_names))}, but "
-                f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
-            )
-        examples = [example for example in listing.examples if part in (None, example.part)]
+        known = examples_for(self, spec)
+        examples = [example for example in known if part in (None, example.part)]
         if not examples:
-            there = sorted({repr(example.part) for example in listing.examples if example.part})
+            there = sorted({repr(example.part) for example in known if example.part})
             raise DatasetError(
                 f"{printable(spec.directory)} has no pictures in the part {part!r}: "
                 + (
@@ -301,7 +306,7 @@ class TransferClassifier:
         )
         warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
         scored = [
-            (int(example.class_name == self.positive_class), outcome.probability)
+            (example.label, outcome.probability)
             for example, outcome in zip(examples, outcomes, strict=True)
             if isinstance(outcome, Prediction)
         ]
@@ -343,25 +348,16 @@ class TransferClassifier:
             >>> careful = classifier.with_threshold(ThresholdGoal.precision(0.95))  # doctest: +SKIP
             >>> print(careful.record.threshold_choice)  # doctest: +SKIP
         """
-        choice, judged_fairly = None, True
+        choice = None
         if isinstance(threshold, ThresholdGoal):
             part = OUT_OF_FOLD if OUT_OF_FOLD in self.record.scores else self.evaluation.part
-            judged_fairly = part == OUT_OF_FOLD
             known = self.record.scores[part]
             choice = choose_threshold(known.labels, known.probabilities, threshold, part=part)
             threshold = choice.threshold
-        check_float("threshold", threshold, at_least=0, at_most=1)
-        test, crossed = self.test_evaluation, self.cross_validation
-        chosen = (_THRESHOLD,) if choice else ()  # on pictures that cross-validation judges too
-        record = dataclasses.replace(
-            self.record,
-            threshold=float(threshold),
-            threshold_choice=choice,
-            evaluation=self._rescored(self.evaluation, threshold, fairly=judged_fairly),
-            test_evaluation=test and self._rescored(test, threshold),
-            cross_validation=crossed and crossed.recounted(threshold, used_to_choose=chosen),
+        record = self.record.recounted(
+            check_float("threshold", threshold, at_least=0, at_most=1), choice
         )
-        return TransferClassifier(self._model, record)
+        return TransferClassifier(self._predictor, record)
 
     def save(self, path: PathLike) -> None:
         """Write one file that holds all of it; plain Keras opens it too.
@@ -385,40 +381,16 @@ class TransferClassifier:
         """
         return cls(*read_artifact(Path(check_path("path", path))))
 
-    def _rescored(
-        self, evaluation: Evaluation, threshold: float, *, fairly: bool = True
-    ) -> Evaluation:
-        scores = self.record.scores[evaluation.part]  # there are some, or there were no record
-        chosen = tuple(word for word in evaluation.used_to_choose if word != _THRESHOLD)
-        return evaluate(
-            scores.labels,
-            scores.probabilities,
-            threshold=threshold,
-            class_names=self.class_names,
-            positive_class=self.positive_class,
-            part=evaluation.part,
-            untrained=evaluation.untrained,
-            used_to_choose=chosen if fairly else (*chosen, _THRESHOLD),
-        )
-
     def _predict_files(
         self, paths: Sequence[PathLike], on_bad_file: OnBadFile
     ) -> list[Prediction | BadFile]:
         outcomes: list[Prediction | BadFile] = []
-        names = [os.fspath(path) for path in paths]
-        decoded = zip(paths, read_images(names, self.image_size), strict=True)
         with progress(len(paths) if len(paths) > BATCH_SIZE else 0, "Predicting") as advance:
-            while batch := list(islice(decoded, BATCH_SIZE)):
-                pixels = [outcome[0] for _, outcome in batch if not isinstance(outcome, BadFile)]
-                logits = iter(self._logits(np.stack(pixels), len(paths)) if pixels else ())
-                for path, outcome in batch:
-                    if not isinstance(outcome, BadFile):
-                        outcomes.append(self._prediction(next(logits), path))
-                    elif on_bad_file == "raise":
-                        raise outcome.error()
-                    else:
-                        outcomes.append(outcome)
-                advance(len(batch))
+            for outcome in self.predict_each(paths, count=len(paths)):
+                if isinstance(outcome, BadFile) and on_bad_file == "raise":
+                    raise outcome.error()
+                outcomes.append(outcome)
+                advance(1)
         if on_bad_file == "skip":
             bad_files = [outcome for outcome in outcomes if isinstance(outcome, BadFile)]
             warn_of_bad_files(bad_files, stacklevel=4)  # the line that called predict
@@ -427,9 +399,9 @@ class TransferClassifier:
 
     def _prediction(self, logit: float, path: PathLike | None) -> Prediction:
         probability = float(sigmoid(np.array(logit)))
-        negative = next(name for name in self.class_names if name != self.positive_class)
+        positive = probability >= self.threshold
         return Prediction(
-            label=self.positive_class if probability >= self.threshold else negative,
+            label=self.positive_class if positive else self.negative_class,
             probability=probability,
             positive_class=self.positive_class,
             logit=float(logit),
@@ -437,46 +409,47 @@ class TransferClassifier:
             path=path,
         )
 
-    def _logits(self, pictures: npt.NDArray[np.generic], count: int | None = None) -> Floats:
-        """Return the logits of pictures; `count` is how many there are in all, if these are only some."""
-        batch = as_batch(pictures, self.image_size)
-        if not len(batch):
-            return np.empty(0)
-        engine = self._engine_for(count or len(batch), batch[:SAMPLE_SIZE])
-        starts = range(0, len(batch), BATCH_SIZE)
-        outputs = [engine(batch[start : start + BATCH_SIZE])[0] for start in starts]
-        return np.concatenate(outputs)[:, 0].astype(np.float64)
-
-    def _engine_for(self, count: int, sample: Pictures) -> Engine:
-        """Return what computes logits; before a much larger job TensorFlow may be given up for it."""
-        grown = count > 2 * self._largest_job and not isinstance(self._engine, OnnxEngine)
-        if self._engine is None or grown:
-            import keras
-
-            self._largest_job = count
-            model = self.model
-            logits = keras.Model(model.inputs, model.get_layer("logit").output)
-            fast = fast_engine(lambda: _facts(model), count, lambda: logits, lambda: sample)
-            self._engine = fast or self._engine or TensorFlowEngine(logits)
-        return self._engine
+    def _logits(self, pictures: npt.NDArray[np.generic]) -> Floats:
+        return self._predictor.logits(as_batch(pictures, self.image_size))
 
 
-def _facts(model: keras.Model) -> tuple[str, ...]:
-    import keras
+def check_classifier(name: str, value: object, *others: type) -> None:
+    """Raise unless `value` is a classifier, or of another kind that will do.
 
-    return ("logit", digest(keras.saving.serialize_keras_object(model), model))
+    Args:
+        name: What the caller calls it.
+        value: What came.
+        others: What else it may be.
+
+    Raises:
+        SettingError: It is none of these.
+
+    Examples:
+        >>> check_classifier("classifier", "alpaca.keras")
+        Traceback (most recent call last):
+            ...
+        tlkit.errors.SettingError: `classifier` must be a TransferClassifier, got 'alpaca.keras' (str): \
+read it with TransferClassifier.load('alpaca.keras')
+    """
+    path = os.fsdecode(value) if isinstance(value, str | os.PathLike) else ""
+    saved = path.endswith(".keras")
+    advice = f"read it with TransferClassifier.load('{printable(path)}')" if saved else ""
+    check_kind(name, value, (TransferClassifier, *others), advice=advice)
 
 
-def _files(pictures: object) -> list[PathLike]:
-    """Return files as a list, after checking that they are files."""
-    several = isinstance(pictures, Iterable) and not isinstance(pictures, bytes)
-    files: list[PathLike] = []
-    for file in cast("Iterable[Any]", pictures if several else [pictures]):
-        path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
-        if not isinstance(path, str):
-            raise SettingError(
-                "`pictures` must be a file name, several of them, or a NumPy array [N, H, W, 3], "
-                f"got {reprlib.repr(file)} ({type(file).__name__})"
-            )
-        files.append(file)
-    return files
+def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
+    """Return the pictures of a folder, label 1 for the classifier's positive class.
+
+    Raises:
+        DatasetError: The folder is not of the classifier's two classes.
+    """
+    listing = spec.listing()
+    if {*listing.class_names} != {*classifier.class_names}:
+        raise DatasetError(
+            f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
+            f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
+        )
+    return tuple(
+        dataclasses.replace(example, label=int(example.class_name == classifier.positive_class))
+        for example in listing.examples
+    )

@@ -6,7 +6,6 @@ walks the folder and returns a `Listing` of `Example`s, in an order that is the 
 
 from __future__ import annotations
 
-import heapq
 import os
 import re
 from collections import Counter
@@ -20,22 +19,15 @@ import numpy.typing as npt
 
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.spec import Spec, check_choice, check_float, check_int, check_path
+from tlkit.walking import Scan, kind_of, scan_folder, walk
+from tlkit.walking import quoted as _quoted
 
 GroupBy: TypeAlias = "str | Mapping[str, str] | Callable[[Path], str | None] | None"
 PARTS = ("train", "validation", "test")
 
-PICTURE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif "  # noqa: SIM905 - reads better
-    ".jp2 .j2k .jpx .jpf .j2c .jpc .jxl .ppm .pgm .pbm .pnm .pfm .tga .ico .pcx .psd .qoi .sgi .ras".split()
-)
-"""What makes a file an example, in any case: the still pictures that Pillow reads by itself or with its
-usual plugins (HEIF, JPEG XL). Documents (EPS, WMF), films and scientific arrays are left out."""
-
 _PART_OF_FOLDER = dict.fromkeys(("train", "training"), "train")
 _PART_OF_FOLDER |= dict.fromkeys(("val", "valid", "validation"), "validation")
 _PART_OF_FOLDER |= dict.fromkeys(("test", "testing"), "test")
-# What operating systems and network drives leave behind; @eaDir holds thumbnails named like pictures.
-_HIDDEN_NAMES = {"__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini"}
 _NEGATIONS = ("not", "no", "non", "without")
 
 
@@ -195,8 +187,11 @@ class DatasetSpec(Spec):
         if self.positive_class and self.classes:
             check_choice("positive_class", self.positive_class, self.classes)
 
-    def listing(self) -> Listing:
+    def listing(self, *, scan: Scan = scan_folder) -> Listing:
         """Walk the folder and list its pictures; files are neither opened nor changed.
+
+        Args:
+            scan: Lists one folder, where that is not for the operating system to do.
 
         Returns:
             The examples in an order that depends on their names alone, and what was ignored.
@@ -215,8 +210,8 @@ class DatasetSpec(Spec):
             2 pictures: 1 alpaca (positive), 1 not alpaca; ignored: 1 hidden
         """
         ignored: Counter[str] = Counter()
-        places = self._places(ignored)
-        class_names = self._class_names(places.values())
+        places = self._places(ignored, scan)
+        class_names = self._class_names(places.values(), scan)
         positive_class = self.positive_class or _default_positive(class_names)
         check_choice("positive_class", positive_class, class_names)
         examples: list[Example] = []
@@ -224,14 +219,15 @@ class DatasetSpec(Spec):
             ignored["other folder"] += len(place.folders) - 2
             for class_name in class_names:
                 label = int(class_name == positive_class)
-                found = _pictures(place.folders[class_name], place.prefix + class_name, ignored)
+                folder, prefix = place.folders[class_name], place.prefix + class_name
+                found = _pictures(folder, prefix, ignored, scan)
                 examples += [Example(Path(at), name, class_name, label, part) for name, at in found]
         kinds = dict(sorted((+ignored).items(), key=lambda item: (-item[1], item[0])))
         return Listing(tuple(examples), class_names, positive_class, kinds)
 
-    def _places(self, ignored: Counter[str]) -> dict[str | None, _Place]:
+    def _places(self, ignored: Counter[str], scan: Scan) -> dict[str | None, _Place]:
         """Return where the class folders lie: the folder itself (part None) or its parts."""
-        top = _place(os.fspath(self.directory), ignored)
+        top = _place(os.fspath(self.directory), ignored, scan)
         found = {n: part for n in top.folders if (part := _PART_OF_FOLDER.get(n.casefold()))}
         if len(found) < 2 or (self.classes and set(self.classes) <= set(top.folders)):
             return {None: top}
@@ -246,17 +242,17 @@ class DatasetSpec(Spec):
             raise DatasetError(f"{must}: put those pictures into {_quoted(top.path)}/test")
         ignored["other folder"] += len(top.folders) - len(found)
         return {
-            part: _place(top.folders[name], ignored, f"{name}/")
+            part: _place(top.folders[name], ignored, scan, f"{name}/")
             for part in PARTS
             if (name := folder_of.get(part))
         }
 
-    def _class_names(self, places: Collection[_Place]) -> tuple[str, str]:
+    def _class_names(self, places: Collection[_Place], scan: Scan) -> tuple[str, str]:
         """Return the two classes, after checking that every place has them."""
         first, *_ = places
         names = self.classes or tuple(sorted(first.folders))
         if len(names) != 2:
-            raise DatasetError(_not_two_classes(first))
+            raise DatasetError(_not_two_classes(first, scan))
         for place in places:
             found = place.folders.keys() & names if self.classes else place.folders.keys()
             if found != set(names):
@@ -290,7 +286,7 @@ def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
         SettingError: `folder` is no path.
     """
     top = os.fspath(_folder("folder", folder))
-    return [Path(path) for _, path in _pictures(top, "", Counter())]
+    return [Path(path) for _, path in _pictures(top, "", Counter(), scan_folder)]
 
 
 class _Place(NamedTuple):
@@ -301,10 +297,10 @@ class _Place(NamedTuple):
     folders: Mapping[str, str]  # name -> path of the visible folders in it
 
 
-def _place(path: str, ignored: Counter[str], prefix: str = "") -> _Place:
+def _place(path: str, ignored: Counter[str], scan: Scan, prefix: str = "") -> _Place:
     folders = {}
-    for entry in _scan(path):
-        kind = _kind(entry)
+    for entry in scan(path):
+        kind = kind_of(entry)
         if kind == "folder":
             folders[entry.name] = entry.path
         else:
@@ -312,62 +308,9 @@ def _place(path: str, ignored: Counter[str], prefix: str = "") -> _Place:
     return _Place(path, prefix, folders)
 
 
-def _pictures(folder: str, name: str, ignored: Counter[str]) -> list[tuple[str, str]]:
-    """Return (name, path) of every picture in a folder and below, sorted by name.
-
-    A folder that several links lead to is entered once, one that lies above `folder` never. Real folders
-    go first, so that names do not depend on the order in which the system lists them.
-    """
-    real_folder = Path(os.path.realpath(folder))
-    entered = set(map(str, real_folder.parents))
-    waiting = [(0, name, folder, str(real_folder))]
-    found: list[tuple[str, str]] = []
-    while waiting:
-        links, prefix, path, real = heapq.heappop(waiting)
-        if real in entered:
-            ignored["link to a folder already listed"] += 1
-            continue
-        entered.add(real)
-        for entry in _scan(path):
-            kind = _kind(entry)
-            name = f"{prefix}/{entry.name}"
-            if kind == "picture":
-                found.append((name, entry.path))
-            elif kind == "folder":
-                link = entry.is_symlink()
-                inside = os.path.realpath(entry.path) if link else str(Path(real, entry.name))
-                heapq.heappush(waiting, (links + link, name, entry.path, inside))
-            else:
-                ignored[kind] += 1
-    if not found:
-        raise DatasetError(f"{_quoted(folder)} must hold pictures, found none: add some")
-    return sorted(found)
-
-
-def _scan(path: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(path) as entries:
-            return list(entries)
-    except OSError as error:
-        reason = f"cannot list {_quoted(path)} ({error.strerror})"
-        raise DatasetError(f"{reason}: give a folder that can be read") from error
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    """Return "hidden", "folder", "picture", or the kind under which the entry is ignored."""
-    name = entry.name
-    if name.startswith(".") or name.casefold() in _HIDDEN_NAMES:
-        return "hidden"
-    link = entry.is_symlink()
-    # Where a link leads nowhere, to itself or out of reach, only isdir() raises nothing.
-    if os.path.isdir(entry.path) if link else entry.is_dir():  # noqa: PTH112
-        return "folder"
-    stem, _, end = name.rpartition(".")
-    suffix = f".{end.lower()}" if stem and end else "no extension"
-    if suffix not in PICTURE_SUFFIXES:
-        return suffix
-    # A broken link is an example: it is named as a bad file later. Opening a pipe would wait for ever.
-    return "picture" if link or entry.is_file() else "not a regular file"
+def _pictures(folder: str, name: str, ignored: Counter[str], scan: Scan) -> list[tuple[str, str]]:
+    """Return (name, path) of every picture in a folder and below, sorted by name."""
+    return sorted(walk(folder, name, ignored, scan=scan))
 
 
 def _default_positive(class_names: tuple[str, str]) -> str:
@@ -417,17 +360,15 @@ def _checked_classes(value: object) -> tuple[str, str] | None:
     raise SettingError(f"`classes` must be two different folder names, got {value!r}")
 
 
-def _not_two_classes(place: _Place) -> str:
+def _not_two_classes(place: _Place, scan: Scan) -> str:
     text = f"{_quoted(place.path)} must hold two class folders, found {_listed(place.folders)}"
     if len(place.folders) > 2:
         return f"{text}: choose two with `classes`, or move the others away"
-    deeper = [path for path in place.folders.values() if len(_place(path, Counter()).folders) > 1]
+    deeper = [
+        path for path in place.folders.values() if len(_place(path, Counter(), scan).folders) > 1
+    ]
     hint = f"did you mean {_listed(deeper)}?" if deeper else "make one for each class"
     return f"{text}: {hint}"
-
-
-def _quoted(path: str) -> str:
-    return f"'{printable(path)}'"
 
 
 def _listed(names: Iterable[str]) -> str:

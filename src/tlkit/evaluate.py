@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from tlkit import measures
 from tlkit.errors import SettingError, printable
 from tlkit.rate import Rate
 from tlkit.spec import Json, Spec, check_choice, check_float, check_int
@@ -25,7 +26,8 @@ ENOUGH: Final = 200
 """Validation pictures below which cross-validation is recommended: the interval of an accuracy of 0.9 is then
 wider than 8 points."""
 
-_CALIBRATION_BINS: Final = 10  # equal widths, the usual choice (Guo et al. 2017 take 15)
+THE_THRESHOLD: Final = "the threshold"
+"""What `used_to_choose` says of pictures on which the threshold was chosen."""
 
 
 @final
@@ -48,7 +50,10 @@ class Evaluation(Spec):
             None when a class is missing.
         pr_auc: Average precision over all thresholds. None when there is no positive.
         log_loss: Mean of -ln(probability of the true class), in nats; 0 is perfect.
+        log_loss_standard_error: Its standard error, as a mean over pictures. None of a single picture, or
+            where nobody noted it. Few pictures seldom show the rare large losses: it is then too small.
         brier_score: Mean squared distance of the probability from 0 or 1; 0 is perfect.
+        brier_score_standard_error: Its standard error, likewise.
         calibration_error: Expected calibration error: distance of the mean probability from the share of
             positives in ten equally wide bins, weighted by their counts; 0 is perfect.
         untrained: Accuracy of the same network before training, when the caller measured it.
@@ -71,6 +76,8 @@ class Evaluation(Spec):
     calibration_error: float
     untrained: Rate | None = None
     used_to_choose: tuple[str, ...] = ()
+    log_loss_standard_error: float | None = None
+    brier_score_standard_error: float | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self.class_names, self.positive_class)
@@ -81,15 +88,16 @@ class Evaluation(Spec):
         for name in ("roc_auc", "pr_auc", "brier_score", "calibration_error"):
             if name not in {"roc_auc", "pr_auc"} or getattr(self, name) is not None:
                 check_float(name, getattr(self, name), at_least=0, at_most=1)
-        check_float("log_loss", self.log_loss, at_least=0)
+        for name in ("log_loss", "log_loss_standard_error", "brier_score_standard_error"):
+            if name == "log_loss" or getattr(self, name) is not None:
+                check_float(name, getattr(self, name), at_least=0)
         _check_words("part", (self.part,))
         _check_words("used_to_choose", self.used_to_choose)
 
     @property
     def negative_class(self) -> str:
         """The class that is not the positive one."""
-        first, second = self.class_names
-        return second if self.positive_class == first else first
+        return other_class(self.class_names, self.positive_class)
 
     @property
     def count(self) -> int:
@@ -156,6 +164,13 @@ class Evaluation(Spec):
         return Rate(value, low=low, high=high, count=share.count)
 
     @property
+    def roc_auc_rate(self) -> Rate | None:
+        """`roc_auc` with its interval, by `Rate.of_ranks`; None when a class is missing."""
+        if self.roc_auc is None or not (self.positive_count and self.negative_count):
+            return None
+        return Rate.of_ranks(self.roc_auc, self.positive_count, self.negative_count)
+
+    @property
     def majority_class(self) -> str:
         """The class with more pictures here; of two equal ones the negative."""
         more = self.positive_count > self.negative_count
@@ -176,7 +191,8 @@ class Evaluation(Spec):
         """Return everything as plain JSON values, with the rates that follow from the counts for readers."""
         config = super(Evaluation, self).to_config()
         config["untrained"] = _rate_config(self.untrained)
-        config["rates"] = {name: _rate_config(getattr(self, name)) for name in _RATES}
+        rates = {name: getattr(self, name) for name in _RATES} | {"roc_auc": self.roc_auc_rate}
+        config["rates"] = {name: _rate_config(rate) for name, rate in rates.items()}
         return config
 
     @classmethod
@@ -187,12 +203,7 @@ class Evaluation(Spec):
             SettingError: A name is unknown or missing, or a value is outside what it may be.
         """
         values = {name: value for name, value in config.items() if name != "rates"}
-        try:
-            return super(Evaluation, cls).from_config(values)
-        except TypeError as error:
-            raise SettingError(
-                f"an evaluation needs more than {sorted(values)}: {error}"
-            ) from error
+        return super(Evaluation, cls).from_config(values)
 
     def __str__(self) -> str:
         return "\n".join([_headline(self), *_figures(self), "", *_table(self), *_remarks(self)])
@@ -244,9 +255,10 @@ def evaluate(
         (0.75 (95 % CI 0.30–0.95, n = 4), 1, 1.0)
     """
     _check_words("used_to_choose", used_to_choose)
-    truth, given = check_pairs(labels, probabilities)
+    truth, given = measures.check_pairs(labels, probabilities)
     positive, said = truth == 1, given >= check_float("threshold", threshold, at_least=0, at_most=1)
     first, second = _check_classes(class_names, positive_class)
+    losses, squares = measures.log_losses(truth, given), (given - truth) ** 2
     return Evaluation(
         class_names=(first, second),
         positive_class=positive_class,
@@ -256,48 +268,16 @@ def evaluate(
         false_positives=int((~positive & said).sum()),
         true_negatives=int((~positive & ~said).sum()),
         false_negatives=int((positive & ~said).sum()),
-        roc_auc=_roc_auc(truth, given),
-        pr_auc=_average_precision(truth, given),
-        log_loss=_log_loss(truth, given),
-        brier_score=float(((given - truth) ** 2).mean()),
-        calibration_error=_calibration_error(truth, given),
+        roc_auc=measures.roc_auc(truth, given),
+        pr_auc=measures.average_precision(truth, given),
+        log_loss=float(losses.mean()),
+        log_loss_standard_error=measures.standard_error(losses),
+        brier_score=float(squares.mean()),
+        brier_score_standard_error=measures.standard_error(squares),
+        calibration_error=measures.calibration_error(truth, given),
         untrained=untrained,
         used_to_choose=tuple(used_to_choose),
     )
-
-
-def _roc_auc(truth: Ints, given: Floats) -> float | None:
-    """The rank statistic of Mann and Whitney; tied probabilities share their mean rank."""
-    positives = int(truth.sum())
-    pairs = positives * (truth.size - positives)
-    if not pairs:
-        return None
-    _, place, counts = np.unique(given, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / pairs)
-
-
-def _average_precision(truth: Ints, given: Floats) -> float | None:
-    """The precision at each distinct probability, weighted by the recall gained there."""
-    if not truth.any():
-        return None
-    _, place = np.unique(-given, return_inverse=True)
-    hits = np.bincount(place, weights=truth)
-    precision = np.cumsum(hits) / np.cumsum(np.bincount(place))
-    return float((precision * hits).sum() / truth.sum())
-
-
-def _log_loss(truth: Ints, given: Floats) -> float:
-    """Nats; a certain mistake costs 36 and not infinity, as in scikit-learn."""
-    grain = np.finfo(np.float64).eps
-    of_truth = np.clip(np.where(truth == 1, given, 1 - given), grain, 1 - grain)
-    return float(-np.log(of_truth).mean())
-
-
-def _calibration_error(truth: Ints, given: Floats) -> float:
-    inner_edges = np.linspace(0, 1, _CALIBRATION_BINS + 1)[1:-1]
-    gaps = np.bincount(np.searchsorted(inner_edges, given), weights=given - truth)
-    return float(np.abs(gaps).sum() / truth.size)
 
 
 def _share(successes: int, count: int) -> Rate | None:
@@ -319,8 +299,9 @@ def _headline(result: Evaluation) -> str:
 
 def _figures(result: Evaluation) -> list[str]:
     positive, negative = _quoted(result.positive_class), _quoted(result.negative_class)
-    balanced, auc = result.balanced_accuracy, result.roc_auc
-    loss, base = f"{result.log_loss:.3f}", f"{result.base_log_loss:.3f}"
+    balanced, auc = result.balanced_accuracy, result.roc_auc_rate
+    loss, error = f"{result.log_loss:.3f}", result.log_loss_standard_error
+    loss += "" if error is None else f" (standard error {error:.3f})"
     lines = []
     if balanced is not None:
         lines.append(
@@ -328,9 +309,10 @@ def _figures(result: Evaluation) -> list[str]:
         )
     if auc is not None:
         lines.append(
-            f"ROC-AUC {auc:.3f}: how often {positive} is ranked above {negative}; 0.5 is guessing"
+            f"ROC-AUC {auc.brief()}: how often {positive} is ranked above {negative}; 0.5 is guessing"
         )
-    lines.append(f"log-loss {loss}: 0 is perfect, {base} is knowing only how common each class is")
+    base = f"{result.base_log_loss:.3f} is knowing only how common each class is"
+    lines.append(f"log-loss {loss}: 0 is perfect, {base}")
     return lines
 
 
@@ -378,32 +360,14 @@ def _quoted(name: str) -> str:
     return f"'{printable(name)}'"
 
 
-def check_pairs(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Ints, Floats]:
-    """Return both as arrays, int64 and float64 `[N]`.
+def other_class(class_names: Sequence[str], positive_class: str) -> str:
+    """Return the class that is not the positive one.
 
     Raises:
-        SettingError: No pictures, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
+        SettingError: They are not two different names, or the positive class is none of them.
     """
-    truth, given = np.asarray(labels), np.asarray(probabilities)
-    if truth.ndim != 1 or truth.shape != given.shape:
-        raise SettingError(
-            "`labels` and `probabilities` must be two lists of one length, "
-            f"got shapes {list(truth.shape)} and {list(given.shape)}"
-        )
-    if truth.size == 0:
-        raise SettingError("`labels` must hold at least one picture, got none")
-    if truth.dtype.kind not in "biuf" or not np.isin(truth, (0, 1)).all():
-        raise SettingError(f"`labels` must be 0 or 1, got {np.unique(truth)[:5].tolist()}")
-    if given.dtype.kind not in "biuf" or not ((given >= 0) & (given <= 1)).all():
-        bad = (
-            given[~((given >= 0) & (given <= 1))][:1].tolist()
-            if given.dtype.kind in "iuf"
-            else given.dtype
-        )
-        raise SettingError(
-            f"`probabilities` must be numbers from 0 to 1, got {bad}: a logit is no probability"
-        )
-    return truth.astype(np.int64), given.astype(np.float64)
+    first, second = _check_classes(class_names, positive_class)
+    return second if positive_class == first else first
 
 
 def _check_classes(class_names: Sequence[str], positive_class: str) -> tuple[str, str]:

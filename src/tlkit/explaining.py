@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tlkit.backbone.network import cuts
-from tlkit.classifier import PathLike, Prediction, TransferClassifier
+from tlkit.classifier import PathLike, Prediction, TransferClassifier, check_classifier
 from tlkit.engines import BATCH_SIZE
 from tlkit.errors import SettingError
 from tlkit.images import BadFile, Pixels, as_batch, read_image
@@ -136,8 +136,8 @@ def explain(
 
     Raises:
         ImageError: The file cannot be read.
-        SettingError: There is no such class, it is no picture, or the network gives vectors from the
-            start, in which nothing has a place.
+        SettingError: It is no classifier, there is no such class, it is no picture, or the network gives
+            vectors from the start, in which nothing has a place.
 
     References:
         R. R. Selvaraju et al. (2017), "Grad-CAM: Visual Explanations from Deep Networks via
@@ -150,6 +150,7 @@ def explain(
         >>> seen.towards, seen.heat_map.shape, seen.overlay().shape  # doctest: +SKIP
         ('alpaca', (768, 1024), (768, 1024, 3))
     """
+    check_classifier("classifier", classifier)
     grad_cam = _GradCam(classifier, (towards,))
     if isinstance(picture, np.ndarray):
         if picture.ndim != 3:
@@ -183,6 +184,7 @@ def explain_files(
     Raises:
         SettingError: As in `explain`.
     """
+    check_classifier("classifier", classifier)
     wanted = [None] * len(paths) if towards is None else list(towards)
     grad_cam = _GradCam(classifier, wanted)
     decoded = read_images([os.fspath(path) for path in paths], classifier.image_size)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import numpy as np
 
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 FORMAT: Final = 3
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
 
+Elsewhere: TypeAlias = Callable[[Sequence[Example], bool], tuple[Originals, str]]
+"""A pass that other processes run: from examples, and whether to stop at a bad file, to their pooled features
+as `read_originals` gives them, and the name of the engine that ran."""
+
 
 @final
 class FrozenPart:
@@ -48,6 +52,7 @@ class FrozenPart:
         policy: How further views are made.
         seed: Of the views.
         keeper: Where passes are kept.
+        elsewhere: Runs the pictures through in the place of this process.
     """
 
     def __init__(
@@ -57,12 +62,15 @@ class FrozenPart:
         policy: AugmentationPolicy,
         seed: int,
         keeper: Keeper,
+        *,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._adapter = adapter
         self._schedule = schedule
         self._policy = policy
         self._seed = seed
         self._keeper = keeper
+        self._elsewhere = elsewhere
         self._key: tuple[object, ...] = ()
         self._sample: list[Path] = []
         self._made: dict[str, list[Views]] = {}
@@ -96,6 +104,10 @@ class FrozenPart:
 
         The outputs are the pooled features and, if the schedule has phases, the activations at the cut.
         """
+        if self._elsewhere is not None:
+            originals, engine_name = self._elsewhere(examples, stop_at_bad_file)
+            self._engine_names.add(engine_name)
+            return originals
         views = self._schedule.view_count
         self._sample = [example.path for example in examples[: 2 * SAMPLE_SIZE]]
         self._key = (

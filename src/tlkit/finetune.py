@@ -3,10 +3,15 @@
 Every phase is the same loop over cached activations. Batch normalisation stays frozen layer by layer,
 because `training=False` does not hold during `fit` in Keras 3 (keras-team/keras#20285); each phase gets a
 fresh optimizer and a fresh compile; and it ends with the weights of its best epoch by validation log-loss.
+
+Inside the scope of a `tf.distribute.MirroredStrategy` the devices share each batch. Keras averages over
+what each device was given, so batches are filled up with rows that weigh nothing until all get the same:
+the mean over the batch is then what one device would compute.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,6 +82,11 @@ class TrainingData:
     def steps(self) -> int:
         """Return the number of batches of one epoch."""
         return -(-len(self.train) // self.batch_size)
+
+    def rows(self, devices: int) -> int:
+        """Return how many rows an epoch has once each of its batches is filled up for so many devices."""
+        full, last = divmod(len(self.train), self.batch_size)
+        return full * _filled(self.batch_size, devices) + _filled(last, devices)
 
 
 @final
@@ -189,6 +199,7 @@ def train_phase(
     _seed_dropout(model, [data.seed, stage])
     _compile(model, phase, phase.epochs * data.steps())
     state = EpochState.resume(checkpoint, model)
+    filling = data.rows(device_count()) / len(data.train)  # Keras's means count fillers, as 0
 
     def after_epoch(epoch: int, logs: dict[str, float]) -> None:
         logits = trainee.logits(views, data.validation)
@@ -198,8 +209,8 @@ def train_phase(
             model.stop_training = True
             return
         better = state.add(
-            loss=logs["loss"],
-            accuracy=logs["accuracy"],
+            loss=logs["mean_loss"] * filling,
+            accuracy=logs["accuracy"] * filling,
             validation_loss=float(log_losses(targets, logits).mean()),
             validation_accuracy=float(np.mean((logits > 0) == (targets > 0))),
         )
@@ -259,10 +270,51 @@ def _compile(model: keras.Model, phase: GradientHead | Phase, steps: int) -> Non
             rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=steps)
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=decay),  # without decay it is Adam
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],  # on logits
+        loss=_weighted_loss,
+        metrics=[
+            keras.metrics.MeanMetricWrapper(_weighted_loss, name="mean_loss"),
+            keras.metrics.MeanMetricWrapper(_is_right, name="accuracy"),
+        ],
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def _weighted_loss(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the log-loss of each row times its weight; targets `[B, 2]` are label and weight."""
+    import keras
+
+    losses = keras.losses.binary_crossentropy(targets[:, :1], logits, from_logits=True)
+    return targets[:, 1] * losses
+
+
+def _is_right(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Return 1 where the sign of the logit is that of the label; a filler, labelled -1, is never right."""
+    import keras
+
+    return keras.ops.cast(targets[:, 0] == keras.ops.cast(logits[:, 0] > 0, "float32"), "float32")
+
+
+def device_count() -> int:
+    """Return how many devices share a batch: one, outside the scope of a `tf.distribute` strategy.
+
+    Raises:
+        SettingError: The strategy is none that training works with.
+    """
+    if "tensorflow" not in sys.modules:  # so nobody can have entered a scope
+        return 1
+    import tensorflow as tf
+
+    strategy, known = tf.distribute.get_strategy(), ("MirroredStrategy", "OneDeviceStrategy")
+    if tf.distribute.has_strategy() and type(strategy).__name__ not in known:
+        raise SettingError(
+            "several devices share the work in the scope of a tf.distribute.MirroredStrategy, got a "
+            f"{type(strategy).__name__}: Keras cannot train in the scope of that"
+        )
+    return int(strategy.num_replicas_in_sync)
+
+
+def _filled(count: int, devices: int) -> int:
+    return -(-count // devices) * devices
 
 
 def _patience(phase: GradientHead | Phase) -> int:
@@ -292,15 +344,21 @@ def _dataset(
     """All batches from epoch `first` on, one after the other, read ahead while the network trains."""
     import tensorflow as tf
 
-    def batches() -> Iterator[tuple[npt.NDArray[np.generic], Floats, Floats]]:
+    devices = device_count()
+
+    def batches() -> Iterator[tuple[npt.NDArray[np.generic], ...]]:
         for epoch in range(first, phase.epochs):
             for batch, view in data.epoch(epoch, view_count=phase.view_count, stage=stage):
-                inputs = views.read(batch, view).astype(np.float32, copy=False)
-                yield inputs, data.labels[batch, np.newaxis], data.weights[batch]
+                size = _filled(len(batch), devices)
+                inputs = views.read(np.resize(batch, size), np.resize(view, size))
+                targets = np.full((size, 2), (-1, 0), np.float32)
+                targets[: len(batch)] = np.column_stack([data.labels[batch], data.weights[batch]])
+                weight = np.full(size, size / len(batch), np.float32)
+                yield inputs.astype(np.float32, copy=False), targets, weight
 
     signature = (
         tf.TensorSpec((None, *views.shape), tf.float32),
-        tf.TensorSpec((None, 1), tf.float64),
-        tf.TensorSpec((None,), tf.float64),
+        tf.TensorSpec((None, 2), tf.float32),
+        tf.TensorSpec((None,), tf.float32),
     )
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)

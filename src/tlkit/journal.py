@@ -132,7 +132,7 @@ class Journal:
             self._file = (folder / NAME).open("r+b", buffering=0)
         except OSError as error:
             raise cannot_keep(folder, error) from error
-        _lock(self._file, folder)
+        lock(self._file, folder)
         end = 0
         with (folder / NAME).open("rb") as lines:
             for line in lines:
@@ -182,7 +182,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return entry
 
 
-def _lock(file: FileIO, folder: Path) -> None:
+def lock(file: FileIO, folder: Path) -> None:
     """Keep other processes out of the folder; the operating system lets go when this one ends."""
     try:
         import fcntl

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
 
+from tlkit.classifier import TransferClassifier, check_classifier
 from tlkit.errors import SettingError, printable
+from tlkit.evaluate import other_class
 from tlkit.logistic import sigmoid
-from tlkit.scores import Scores
-from tlkit.spec import Spec, check_bool, check_choice, check_float
+from tlkit.scores import CrossValidation, Scores
+from tlkit.spec import Spec, check_bool, check_float
 
 
 @final
@@ -54,38 +56,19 @@ class LabelIssue(Spec):
         )
 
 
-class Judged(Protocol):
-    """What a `CrossValidation` and a `TransferClassifier` have in common here."""
-
-    @property
-    def class_names(self) -> tuple[str, str]:
-        """Both classes, in the order of the dataset."""
-        ...
-
-    @property
-    def positive_class(self) -> str:
-        """The class that logits are of."""
-        ...
-
-    @property
-    def out_of_fold(self) -> Scores | None:
-        """What was said about pictures that had not been learned from."""
-        ...
-
-
-def find_label_issues(judged: Judged) -> tuple[LabelIssue, ...]:
+def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[LabelIssue, ...]:
     """Name the pictures whose labels are most doubtful, so that someone looks at them.
 
     Args:
-        judged: A `CrossValidation`, which has judged every picture; or a `TransferClassifier`, which has
+        result: A `CrossValidation`, which has judged every picture; or a `TransferClassifier`, which has
             judged its training pictures, or all of them if it was made with `folds`.
 
     Returns:
         All pictures that were judged, the most doubtful first; `likely` says where to stop.
 
     Raises:
-        SettingError: The classifier was fine-tuned without `folds`: it has learned every label that it could
-            be asked about.
+        SettingError: It is neither; or the classifier was fine-tuned without `folds`: it has learned every
+            label that it could be asked about.
 
     Examples:
         >>> for issue in find_label_issues(cross_validate("alpacas/"))[:5]:  # doctest: +SKIP
@@ -95,13 +78,14 @@ def find_label_issues(judged: Judged) -> tuple[LabelIssue, ...]:
         C. Northcutt, L. Jiang and I. Chuang (2021), Confident learning: estimating uncertainty in dataset
         labels, Journal of Artificial Intelligence Research 70: 1373-1411.
     """
-    if judged.out_of_fold is None:
+    check_classifier("result", result, CrossValidation)
+    if result.out_of_fold is None:
         raise SettingError(
             "this classifier has learned every label it could be asked about: use cross_validate(), or "
             "train with `folds=5`"
         )
     return rank_label_issues(
-        judged.out_of_fold, class_names=judged.class_names, positive_class=judged.positive_class
+        result.out_of_fold, class_names=result.class_names, positive_class=result.positive_class
     )
 
 
@@ -142,7 +126,7 @@ def rank_label_issues(
         C. Northcutt, L. Jiang and I. Chuang (2021), Confident learning: estimating uncertainty in dataset
         labels, Journal of Artificial Intelligence Research 70: 1373-1411.
     """
-    negative_class = _other_class(class_names, positive_class)
+    negative_class = other_class(class_names, positive_class)
     labels, logits = np.array(scores.labels), np.array(scores.logits, np.float64)
     counts = np.bincount(labels.astype(np.int64), minlength=2)
     if not counts.all():
@@ -166,10 +150,3 @@ def rank_label_issues(
         )
         for i in order
     )
-
-
-def _other_class(class_names: Sequence[str], positive_class: str) -> str:
-    if isinstance(class_names, str) or len({*class_names}) != 2 or len(class_names) != 2:
-        raise SettingError(f"`class_names` must be two different names, got {class_names!r}")
-    check_choice("positive class", positive_class, tuple(class_names))
-    return next(name for name in class_names if name != positive_class)

@@ -15,7 +15,7 @@ from typing import TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.classifier import PathLike, TransferClassifier
+from tlkit.classifier import PathLike, TransferClassifier, check_classifier
 from tlkit.dataset import DatasetSpec, Example
 from tlkit.engines import BATCH_SIZE, TensorFlowEngine
 from tlkit.errors import DatasetError, SettingError, printable
@@ -99,11 +99,13 @@ class FeatureIndex:
     Raises:
         DatasetError: The folder is not two classes of pictures, or none can be read.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+        SettingError: `classifier` is none.
     """
 
     def __init__(self, classifier: TransferClassifier, data: PathLike | DatasetSpec) -> None:
         import keras
 
+        check_classifier("classifier", classifier)
         model = classifier.model
         self._image_size = classifier.image_size
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))

@@ -129,7 +129,7 @@ def fast_engine(
     wanted = check_choice(VARIABLE, os.environ.get(VARIABLE) or "auto", names)
     if wanted == TensorFlowEngine.name:
         return None
-    runtime = _runtime_version()
+    runtime = runtime_version()
     if runtime is None:
         if wanted == OnnxEngine.name:
             raise MissingExtraError(
@@ -248,8 +248,11 @@ def _there(folder: Path) -> bool:
         return False
 
 
-def _runtime_version() -> str | None:
-    """Find out without the import, which takes time; packages of several names bring the module."""
+def runtime_version() -> str | None:
+    """Return the version of ONNX Runtime; None where it is not installed.
+
+    Found out without the import, which takes time; packages of several names bring the module.
+    """
     if not find_spec("onnxruntime"):
         return None
     try:

@@ -14,14 +14,15 @@ Advance: TypeAlias = Callable[[int], None]
 
 
 @contextmanager
-def progress(total: int, description: str, *, unit: str = "pictures") -> Iterator[Advance]:
+def progress(total: int | None, description: str, *, unit: str = "pictures") -> Iterator[Advance]:
     """Show how far a long piece of work has come.
 
     With a terminal on stderr the bar shows count, rate, elapsed and remaining time. Without one
     (a pipe, a log file, a notebook) nothing is written and rich is not even imported.
 
     Args:
-        total: How many units the work has; 0 shows nothing.
+        total: How many units the work has; 0 shows nothing. None, where nobody knows yet: the
+            bar goes away at the end.
         description: What is being done, in a few words: `"Reading"`.
         unit: What is counted: `"pictures"` makes the rate read "31 pictures/s".
 
@@ -38,12 +39,12 @@ def progress(total: int, description: str, *, unit: str = "pictures") -> Iterato
     ):  # None: Python without a console
         yield lambda _count: None
         return
-    with _bar(unit) as bar:
+    with _bar(unit, transient=total is None) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)
 
 
-def _bar(unit: str) -> Progress:
+def _bar(unit: str, *, transient: bool) -> Progress:
     from rich import progress as columns
     from rich.console import Console
     from rich.text import Text
@@ -61,4 +62,5 @@ def _bar(unit: str) -> Progress:
         columns.TimeElapsedColumn(),
         columns.TimeRemainingColumn(),
         console=Console(stderr=True),
+        transient=transient,
     )

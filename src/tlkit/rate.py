@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
 from tlkit.errors import SettingError
 from tlkit.spec import Json, check_float, check_int
+
+_HALVINGS: Final = 52  # of an interval of length 1: as fine as a float
 
 
 @final
@@ -80,6 +82,54 @@ class Rate(float):
         low = 0.0 if successes == 0 else min(centre - half, share)  # exact where rounding is not
         high = 1.0 if successes == count else max(centre + half, share)
         return cls(share, low=low, high=high, count=count, confidence=confidence)
+
+    @classmethod
+    def of_ranks(
+        cls, area: float, positives: int, negatives: int, *, confidence: float = 0.95
+    ) -> Self:
+        """Put an interval around an area under the ROC curve; it holds up near 1 and for small counts.
+
+        Like Wilson's for a proportion, it holds every true area from which the one found is not too far away,
+        measured by Hanley and McNeil's variance at that true area (method 5 of Newcombe). It knows the counts
+        alone: where the scores of one class are spread twice as widely as the other's, 95 % became 90.
+
+        Args:
+            area: How often a positive is ranked above a negative, 0-1.
+            positives: How many positives, at least 1.
+            negatives: How many negatives, at least 1.
+            confidence: How often such intervals hold the truth, between 0 and 1.
+
+        Raises:
+            SettingError: A number is outside its limits.
+
+        Examples:
+            >>> Rate.of_ranks(1.0, 10, 10), Rate.of_ranks(0.9, 100, 100)
+            (1.00 (95 % CI 0.80–1.00, n = 20), 0.90 (95 % CI 0.85–0.94, n = 200))
+
+        References:
+            R. G. Newcombe (2006), Confidence intervals for an effect size measure based on the Mann-Whitney
+            statistic, part 2, Statistics in Medicine 25: 559-573. J. A. Hanley and B. J. McNeil (1982),
+            Radiology 143: 29-36.
+        """
+        area = check_float("area", area, at_least=0, at_most=1)
+        positives = check_int("positives", positives, at_least=1)
+        negatives = check_int("negatives", negatives, at_least=1)
+        tail = 0.5 + check_float("confidence", confidence, above=0, below=1) / 2
+        z2, half = NormalDist().inv_cdf(tail) ** 2, (positives + negatives) / 2 - 1
+
+        def near(true: float) -> bool:
+            spread = 1 + half * ((1 - true) / (2 - true) + true / (1 + true))
+            return (area - true) ** 2 <= z2 * true * (1 - true) * spread / (positives * negatives)
+
+        def edge(far: float) -> float:
+            close = area
+            for _ in range(_HALVINGS):
+                middle = (close + far) / 2
+                close, far = (middle, far) if near(middle) else (close, middle)
+            return far if near(far) else close
+
+        count = positives + negatives
+        return cls(area, low=edge(0.0), high=edge(1.0), count=count, confidence=confidence)
 
     @property
     def value(self) -> float:

@@ -19,6 +19,7 @@ from tlkit.progress import progress
 from tlkit.rows import Pictures, Positions
 
 Decoded: TypeAlias = tuple[Pictures, ImageFacts] | BadFile
+Read: TypeAlias = Callable[[str | Path, tuple[int, int]], tuple[Pictures, ImageFacts]]
 
 _AHEAD_BYTES = (
     64 * 2**20
@@ -61,7 +62,9 @@ def read_files(
     return np.array(readable, np.int64), facts, bad_files
 
 
-def read_images(paths: Iterable[str | Path], image_size: tuple[int, int]) -> Iterator[Decoded]:
+def read_images(
+    paths: Iterable[str | Path], image_size: tuple[int, int], *, read: Read = read_image
+) -> Iterator[Decoded]:
     """Decode files in threads and yield what comes of each, in the order given.
 
     Pillow decodes outside Python's lock, so the threads run beside each other and beside the network.
@@ -69,6 +72,7 @@ def read_images(paths: Iterable[str | Path], image_size: tuple[int, int]) -> Ite
     Args:
         paths: The files; taken as they are needed.
         image_size: Height and width of the resized pictures, in pixels.
+        read: Decodes one of them; several threads call it.
 
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read.
@@ -76,7 +80,7 @@ def read_images(paths: Iterable[str | Path], image_size: tuple[int, int]) -> Ite
 
     def decode(path: str | Path) -> Decoded:
         try:
-            return read_image(path, image_size)
+            return read(path, image_size)
         except ImageError as error:
             return BadFile.from_error(error)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tlkit.errors import SettingError, printable
 
 
 @contextmanager
@@ -38,3 +40,30 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_target(path: Path, suffixes: Sequence[str]) -> Path:
+    """Return the path of a file to be written, so that minutes of work are not for nothing.
+
+    Args:
+        path: The file. One that is there may be replaced.
+        suffixes: What its name may end in.
+
+    Raises:
+        SettingError: It ends otherwise, its folder is missing, or nothing can be written there.
+
+    Examples:
+        >>> check_target(Path("table.txt"), [".csv", ".jsonl"])
+        Traceback (most recent call last):
+        tlkit.errors.SettingError: must end in .csv or .jsonl, got 'table.txt'
+    """
+    name = printable(path)
+    if path.suffix not in suffixes:
+        *others, last = suffixes
+        allowed = f"{', '.join(others)} or {last}" if others else last
+        raise SettingError(f"must end in {allowed}, got '{name}'")
+    if not path.parent.is_dir():
+        raise SettingError(f"there is no folder '{printable(path.parent)}': make it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise SettingError(f"'{name}' cannot be written: choose another place")
+    return path

@@ -18,8 +18,9 @@ from tlkit.backbone import BackboneAdapter
 from tlkit.dataset import DatasetSpec, Listing
 from tlkit.errors import DatasetError, SettingError
 from tlkit.features import listing_facts
-from tlkit.finetune import TrainingData
+from tlkit.finetune import TrainingData, device_count
 from tlkit.head import class_weights
+from tlkit.onnx_engine import OnnxEngine, runtime_version
 from tlkit.rows import Positions
 from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead
 from tlkit.spec import Json, Spec, check_int
@@ -61,6 +62,7 @@ class RunSettings:
         ):
             if not isinstance(value, kind | None):
                 raise SettingError(_wrong_piece(name, value, kind))
+        device_count()  # refuses a strategy that training does not work with
         schedule = schedule or FineTuneSchedule.standard()
         if augmentation and not augmentation.is_identity and not schedule.uses_views:
             raise SettingError(
@@ -92,8 +94,10 @@ class RunSettings:
 
     def claim(self, listing: Listing) -> dict[str, Json]:
         """Return what must be the same for a checkpoint to be of the same run."""
+        devices = device_count()
         return {
             **self.written(listing),
+            **({"devices": devices} if devices > 1 else {}),  # they change the last digits
             "seed": self.seed,
             "weights and network": self.backbone.fingerprint(),
             "files": listing_facts(listing.examples),
@@ -178,7 +182,14 @@ def _config(spec: Spec) -> dict[str, Json]:
         return {"description": repr(spec)}
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of tlkit and of what decides its numbers."""
+def versions(engine: str = "") -> dict[str, str]:
+    """Return the versions of tlkit and of what decides its numbers.
+
+    Args:
+        engine: What ran the frozen part, as `FrozenPart.engine_name` has it: only what ran is named. A
+            checkpoint asks before that is known; the passes that it holds name their engine themselves.
+    """
     found = {name: version(name) for name in ("keras", "tensorflow", "numpy", "pillow")}
+    if OnnxEngine.name in engine:
+        found[OnnxEngine.name] = runtime_version() or "unknown"
     return {"tlkit": __version__, "python": platform.python_version(), **found}

@@ -12,15 +12,18 @@ import json
 import math
 import operator
 import os
+import reprlib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar, Self, SupportsIndex, TypeAlias, cast
+from typing import Any, ClassVar, Final, Self, SupportsIndex, TypeAlias, cast
 
 from tlkit.errors import SettingError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+_MISSING: Final = dataclasses.MISSING
 
 
 class Spec:
@@ -55,11 +58,15 @@ class Spec:
         """Build the spec that `to_config` described.
 
         Raises:
-            SettingError: A name is not a setting of this spec, or a value is outside what it may be.
+            SettingError: A name is not a setting of this spec, one that it needs is missing, or a value is
+                outside what it may be.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         for name in config:
             check_choice(f"{cls.__name__} setting", name, names)
+        needed = {field.name for field in dataclasses.fields(cls) if _default(field) is _MISSING}
+        if missing := sorted(needed - config.keys()):
+            raise SettingError(f"{cls.__name__} needs {', '.join(map(repr, missing))} too")
         values = {name: cls._from_json_value(name, value) for name, value in config.items()}
         fields = {field.name: field for field in dataclasses.fields(cls)}
         positional = [
@@ -107,7 +114,7 @@ class Spec:
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
+    if field.default_factory is not _MISSING:
         return field.default_factory()
     return field.default
 
@@ -202,6 +209,24 @@ def check_bool(name: str, value: object) -> bool:
     if type(value).__name__ not in ("bool", "bool_"):  # NumPy's go by either name
         raise SettingError(f"`{name}` must be True or False, got {value!r}")
     return bool(value)
+
+
+def check_kind(name: str, value: object, kinds: tuple[type, ...], *, advice: str = "") -> None:
+    """Raise unless `value` is of one of these kinds.
+
+    Args:
+        name: What the caller calls it.
+        value: What came.
+        kinds: What it may be.
+        advice: What to do instead, where that is known.
+
+    Raises:
+        SettingError: It is of none of them.
+    """
+    if not isinstance(value, kinds):
+        wanted = " or a ".join(kind.__name__ for kind in kinds)
+        got = f"{reprlib.repr(value)} ({type(value).__name__})"
+        raise SettingError(f"`{name}` must be a {wanted}, got {got}{advice and f': {advice}'}")
 
 
 def check_path(name: str, value: object) -> str:

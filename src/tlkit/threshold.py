@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.errors import SettingError, printable
-from tlkit.evaluate import check_pairs
+from tlkit.measures import check_pairs
 from tlkit.rate import Rate
 from tlkit.spec import Spec, check_choice, check_float, check_int
 

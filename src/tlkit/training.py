@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.backbone.adoption import copied
 from tlkit.calibration import Calibration
 from tlkit.checkpoint import Keeper
 from tlkit.engines import pooled
@@ -97,6 +99,7 @@ def train(
     Returns:
         What it ended with.
     """
+    build = _builder(frozen)
     features, activations = _views(frozen, originals, data, schedule)
     untrained = _untrained(features, data)
     size = originals.backbone_parameters
@@ -106,7 +109,7 @@ def train(
             phases=(first,),
             kept=0,
             logits=lambda positions: head.logits(_floats(features.read(positions))),
-            model=lambda: plain_model(frozen.network, head),
+            model=lambda: build(head),
             untrained=untrained,
             out_of_fold=head.out_of_fold_logits,
         )
@@ -129,7 +132,7 @@ def train(
         phases=tuple(phases),
         kept=kept,
         logits=lambda positions: trainee.logits(activations, positions),
-        model=lambda: plain_model(frozen.network, trainee.head()),
+        model=lambda: build(trainee.head()),
         untrained=untrained,
         out_of_fold=None if kept else head.out_of_fold_logits,
     )
@@ -147,6 +150,20 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
     dense.set_weights([head.kernel[:, np.newaxis], np.array([head.bias])])
     probability = keras.layers.Activation("sigmoid", name="probability")(logit)
     return keras.Model(network.model.inputs, probability, name="classifier")
+
+
+def _builder(frozen: FrozenPart) -> Callable[[LinearHead], keras.Model]:
+    """Return what builds the plain model; in a scope, of variables that are not mirrored to devices."""
+    import tensorflow as tf
+
+    if not tf.distribute.has_strategy():
+        return lambda head: plain_model(frozen.network, head)
+
+    def build(head: LinearHead) -> keras.Model:
+        with ThreadPoolExecutor(1) as outside:  # a scope ends where its thread does
+            return outside.submit(lambda: copied(plain_model(frozen.network, head))).result()
+
+    return build
 
 
 def _views(

@@ -206,7 +206,8 @@ class BackboneAdapter(Spec):
 
         Raises:
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
-            SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights.
+            SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
+                to another image data format or dtype policy than "channels_last" and "float32".
         """
         import keras
 
@@ -214,6 +215,12 @@ class BackboneAdapter(Spec):
             raise SettingError(
                 'tlkit needs Keras\'s image data format "channels_last", got '
                 f"{keras.config.image_data_format()!r}: change it in keras.json"
+            )
+        policy = keras.config.dtype_policy().name
+        if policy != "float32":  # what is kept, and every engine, would give other numbers
+            raise SettingError(
+                f'tlkit needs Keras\'s dtype policy "float32", got {policy!r}: call '
+                'keras.config.set_dtype_policy("float32"), or change `floatx` in keras.json'
             )
         options = dict(self.options)
         if self._model is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tlkit.history import History, PhaseHistory
 from tlkit.plot.style import Grid, drawing, new_grid, palette, title
+from tlkit.spec import check_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,9 @@ def learning_curves(history: History) -> Grid:
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        SettingError: `history` is none.
     """
+    check_kind("history", history, (History,), advice="a classifier has it as `.history`")
     with drawing():
         axes: Grid = new_grid(1, 2, size=(8.4, 3.5))[0]
         starts = _first_epochs(history.phases)

@@ -14,6 +14,7 @@ from tlkit.augmentation import AugmentationPolicy
 from tlkit.classifier import PathLike, TransferClassifier
 from tlkit.dataset import DatasetSpec, Example, Listing
 from tlkit.errors import DatasetError, SettingError
+from tlkit.evaluate import other_class
 from tlkit.explaining import explain_files
 from tlkit.images import BadFile, Pixels
 from tlkit.plot.points import Judged
@@ -70,7 +71,7 @@ def samples(data: str | Path | DatasetSpec, *, count: int = 9, seed: int = 0) ->
             _name_class(ax, example.class_name, example.label, colours)
             _note(ax, shortened(example.path.name))
         title(axes, f"{len(chosen)} of {len(listing.examples):,} pictures")
-        negative = next(name for name in listing.class_names if name != listing.positive_class)
+        negative = other_class(listing.class_names, listing.positive_class)
         positives = int(listing.labels.sum())
         counts = {listing.positive_class: positives, negative: len(listing.labels) - positives}
         _class_legend(axes, counts, colours)

@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.classifier import TransferClassifier
+from tlkit.classifier import TransferClassifier, check_classifier
 from tlkit.errors import SettingError, printable
-from tlkit.evaluate import Evaluation, evaluate
+from tlkit.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.spec import check_choice
 
@@ -40,19 +40,15 @@ class Judged:
         Raises:
             SettingError: `result` is neither, or has no such part.
         """
+        check_classifier("result", result, CrossValidation)
         if isinstance(result, CrossValidation):
             check_choice("part", part or OUT_OF_FOLD, (OUT_OF_FOLD,))
             return cls(result.evaluation, result.scores)
-        if not isinstance(result, TransferClassifier):
-            raise SettingError(
-                "`result` must be a TransferClassifier or a CrossValidation, got "
-                f"{type(result).__name__}"
-            )
         known = {e.part: e for e in (result.evaluation, result.test_evaluation) if e is not None}
         part = part or result.evaluation.part
         scores = result.record.scores[check_choice("part", part, list(result.record.scores))]
         choice = result.record.threshold_choice
-        chosen = ("the threshold",) if choice and choice.part == part else ()
+        chosen = (THE_THRESHOLD,) if choice and choice.part == part else ()
         evaluation = known.get(part) or evaluate(
             scores.labels,
             scores.probabilities,

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tlkit.artifact import Record
-from tlkit.classifier import PathLike, TransferClassifier
+from tlkit.classifier import PathLike, TransferClassifier, examples_for
 from tlkit.dataset import DatasetSpec, Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluate import Evaluation
@@ -115,9 +115,11 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         SettingError: `data` is missing, and the classifier does not know where its folder is.
     """
     spec = _spec(classifier, data)
-    examples = _examples(classifier, spec)
+    examples = {example.name: example for example in examples_for(classifier, spec)}
     record, names = classifier.record, _names(classifier.record)
-    is_own = _same_place(record, spec) or names <= examples.keys()
+    is_own = names <= examples.keys() or (
+        _same_place(record, spec) and bool(names & examples.keys())
+    )
     known = names | _bad_names(record) if is_own else set()
     learned = {*record.training_names} if is_own else set()
     bad: list[BadFile] = []
@@ -184,27 +186,12 @@ def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -
         raise SettingError("`data` must be the folder of the pictures: the classifier does not say")
     spec = DatasetSpec.from_config(classifier.record.dataset)
     if not spec.directory.is_dir():
+        seen_from = "" if spec.directory.is_absolute() else f" in {printable(Path.cwd())}"
         raise DatasetError(
-            f"the folder {printable(spec.directory)}, which the classifier was trained on, is not there: "
-            "say with `data` where it is now"
+            f"the folder {printable(spec.directory)}, which the classifier was trained on, is not there"
+            f"{seen_from}: say with `data` where it is now"
         )
     return spec
-
-
-def _examples(classifier: TransferClassifier, spec: DatasetSpec) -> dict[str, Example]:
-    """Return the pictures by name, labelled as the classifier sees them."""
-    listing = spec.listing()
-    if {*listing.class_names} != {*classifier.class_names}:
-        raise DatasetError(
-            f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
-            f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
-        )
-    return {
-        example.name: dataclasses.replace(
-            example, label=int(example.class_name == classifier.positive_class)
-        )
-        for example in listing.examples
-    }
 
 
 def _names(record: Record) -> set[str]:

@@ -111,9 +111,8 @@ def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[
 
 
 def _said(classifier: TransferClassifier, probability: float) -> str:
-    first, second = classifier.class_names
-    negative = second if classifier.positive_class == first else first
-    return classifier.positive_class if probability >= classifier.threshold else negative
+    positive = probability >= classifier.threshold
+    return classifier.positive_class if positive else classifier.negative_class
 
 
 def _alike(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.auditing import KINDS
-from tlkit.classifier import PathLike, TransferClassifier
+from tlkit.classifier import PathLike, TransferClassifier, check_classifier
 from tlkit.dataset import DatasetSpec
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 from tlkit.replacing import replacing
@@ -51,6 +51,7 @@ def write_report(
     Examples:
         >>> write_report(classifier, "report.html")  # doctest: +SKIP
     """
+    check_classifier("classifier", classifier)
     check_int("heat_maps", heat_maps, at_least=0)
     target = Path(check_path("path", path))
     if target.suffix.lower() != ".html":

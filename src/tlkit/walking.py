@@ -1,0 +1,134 @@
+"""Which files in a folder and below are pictures, by their names alone; none is opened.
+
+Folders of the operating system are the rule. Another file system obeys the same rules through a `Scan` of its
+own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from tlkit.errors import DatasetError, printable
+
+PICTURE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif "  # noqa: SIM905 - reads better
+    ".jp2 .j2k .jpx .jpf .j2c .jpc .jxl .ppm .pgm .pbm .pnm .pfm .tga .ico .pcx .psd .qoi .sgi .ras".split()
+)
+"""What makes a file an example, in any case: the still pictures that Pillow reads by itself or with its
+usual plugins (HEIF, JPEG XL). Documents (EPS, WMF), films and scientific arrays are left out."""
+
+# What operating systems and network drives leave behind; @eaDir holds thumbnails named like pictures.
+_HIDDEN_NAMES = {"__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini"}
+
+
+class Entry(Protocol):
+    """What a folder holds, as `os.scandir` tells it."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+
+    @property
+    def path(self) -> str:
+        """The path of the folder and the name."""
+
+    def is_symlink(self) -> bool:
+        """Say whether it is a link."""
+
+    def is_dir(self) -> bool:
+        """Say whether it is a folder, or a link to one."""
+
+    def is_file(self) -> bool:
+        """Say whether it is a file, or a link to one."""
+
+
+Scan: TypeAlias = Callable[[str], Iterable[Entry]]
+"""Lists one folder, by its path."""
+
+
+def scan_folder(path: str) -> Iterator[os.DirEntry[str]]:
+    """List a folder of the operating system.
+
+    Raises:
+        DatasetError: It cannot be listed.
+    """
+    try:
+        with os.scandir(path) as entries:
+            yield from entries
+    except OSError as error:
+        raise cannot_list(path, error.strerror) from error
+
+
+def cannot_list(path: str, reason: object) -> DatasetError:
+    """Return the error that says why a folder cannot be listed, and what to do."""
+    return DatasetError(f"cannot list {quoted(path)} ({reason}): give a folder that can be read")
+
+
+def walk(
+    folder: str, name: str, ignored: Counter[str], *, scan: Scan = scan_folder
+) -> Iterator[tuple[str, str]]:
+    """Yield name and path of every picture in a folder and below, in no order to rely on.
+
+    A folder that several links lead to is entered once, one that lies above `folder` never. Real folders
+    go first, so that names do not depend on the order in which the system lists them.
+
+    Args:
+        folder: Where to begin.
+        name: What the names begin with: `"a"` makes them `"a/1.jpg"`.
+        ignored: Counts, by kind, what is passed over.
+        scan: Lists one folder.
+
+    Raises:
+        DatasetError: A folder cannot be listed, or there is no picture.
+    """
+    real_folder = Path(os.path.realpath(folder))
+    entered = set(map(str, real_folder.parents))
+    waiting = [(0, name, folder, str(real_folder))]
+    found = False
+    while waiting:
+        links, prefix, path, real = heapq.heappop(waiting)
+        if real in entered:
+            ignored["link to a folder already listed"] += 1
+            continue
+        entered.add(real)
+        for entry in scan(path):
+            kind = kind_of(entry)
+            name = f"{prefix}/{entry.name}"
+            if kind == "picture":
+                found = True
+                yield name, entry.path
+            elif kind == "folder":
+                link = entry.is_symlink()
+                inside = os.path.realpath(entry.path) if link else str(Path(real, entry.name))
+                heapq.heappush(waiting, (links + link, name, entry.path, inside))
+            else:
+                ignored[kind] += 1
+    if not found:
+        raise DatasetError(f"{quoted(folder)} must hold pictures, found none: add some")
+
+
+def kind_of(entry: Entry) -> str:
+    """Return "hidden", "folder", "picture", or the kind under which the entry is ignored."""
+    name = entry.name
+    if name.startswith(".") or name.casefold() in _HIDDEN_NAMES:
+        return "hidden"
+    link = entry.is_symlink()
+    # Where a link leads nowhere, to itself or out of reach, only isdir() raises nothing.
+    if os.path.isdir(entry.path) if link else entry.is_dir():  # noqa: PTH112
+        return "folder"
+    stem, _, end = name.rpartition(".")
+    suffix = f".{end.lower()}" if stem and end else "no extension"
+    if suffix not in PICTURE_SUFFIXES:
+        return suffix
+    # A broken link is an example: it is named as a bad file later. Opening a pipe would wait for ever.
+    return "picture" if link or entry.is_file() else "not a regular file"
+
+
+def quoted(path: str) -> str:
+    """Return a path as messages show it."""
+    return f"'{printable(path)}'"
