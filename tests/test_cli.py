@@ -24,6 +24,7 @@ from tlkit.cli import main
 from tlkit.commands import training
 from tlkit.dataset import DatasetSpec
 from tlkit.errors import BadFileWarning, SettingError
+from tlkit.predictions import PredictionSummary
 from tlkit.quiet import start_tensorflow, without_banner
 from tlkit.schedule import FineTuneSchedule
 from tlkit.tables import as_json, print_table, write_csv
@@ -212,7 +213,14 @@ def test_the_split_can_have_a_seed_of_its_own(drawn_folder: Path) -> None:
         (["evaluate", "m.keras", "d", "--part", "vall"], "unknown part 'vall': did you mean 'val'"),
         (["audit", "d", "--fail-on", "leek"], "unknown kind 'leek': did you mean 'leak'"),
         (["predict", "m.keras", ""], "PATH: must not be empty"),
-        (["predict", "m.keras", "a.jpg", "-o", "p.txt"], "must end in .csv, got 'p.txt'"),
+        (
+            ["predict", "m.keras", "a.jpg", "-o", "p.txt"],
+            "must end in .csv, .jsonl or .parquet, got 'p.txt'",
+        ),
+        (["predict", "m.keras", "a.jpg", "-o", "d/p.csv"], "there is no folder 'd': make it first"),
+        (["predict", "m.keras", "a.jpg", "--resume"], "--resume and --ray need -o FILE"),
+        (["predict", "m.keras", "a.jpg", "--ray"], "--resume and --ray need -o FILE"),
+        (["predict", "m.keras", "--ray", "a.jpg"], "without an address put --ray at the end"),
         (["predict", "m.keras", "a.jpg", "-o", "p.csv", "--json"], "not allowed with argument"),
         ([], "required: COMMAND"),
     ],
@@ -379,6 +387,76 @@ def test_predict_writes_csv(trained: tuple[Path, str], pictures: Path, capsys: C
     assert {row["positive_class"] for row in rows} == {"disc"}
     assert {row["error"] for row in rows} == {""}
     assert [path.name for path in pictures.parent.glob(".*")] == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_predict_names_the_first_of_many_bad_files(
+    trained: tuple[Path, str], pictures: Path, capsys: Captured, suffix: str
+) -> None:
+    for number in range(11):
+        (pictures / f"bad {number:02}.jpg").touch()
+    table = pictures.parent / f"predictions{suffix}"
+    assert main(["predict", str(trained[0]), str(pictures), "-o", str(table)]) == 1
+    written = capsys.readouterr()
+    assert written.out == f"saved: {table} (14 rows)\n"
+    first, *named, last = written.err.splitlines()
+    assert first == "error: 12 of 14 files cannot be read as pictures:"
+    assert [line.split(":")[0] for line in named] == [
+        f"  {pictures / f'bad {number:02}.jpg'}" for number in range(10)
+    ]
+    assert last == "  … and 2 more: see the column `error`"
+
+
+def test_predict_goes_on_where_it_was_interrupted(
+    trained: tuple[Path, str], drawn_folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    table = tmp_path / "predictions.csv"
+    arguments = ["predict", str(trained[0]), str(drawn_folder), "-o", str(table)]
+
+    def interrupted(*_arguments: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tlkit.predictions.writing.as_row", interrupted)
+        assert main(arguments) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert main(arguments) == 1
+    assert "go on with it (`resume`, --resume), or delete that folder" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    assert len(table.read_text("utf-8").splitlines()) == 49
+    assert [path.name for path in tmp_path.iterdir()] == [table.name]
+
+
+@pytest.mark.parametrize(("words", "address"), [([], None), (["10.0.0.1:6379"], "10.0.0.1:6379")])
+def test_predict_asks_ray(
+    trained: tuple[Path, str],
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    address: str | None,
+) -> None:
+    asked: dict[str, object] = {}
+
+    def ray(
+        _classifier: object, paths: object, output: Path, **options: object
+    ) -> PredictionSummary:
+        asked.update(paths=paths, **options)
+        return PredictionSummary(output=output, count=1, label_counts={"disc": 1})
+
+    monkeypatch.setattr("tlkit.scale.predict", ray)
+    table = str(pictures.parent / "t.csv")
+    arguments = [
+        "predict",
+        str(trained[0]),
+        str(pictures),
+        "-o",
+        table,
+        "--resume",
+        "--ray",
+        *words,
+    ]
+    assert main(arguments) == 0
+    assert asked == {"paths": [str(pictures)], "address": address, "resume": True}
 
 
 def test_predict_prints_json_and_obeys_the_threshold(

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import tlkit
-from tlkit.commands import judging, looking, training
+from tlkit.commands import judging, looking, predicting, shipping, training
 from tlkit.errors import TlkitError, TlkitWarning
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell says of a command that a signal ended
@@ -70,8 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         looking.add_audit,
         training.add_train,
         judging.add_evaluate,
-        judging.add_predict,
+        predicting.add_predict,
         judging.add_report,
+        shipping.add_export,
         looking.add_backbones,
     ):
         add(commands)

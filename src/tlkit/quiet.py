@@ -26,7 +26,12 @@ _BANNER = re.compile(
     rb"|.* generator_dataset_op\.cc:\d+\] Memory patch applied: "
     rb"|.* devices\.cc:\d+\] Number of eligible GPUs "  # these two for each graph that is optimised
     rb"|.* single_machine\.cc:\d+\] Starting new session"
+    rb"|.* logging\.cc:\d+: Set ray log level from environment "
     rb"|.* cuda_platform\.cc:\d+\] failed call to cuInit: .*\(303\)"
+    rb"|fully_quantize: \d+, inference_type: "  # these when a network is converted to LiteRT and run
+    rb"|I.* (reader|loader|mlir_graph_optimization_pass|dump_mlir_util)\.cc:\d+\] "
+    rb"|[IW].* (tf_tfl_flatbuffer_helpers|flatbuffer_export)\.cc:\d+\] "
+    rb"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU\."
 )
 
 

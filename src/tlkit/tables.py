@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
-from tlkit.errors import TlkitError, printable
-from tlkit.replacing import replacing
+from tlkit.errors import MissingExtraError, TlkitError, printable
+from tlkit.replacing import check_target, replacing
 
 Cell: TypeAlias = str | float | None
 
+TABLE_SUFFIXES: Final = (".csv", ".jsonl", ".parquet")
+"""What the name of a table may end in."""
+
+_ROW_GROUP: Final = 2**15  # rows of Parquet that are held at once, some 10 MiB
 _FORMULA_STARTS = tuple("=+-@＝＋－＠")
 
 
@@ -39,19 +47,111 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     Console(file=sys.stdout).print(table)
 
 
+def check_table(path: Path) -> Path:
+    """Return `path` if `write_table` can write it: the suffix, the folder and what Parquet needs are there.
+
+    Raises:
+        MissingExtraError: It ends in `.parquet`, and pyarrow is not installed.
+        SettingError: It ends otherwise than tables do, or its folder is missing or cannot be written.
+    """
+    check_target(path, TABLE_SUFFIXES)
+    if path.suffix == ".parquet":
+        _pyarrow("pyarrow")
+    return path
+
+
+def write_table(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    numbers: Collection[str] = (),
+) -> None:
+    """Write the whole table, or leave what was there before; rows are taken as they are written.
+
+    Args:
+        path: Ends in one of `TABLE_SUFFIXES`.
+        columns: Their names.
+        rows: A cell for each column.
+        numbers: The columns that hold numbers; the others hold text.
+
+    Raises:
+        MissingExtraError: It ends in `.parquet`, and pyarrow is not installed.
+        TlkitError: The file cannot be written.
+    """
+    if path.suffix == ".csv":
+        write_csv(path, columns, rows)
+    elif path.suffix == ".jsonl":
+        write_json_lines(path, columns, rows)
+    else:
+        write_parquet(path, columns, rows, numbers=numbers)
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Write the whole table, or leave what was there before."""
+    """Write CSV as UTF-8, text that a spreadsheet would run as a formula made harmless."""
     import csv
 
+    with _writing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_harmless(cell) for cell in row] for row in rows)
+
+
+def write_json_lines(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Write one JSON object a line as UTF-8, NaN and infinity as null."""
+    import json
+
+    with _writing(path) as partial, partial.open("w", newline="\n", encoding="utf-8") as file:
+        for row in rows:
+            cells = dict(zip(columns, map(_finite, row), strict=True))
+            file.write(json.dumps(cells, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_parquet(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    numbers: Collection[str] = (),
+) -> None:
+    """Write Parquet, one group of rows after the other.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    kinds = [arrow.float64() if name in numbers else arrow.string() for name in columns]
+    schema = arrow.schema(zip(columns, kinds, strict=True))
+    waiting = iter(rows)
+    with _writing(path) as partial, parquet.ParquetWriter(partial, schema) as file:
+        while group := list(islice(waiting, _ROW_GROUP)):
+            cells = zip(*group, strict=True)
+            arrays = [arrow.array(column, kind) for column, kind in zip(cells, kinds, strict=True)]
+            file.write_table(arrow.table(arrays, schema=schema))
+
+
+def _pyarrow(module: str) -> Any:
     try:
-        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([_harmless(cell) for cell in row] for row in rows)
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            'Parquet needs the extra "parquet": pip install "tlkit[parquet]"'
+        ) from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    try:
+        with replacing(path) as partial:
+            yield partial
     except OSError as error:
         raise TlkitError(
             f"cannot write {printable(path)}: {error.strerror or error}; what was there is untouched"
         ) from error
+
+
+def _finite(cell: Cell) -> Cell:
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _harmless(cell: Cell) -> Cell:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.errors import SettingError, printable
+from tlkit.replacing import check_target
 
 if TYPE_CHECKING:
     from tlkit.threshold import ThresholdGoal
@@ -17,19 +18,12 @@ if TYPE_CHECKING:
 FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
 
 
-def target(suffix: str) -> Callable[[str], Path]:
-    """Return a check of the file to be written, so that minutes of work are not for nothing."""
+def target(*suffixes: str) -> Callable[[str], Path]:
+    """Return a check of the file to be written: it ends in one of these, and its folder is there."""
 
     def checked(text: str) -> Path:
-        path, name = Path(text), printable(text)
-        if path.suffix != suffix:
-            raise argparse.ArgumentTypeError(f"must end in {suffix}, got '{name}'")
-        if not path.parent.is_dir():
-            folder = printable(path.parent)
-            raise argparse.ArgumentTypeError(f"there is no folder '{folder}': make it first")
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise argparse.ArgumentTypeError(f"'{name}' cannot be written: choose another place")
-        return path
+        with _as_usage_error():
+            return check_target(Path(text), suffixes)
 
     return checked
 
@@ -54,6 +48,16 @@ def not_empty(text: str) -> str:
     """Refuse an empty word, such as an unset variable of the shell."""
     if not text:  # Python would take it for the current folder
         raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def ray_address(text: str) -> str:
+    """Read where a Ray cluster is; a path that was meant as a picture is none."""
+    if not re.fullmatch(r"auto|local|(ray://)?[^\s/]+:\d+", text):
+        raise argparse.ArgumentTypeError(
+            f"must be an address like 10.0.0.1:6379, ray://10.0.0.1:10001 or auto, got '{printable(text)}'; "
+            "without an address put --ray at the end"
+        )
     return text
 
 
@@ -94,6 +98,13 @@ def _as_usage_error() -> Iterator[None]:
         yield
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def count(text: str) -> int:
+    """Read a whole number, at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 0, got '{text}'")
+    return int(text)
 
 
 def option(text: str) -> tuple[str, bool | int | float | str]:

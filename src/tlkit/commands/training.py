@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tlkit import words
@@ -19,12 +20,14 @@ from tlkit.errors import TlkitError
 if TYPE_CHECKING:
     from tlkit.augmentation import AugmentationPolicy
     from tlkit.backbone import BackboneAdapter
+    from tlkit.classifier import TransferClassifier
     from tlkit.dataset import DatasetSpec
 
 
 def add_train(commands: Commands) -> None:
     """Declare `tlkit train`."""
     parser = command(commands, train, "Turn a folder of two kinds of pictures into a classifier.")
+    parser.set_defaults(wrong=parser.error)
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     add(
@@ -67,7 +70,7 @@ def add_train(commands: Commands) -> None:
     )  # fmt: skip
     add = parser.add_argument_group("training").add_argument
     schedules = ("head-only", "standard", "course", "gradual")
-    add("--schedule", choices=schedules, default="standard", help="what is trained (standard)")
+    add("--schedule", choices=schedules, help="what is trained (standard; with --ray head-only)")
     policies = ("none", "course", "standard", "strong")
     add("--augmentation", choices=policies, help="how training pictures vary (standard)")
     add("--seed", metavar="N", type=int, default=0, help="of the split and of training (0)")
@@ -80,25 +83,25 @@ def add_train(commands: Commands) -> None:
         "--checkpoint-dir", "--resume", metavar="DIR",
         help="keep this run's state there; the same command goes on where a killed one stopped",
     )  # fmt: skip
+    add = parser.add_argument_group("on a Ray cluster").add_argument
+    add(
+        "--ray", metavar="ADDRESS", nargs="?", type=words.ray_address,
+        help="read the pictures on a cluster; without an address on a Ray of this machine. DIR may be a URI "
+        "such as s3://bucket/alpacas",
+    )  # fmt: skip
+    add(
+        "--features-dir", metavar="DIR",
+        help="where the cluster keeps the features, a folder that all machines reach or a URI; the same "
+        "command goes on with what is there",
+    )  # fmt: skip
+    add("--workers", metavar="N", type=int, help="processes on the cluster (one for every 4 CPUs)")
 
 
 def train(options: Options) -> int:
     """Train, save, then say how good it is."""
     spec, backbone = _dataset(options), _backbone(options)
-    listing = spec.listing()
-    print(listing, flush=True)
-    start_tensorflow()
-    from tlkit.schedule import FineTuneSchedule
-    from tlkit.transfer import transfer_classifier
-
-    classifier = transfer_classifier(
-        spec,
-        backbone=backbone,
-        augmentation=_augmentation(options),
-        schedule=getattr(FineTuneSchedule, options.schedule.replace("-", "_"))(),
-        seed=options.seed,
-        **given(options, "cache_dir", "checkpoint_dir", "folds"),
-    )
+    train_it = _train_on_ray if hasattr(options, "ray") else _train_here
+    classifier = train_it(spec, backbone, options)
     name = quoted(options.output)
     if hasattr(options, "threshold"):
         try:
@@ -126,6 +129,58 @@ def train(options: Options) -> int:
     print(f"       tlkit evaluate {name} ANOTHER-FOLDER")
     print(f"       tlkit report {name} -o report.html")
     return 0
+
+
+def _train_here(
+    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+) -> TransferClassifier:
+    if wrong := given(options, "features_dir", "workers"):
+        options.wrong(f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only")
+    print(spec.listing(), flush=True)
+    start_tensorflow()
+    from tlkit.schedule import FineTuneSchedule
+    from tlkit.transfer import transfer_classifier
+
+    schedule = getattr(options, "schedule", "standard")
+    return transfer_classifier(
+        spec,
+        backbone=backbone,
+        augmentation=_augmentation(options),
+        schedule=getattr(FineTuneSchedule, schedule.replace("-", "_"))(),
+        seed=options.seed,
+        **given(options, "cache_dir", "checkpoint_dir", "folds"),
+    )
+
+
+def _train_on_ray(
+    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+) -> TransferClassifier:
+    if getattr(options, "schedule", "head-only") != "head-only":
+        options.wrong(
+            f"--ray trains --schedule head-only, got {options.schedule}: a cluster computes features once, "
+            "and fine-tuning needs the pictures again and again on one machine"
+        )
+    if wrong := given(options, "augmentation", "cache_dir", "checkpoint_dir"):
+        options.wrong(
+            f"{_flags(wrong)} cannot be used with --ray: features are kept in --features-dir"
+        )
+    if not hasattr(options, "features_dir"):
+        options.wrong("--ray needs --features-dir: a folder that all machines reach, or a URI")
+    start_tensorflow()
+    from tlkit import scale
+
+    return scale.transfer_classifier(
+        spec,
+        backbone=backbone,
+        seed=options.seed,
+        address=options.ray,
+        **given(options, "features_dir", "workers", "folds"),
+    )
+
+
+def _flags(names: Iterable[str]) -> str:
+    """Return options as they are typed."""
+    return " and ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _dataset(options: Options) -> DatasetSpec:
