@@ -12,6 +12,7 @@ from tlkit._version import __version__ as __version__
 if TYPE_CHECKING:
     from tlkit import errors as errors
     from tlkit import plot as plot
+    from tlkit import scale as scale
     from tlkit.auditing import AuditReport as AuditReport
     from tlkit.auditing import audit as audit
     from tlkit.augmentation import AugmentationPolicy as AugmentationPolicy
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     from tlkit.evaluate import Evaluation as Evaluation
     from tlkit.explaining import Explanation as Explanation
     from tlkit.explaining import explain as explain
+    from tlkit.exporting import Exported as Exported
+    from tlkit.exporting import export as export
     from tlkit.label_issues import LabelIssue as LabelIssue
     from tlkit.label_issues import find_label_issues as find_label_issues
     from tlkit.neighbours import FeatureIndex as FeatureIndex
     from tlkit.neighbours import Neighbour as Neighbour
     from tlkit.neighbours import nearest as nearest
     from tlkit.parts import split_dataset as split_dataset
+    from tlkit.predictions import PredictionSummary as PredictionSummary
+    from tlkit.predictions import write_predictions as write_predictions
     from tlkit.rate import Rate as Rate
     from tlkit.reporting import write_report as write_report
     from tlkit.schedule import ExactHead as ExactHead
@@ -49,6 +54,7 @@ _HOMES = {
     "Evaluation": "evaluate",
     "ExactHead": "schedule",
     "Explanation": "explaining",
+    "Exported": "exporting",
     "FeatureIndex": "neighbours",
     "FineTuneSchedule": "schedule",
     "GradientHead": "schedule",
@@ -56,6 +62,7 @@ _HOMES = {
     "Neighbour": "neighbours",
     "Phase": "schedule",
     "Prediction": "classifier",
+    "PredictionSummary": "predictions",
     "Rate": "rate",
     "ThresholdGoal": "threshold",
     "TransferClassifier": "classifier",
@@ -63,12 +70,15 @@ _HOMES = {
     "cross_validate": "cross_validation",
     "errors": None,
     "explain": "explaining",
+    "export": "exporting",
     "find_label_issues": "label_issues",
     "image_dataset": "tf_data",
     "nearest": "neighbours",
     "plot": None,
+    "scale": None,
     "split_dataset": "parts",
     "transfer_classifier": "transfer",
+    "write_predictions": "predictions",
     "write_report": "reporting",
 }
 

@@ -53,7 +53,8 @@ def transfer_classifier(
     """Turn a folder of two kinds of pictures into a classifier.
 
     Every picture is decoded once and goes through the frozen part of the backbone once, and once more
-    for each further view; what is trained works on what came out.
+    for each further view; what is trained works on what came out. In the scope of a
+    `tf.distribute.MirroredStrategy` its devices share what is trained.
 
     Args:
         data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`.
@@ -87,15 +88,36 @@ def transfer_classifier(
     """
     if folds is not None:
         check_int("folds", folds, at_least=2)
-    started = time.perf_counter()
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
-    spec, schedule = settings.dataset, settings.schedule
-    listing = spec.listing()
+    listing = settings.dataset.listing()
     keeper = Keeper.open(settings.claim(listing), cache_dir, checkpoint_dir)
-    frozen = FrozenPart(settings.backbone, schedule, settings.augmentation, settings.seed, keeper)
+    frozen = FrozenPart(
+        settings.backbone, settings.schedule, settings.augmentation, settings.seed, keeper
+    )
+    return learn(settings, listing, frozen, keeper, folds=folds)
 
+
+def learn(
+    settings: RunSettings,
+    listing: Listing,
+    frozen: FrozenPart,
+    keeper: Keeper,
+    *,
+    folds: int | None = None,
+) -> TransferClassifier:
+    """Turn a listing into a classifier: the flow behind `transfer_classifier`, whoever reads the pictures.
+
+    Args:
+        settings: What to train, and how.
+        listing: What the folder holds.
+        frozen: Gives the features of its pictures.
+        keeper: Where the states of phases are kept.
+        folds: As in `transfer_classifier`.
+    """
+    started = time.perf_counter()
+    spec, schedule = settings.dataset, settings.schedule
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
-    warn_of_bad_files(originals.bad_files)
+    warn_of_bad_files(originals.bad_files, stacklevel=4)
     read = time.perf_counter()
 
     found, groups, split = split_known(
@@ -141,7 +163,7 @@ def transfer_classifier(
         history=History(phases=trained.phases, kept=trained.kept, seconds=seconds),
         calibration=line,
         cross_validation=crossed,
-        versions=versions(),
+        versions=versions(frozen.engine_name),
         **measured,
     )
     return TransferClassifier(trained.model, record)
@@ -213,5 +235,5 @@ def _warn_of_leaks(found: AuditReport) -> None:
             f"{printable(found.directory)} has {' and '.join(grave)}. `tlkit audit` names them all; "
             f"the first:\n{named}",
             AuditWarning,
-            stacklevel=3,
+            stacklevel=4,  # the line that called transfer_classifier
         )

@@ -1,0 +1,111 @@
+"""Reading pictures of which one may end the process that decodes it.
+
+A child process decodes one after the other. The picture that ends it is a bad file, and another child goes on
+behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final, final
+
+from tlkit.errors import ImageError
+from tlkit.images import BadFile
+from tlkit.reading import Decoded
+from tlkit.scale.places import read_picture
+
+_COMMAND: Final = "from tlkit.scale.careful import serve; serve()"
+
+
+def read_carefully(locations: Iterable[str], image_size: tuple[int, int]) -> Iterator[Decoded]:
+    """Decode pictures in a child process and yield what comes of each, in the order given.
+
+    Args:
+        locations: Paths or URIs.
+        image_size: Height and width of the resized pictures, in pixels.
+
+    Yields:
+        Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read or ends the process.
+    """
+    with contextlib.ExitStack() as stack:
+        child: _Child | None = None
+        for location in locations:
+            if child is None:
+                child = stack.enter_context(_Child())
+            try:
+                yield child.read(location, image_size)
+            except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+                yield BadFile(location, f"decoding it ends the process ({child.how_it_ended()})")
+                child = None
+
+
+@final
+class _Child:
+    """A process that decodes pictures for this one."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join(filter(None, sys.path))  # wherever tlkit was found here
+        self._process = subprocess.Popen(  # noqa: S603 - this very Python
+            [sys.executable, "-c", _COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+
+    def read(self, location: str, image_size: tuple[int, int]) -> Decoded:
+        """Decode one picture.
+
+        Raises:
+            EOFError, BrokenPipeError, pickle.UnpicklingError: The process has ended.
+            OSError: The file system does not answer.
+        """
+        to, back = self._process.stdin, self._process.stdout
+        if to is None or back is None:
+            raise EOFError
+        pickle.dump((location, image_size), to)
+        to.flush()
+        answer: Decoded | OSError = pickle.load(back)  # noqa: S301 - from a process of our own
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def how_it_ended(self) -> str:
+        """Name the signal that ended the process, or give its exit code."""
+        code = self._process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._process.kill()
+        with contextlib.suppress(OSError):  # what was not written when it ended
+            self._process.communicate()
+
+
+def serve() -> None:
+    """Be the child: answer requests on stdin until it is closed."""
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a decoder prints is no answer
+    with contextlib.suppress(EOFError), answers:
+        while True:
+            _answer(requests, answers)
+
+
+def _answer(requests: BinaryIO, answers: BinaryIO) -> None:
+    location, image_size = pickle.load(requests)  # noqa: S301 - from the process that started this one
+    answer: Decoded | OSError
+    try:
+        answer = read_picture(location, image_size)
+    except ImageError as error:
+        answer = BadFile.from_error(error)
+    except OSError as error:
+        answer = error
+    pickle.dump(answer, answers)
+    answers.flush()
