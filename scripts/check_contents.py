@@ -1,11 +1,12 @@
 """Check that wheel and sdist hold what they should, and nothing else."""
 
+import re
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
-SDIST_FOLDERS = {"src", "tests", "examples", "docs"}
+SDIST_FOLDERS = {"src", "tests", "examples", "docs", "scripts"}
 SDIST_FILES = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -15,53 +16,58 @@ SDIST_FILES = {
     "pyproject.toml",
 }
 GENERATED = {"PKG-INFO", ".gitignore"}  # the build backend puts these in
-SUFFIXES = {".py", ".md", ".yml", ".toml", ".css", ".js", ".jinja", ".svg", ".png", ".typed"}
+SUFFIXES = {
+    *{".py", ".typed", ".css", ".js", ".jinja"},  # the package
+    *{".md", ".yml", ".json", ".svg", ".png", ".Dockerfile"},  # its pages
+}
+COMMANDS = {f"scripts/{name}" for name in ("build", "check", "docs", "test")}
+METADATA = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+RELATIVE_LINK = re.compile(r"\]\((?!https://|#)[^)]*\)")
 
 
-def wheel_problems(wheel: Path, package: Path) -> list[str]:
-    """Compare the wheel with the package's folder, file by file."""
-    names = set(zipfile.ZipFile(wheel).namelist())
-    metadata = {name for name in names if ".dist-info/" in name}
-    source = {
+def sources(package: Path) -> set[str]:
+    """Name every file of the package, as a wheel does."""
+    return {
         path.relative_to(package.parent).as_posix()
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    problems = [f"missing: {name}" for name in sorted(source - names)]
-    problems += [f"not wanted: {name}" for name in sorted(names - metadata - source)]
-    endings = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
-    problems += [
-        f"missing: .dist-info/{end}"
-        for end in endings
-        if not any(m.endswith(end) for m in metadata)
+
+
+def wheel_problems(wheel: Path, package: Path) -> list[str]:
+    """Compare the wheel with the package's folder, file by file, and follow the links of its description."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = {name.partition("/")[2]: name for name in names if ".dist-info/" in name}
+        about = archive.read(info["METADATA"]).decode() if "METADATA" in info else ""
+    expected = sources(package)
+    return [
+        *(f"missing: {name}" for name in sorted(expected - names)),
+        *(f"missing: .dist-info/{name}" for name in METADATA if name not in info),
+        *(f"not wanted: {name}" for name in sorted(names - expected - set(info.values()))),
+        *(f"not wanted: .dist-info/{name}" for name in sorted(set(info) - set(METADATA))),
+        *(
+            f"leads nowhere, outside the repository: {link}"
+            for link in RELATIVE_LINK.findall(about)
+        ),
     ]
-    return problems
 
 
 def sdist_problems(sdist: Path, package: Path) -> list[str]:
     """Check the sdist against the folders, files and suffixes that belong in it."""
     with tarfile.open(sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    problems = []
-    for name in sorted(names):
-        first, _, rest = name.partition("/")
-        wanted = (
-            first in SDIST_FOLDERS and Path(name).suffix in SUFFIXES
-            if rest
-            else name in SDIST_FILES | GENERATED
-        )
-        if not wanted:
-            problems.append(f"not wanted: {name}")
-    source = {
-        f"src/{path.relative_to(package.parent).as_posix()}"
-        for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    problems += [
-        f"missing: {name}"
-        for name in sorted((SDIST_FILES | source | {"tests/conftest.py"}) - names)
+    expected = {f"src/{name}" for name in sources(package)} | SDIST_FILES | COMMANDS
+    expected.add("tests/conftest.py")
+    return [
+        *(f"missing: {name}" for name in sorted(expected - names)),
+        *(f"not wanted: {name}" for name in sorted(names - expected) if not _in_sdist(name)),
     ]
-    return problems
+
+
+def _in_sdist(name: str) -> bool:
+    path = Path(name)
+    return name in GENERATED or (path.parts[0] in SDIST_FOLDERS and path.suffix in SUFFIXES)
 
 
 def main(dist: Path, package: Path = Path("src/tlkit")) -> int:

@@ -1,5 +1,6 @@
-"""Try an installed tlkit from outside: its import, its command, and one small classifier."""
+"""Try an installed tlkit from outside: import, commands, a small classifier, each extra or its absence."""
 
+import importlib.util
 import subprocess
 import sys
 import sysconfig
@@ -37,6 +38,14 @@ import sys, tlkit
 assert not {"tensorflow", "keras", "numpy"} & sys.modules.keys(), "import tlkit is not free"
 """
 
+# For each extra a module that comes with it, and a command that needs it and writes what its last word names.
+EXTRAS = {
+    "report": ("jinja2", "report light.keras -o report.html"),
+    "parquet": ("pyarrow", "predict light.keras data -o predictions.parquet"),
+    "export": ("ai_edge_litert", "export light.keras -o telephone"),
+    "fast": ("tf2onnx", "export light.keras --format onnx -o onnx"),
+}
+
 
 def seconds(*command: str | Path) -> float:
     """Run a command that must succeed; return its best time of three."""
@@ -46,6 +55,19 @@ def seconds(*command: str | Path) -> float:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+def try_extra(tlkit: Path, folder: Path, extra: str) -> str:
+    """Run what needs an extra; without it the error must hold the command that installs it."""
+    module, words = EXTRAS[extra]
+    installed = importlib.util.find_spec(module) is not None
+    command: list[str | Path] = [tlkit, *words.split()]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    works = done.returncode == 0 and (folder / words.split()[-1]).exists()
+    helps = done.returncode != 0 and 'pip install "tlkit[' in done.stderr
+    if not (works if installed else helps):
+        raise SystemExit(f"tlkit {words}: exit code {done.returncode}\n{done.stderr}")
+    return f"{extra}: {'works' if installed else 'absent, and the error says how to get it'}"
 
 
 def main() -> None:
@@ -58,9 +80,10 @@ def main() -> None:
     print(f"tlkit --help: {help_seconds:.3f} s")
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([python, "-c", TRAIN, folder], check=True)
-    if (
-        import_seconds > 0.5 or help_seconds > 1.0
-    ):  # several times what they should be: the machine may be busy
+        for extra in EXTRAS:
+            print(try_extra(tlkit, Path(folder), extra))
+    # Several times what they should be: the machine may be busy.
+    if import_seconds > 0.5 or help_seconds > 1.0:
         raise SystemExit("too slow: something heavy is imported")
 
 

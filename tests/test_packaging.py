@@ -5,12 +5,17 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.metadata
+import importlib.util
+import json
 import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -18,6 +23,7 @@ import tlkit
 
 ROOT = Path(__file__).parents[1]
 MODULES = ["tlkit", *(m.name for m in pkgutil.walk_packages(tlkit.__path__, "tlkit."))]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = ("tensorflow", "keras", "numpy", "PIL", "matplotlib", "sklearn", "rich")
 
 
@@ -32,6 +38,25 @@ def run_python(code: str) -> str:
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def script(name: str) -> ModuleType:
+    """Import a file of scripts/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_tested_is_what_is_installed() -> None:
+    origin = json.loads(
+        importlib.metadata.distribution("tlkit").read_text("direct_url.json") or "{}"
+    )
+    editable = origin.get("dir_info", {}).get("editable", False)
+
+    assert Path(tlkit.__file__).is_relative_to(ROOT / "src") == editable
 
 
 def test_import_is_silent_and_loads_nothing_heavy() -> None:
@@ -76,6 +101,94 @@ def test_version_is_the_same_everywhere() -> None:
 
 def test_types_are_shipped() -> None:
     assert files("tlkit").joinpath("py.typed").is_file()
+
+
+VERSION_FILE = '"""Words."""\n\n__version__ = "1.2.0"\n'
+CHANGELOG = "# Changelog\n\n## [1.2.0] - 2026-03-01\n\n### Added\n\n## [1.1.0] - 2026-01-01\n"
+
+
+def test_a_release_is_one_version_with_a_date() -> None:
+    problems = script("check_release").problems
+
+    assert problems("v1.2.0", VERSION_FILE, CHANGELOG) == []
+    assert problems("1.2.0", VERSION_FILE, CHANGELOG) == [
+        "the tag is 1.2.0, and the version of the package 1.2.0"
+    ]
+    assert problems("v1.1.0", VERSION_FILE, CHANGELOG) == [
+        "the tag is v1.1.0, and the version of the package 1.2.0"
+    ]
+    (behind,) = problems("v1.2.0", VERSION_FILE, CHANGELOG.replace("1.2.0", "1.3.0"))
+    assert behind == "the changelog begins with 1.3.0, not 1.2.0"
+    (undated,) = problems("v1.2.0", VERSION_FILE, CHANGELOG.replace("2026-03-01", "Unreleased"))
+    assert undated == "the changelog has no date (YYYY-MM-DD) but 'Unreleased'"
+    assert problems("v1.2.0", "", CHANGELOG) != []
+
+
+def test_this_release_lacks_nothing_but_a_date() -> None:
+    version_file = (ROOT / "src/tlkit/_version.py").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = script("check_release").problems(f"v{tlkit.__version__}", version_file, changelog)
+
+    assert [problem for problem in found if "no date" not in problem] == []
+
+
+def test_the_lowest_versions_are_those_of_the_bounds() -> None:
+    project = {
+        "dependencies": ["numpy>=1.26", "rich>=13.7"],
+        "optional-dependencies": {
+            "ray": ["ray[data]>=2.51", "tlkit[parquet]"],
+            "docs": ["mkdocs==1.6.1", "rich>=13.7"],
+        },
+    }
+    assert list(script("lowest").constraints(project)) == [
+        "numpy==1.26",
+        "ray==2.51",
+        "rich==13.7",
+    ]
+
+
+def test_every_dependency_has_a_bound() -> None:
+    requirements = PROJECT["project"]["dependencies"] + [
+        one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra
+    ]
+    unbound = [one for one in requirements if not re.search(r"[>=]=\d|^tlkit\[", one)]
+
+    assert unbound == []
+    lowest = dict(line.split("==") for line in script("lowest").constraints(PROJECT["project"]))
+    assert [
+        one for one in requirements if ">=" in one and one.split(">=")[1] not in lowest.values()
+    ] == []
+
+
+def test_the_architecture_page_names_the_rooms_of_the_import_contract() -> None:
+    (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
+    layers = {room.strip(" ()") for layer in contract["layers"] for room in layer.split("|")}
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?) \|", page, flags=re.MULTILINE)
+    rooms = [room for row in rows for room in re.findall(r"`(\w+)`", row)]
+
+    assert layers == {module.name for module in pkgutil.iter_modules(tlkit.__path__)}
+    assert len(rooms) == len(set(rooms)), "a room has two rows"
+    assert set(rooms) == layers - {"_version"}
+
+
+REGISTRIES = r"\b(?:pypi\.org|pythonhosted\.org|(?:ana)?conda\.(?:org|io)|npmjs\.\w+)\b"
+PLACES = r"(?<![\w.$}])/(?:root|work|workspace|mnt|Users|home/(?!tlkit\b)\w+)/"  # a container's user is tlkit
+
+
+def test_no_text_names_a_registry_or_a_place_on_somebodys_machine() -> None:
+    texts = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "mkdocs.yml")]
+    texts += [ROOT / "pyproject.toml", *(ROOT / ".github").rglob("*.*"), ROOT / ".ci" / "run"]
+    for folder in ("src", "tests", "docs", "examples", "scripts", "benchmarks"):
+        texts += (ROOT / folder).rglob("*")
+    binary = {".png", ".pyc", ".jpg"}
+    found = [
+        f"{path.relative_to(ROOT)}: {hit}"
+        for path in texts
+        if path.is_file() and path.suffix not in binary and path != Path(__file__)
+        for hit in re.findall(f"{REGISTRIES}|{PLACES}", path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("name", MODULES)
