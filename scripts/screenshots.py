@@ -1,29 +1,34 @@
-"""Make the pictures of the report in the documentation, from pictures that are drawn for it.
+"""Make the pictures of the documentation that show pictures, which are drawn for it.
 
-    python scripts/screenshots.py [--weights imagenet|PATH]
+    python scripts/screenshots.py [--weights imagenet|PATH] [report] [welcome]
 
-Needs Chromium. Three of the drawn pictures get the wrong label, so that there is something to find.
+`report`: sections of a report, for which Chromium is needed. Three of the drawn pictures get the wrong label,
+so that there is something to find. `welcome`: the strip on the first page, with heat maps.
 """
 
 import argparse
 import contextlib
 import io
+import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples")]
 
 from browser import Page, chromium  # noqa: E402
-from drawn_pictures import draw_folder  # noqa: E402
+from drawn_pictures import draw_folder, draw_picture  # noqa: E402
 
 from tlkit.backbone import BackboneAdapter  # noqa: E402
 from tlkit.classifier import TransferClassifier  # noqa: E402
+from tlkit.explaining import explain  # noqa: E402
 from tlkit.reporting import write_report  # noqa: E402
+from tlkit.schedule import FineTuneSchedule  # noqa: E402
 from tlkit.transfer import transfer_classifier  # noqa: E402
 
 MISLABELLED = ("drawn-007", "drawn-031", "drawn-044")
@@ -34,6 +39,10 @@ SHOTS: dict[str, dict[str, Any]] = {
     "report-pictures": {"section": "pictures", "height": 1000},
     "report-phone": {"section": "figures", "width": 390, "height": 1250},
 }
+IMAGES = ROOT / "docs" / "images"
+STRIP = (903, 905)
+"""Numbers of the alpacas on the first page; nobody has learned from these."""
+TILE = 256  # pixels
 
 
 def train(weights: str) -> TransferClassifier:
@@ -65,20 +74,48 @@ def shoot(
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
 
 
-def main() -> None:
+def report(weights: str) -> None:
     """Train, write the report, and take its pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    write_report(train(weights), "report.html")
+    with chromium() as page:
+        for name, settings in SHOTS.items():
+            shoot(page, target=IMAGES / f"{name}.png", **settings)
+
+
+def welcome(weights: str) -> None:
+    """Draw a strip of alpacas, beside each where the evidence lies, and keep what was said of them."""
+    classifier = transfer_classifier(
+        draw_folder(Path("unspoilt"), count=80),
+        backbone=BackboneAdapter("MobileNetV2", weights=weights),
+        schedule=FineTuneSchedule.head_only(),
+    )
+    seen = [explain(classifier, np.asarray(draw_picture("alpaca", number))) for number in STRIP]
+    strip = Image.new("RGB", (2 * TILE * len(STRIP), TILE))
+    for place, (number, one) in enumerate(zip(STRIP, seen, strict=True)):
+        strip.paste(draw_picture("alpaca", number), (2 * place * TILE, 0))
+        strip.paste(Image.fromarray(one.overlay()), ((2 * place + 1) * TILE, 0))
+    target = IMAGES / "welcome.png"
+    few = strip.quantize(256)
+    strip.quantize(palette=few, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
+    said = [[one.prediction.label, round(one.prediction.probability, 3)] for one in seen]
+    target.with_suffix(".json").write_text(json.dumps({"said": said}) + "\n", "utf-8")
+    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB; {said}")
+
+
+def main() -> None:
+    """Draw what is asked for, everything by default."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="imagenet", help="of MobileNetV2 (imagenet)")
-    weights = parser.parse_args().weights
+    makers = {"report": report, "welcome": welcome}
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(makers))
+    options = parser.parse_args()
+    weights = options.weights
     if weights != "imagenet":
         weights = str(Path(weights).resolve())
-    images = ROOT / "docs" / "images"
-    images.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        write_report(train(weights), "report.html")
-        with chromium() as page:
-            for name, settings in SHOTS.items():
-                shoot(page, target=images / f"{name}.png", **settings)
+    IMAGES.mkdir(exist_ok=True)
+    for name in options.names or makers:
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            makers[name](weights)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""Few false alarms: a threshold for a precision, and a table of predictions.
+
+    python examples/precise.py DIR PICTURES [--precision 0.95] [-o TABLE] [--backbone NAME]
+
+DIR holds two folders of pictures to learn from, PICTURES is any folder of pictures to be sorted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import tlkit
+from tlkit.errors import SettingError
+
+
+def main() -> None:
+    """Train, choose the threshold, predict."""
+    options = parse()
+    classifier = tlkit.transfer_classifier(
+        options.directory,
+        backbone=tlkit.BackboneAdapter(options.backbone),
+        schedule=tlkit.FineTuneSchedule.head_only(),
+    )
+    try:
+        precise = classifier.with_threshold(tlkit.ThresholdGoal.precision(options.precision))
+    except SettingError as error:  # it says what can be reached
+        raise SystemExit(f"precise.py: {error}") from error
+    print(precise.record.threshold_choice)
+
+    # One row a picture, also for what cannot be read; with `resume=True` a killed run goes on.
+    print(tlkit.write_predictions(precise, options.pictures, options.output))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Sort pictures with few false alarms.")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="two folders of pictures")
+    parser.add_argument("pictures", metavar="PICTURES", type=Path, help="pictures to be sorted")
+    parser.add_argument("--precision", metavar="P", type=float, default=0.95, help="0-1")
+    parser.add_argument("-o", "--output", metavar="TABLE", type=Path, default="predictions.csv")
+    parser.add_argument("--backbone", metavar="NAME", default="MobileNetV2")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What the pages say, happens: every block of Python and every `tlkit` command in README.md and docs/ is run.
+
+A page is one namespace, from top to bottom, in a folder that holds what the module `pages` puts there. Blocks
+that cannot be run say so in the page, with the reason: `<!-- skip: next "the code of another library" -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import re
+import shlex
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from unittest import SkipTest
+
+import pages
+import pytest
+from sybil import Document, Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+import tlkit
+from tlkit import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+QUICK = {"docs/audit.md"}
+"""Pages that need no network, and so less than two seconds."""
+
+RUN = {"python", "sh"}
+SHOWN = {"text", "toml", "dockerfile", "yaml", "json", "csv", "java", "kotlin", "swift"}
+ELSEWHERE = {
+    *("pip", "python", "pytest", "pre-commit", "git", "ray", "docker", "export", "nvidia-smi"),
+    *("ruff", "mypy", "lint-imports", "mkdocs", "adb"),
+}
+"""First words of commands that are not run here: they install, or need what this machine may not have."""
+
+
+def run_commands(example: Example) -> None:
+    """Run the lines of a shell block that begin with `tlkit`, in this process."""
+    for line in example.parsed.replace("\\\n", " ").splitlines():
+        for command in re.split(r" (?:&&|\|\||;) ", line):
+            words = shlex.split(command, comments=True)
+            if not words or words[0] in ELSEWHERE or words[0].startswith("scripts/"):
+                continue
+            assert words[0] == "tlkit", f"{example.path}:{example.line}: no rule for `{command}`"
+            assert cli.main(words[1:]) == 0, f"{example.path}:{example.line}: `{command}` failed"
+
+
+SYBIL = Sybil(
+    parsers=[PythonCodeBlockParser(), CodeBlockParser("sh", run_commands), SkipParser()],
+    pattern="*.md",
+)
+
+
+def examples(page: Path) -> list[Example]:
+    return list(SYBIL.parse(page).examples())
+
+
+def skips(example: Example) -> bool:
+    return isinstance(example.parsed, tuple)
+
+
+def blocks_run(page: Path) -> list[Example]:
+    """Return the blocks that are not skipped."""
+    found = examples(page)
+    skipped = {after.start for skip, after in pairwise(found) if skips(skip)}
+    return [block for block in found if not skips(block) and block.start not in skipped]
+
+
+def runnable(page: Path) -> bool:
+    return any("tlkit" in block.parsed for block in blocks_run(page))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pages.draw_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def furnished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("furnished") / "home"
+    return pages.add_classifiers(Path(shutil.copytree(pictures, folder)))
+
+
+@pytest.fixture(scope="session")
+def keras_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pages.fill_keras_cache(tmp_path_factory.mktemp("keras"))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a reader is. Whatever a page does to the environment is undone."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(page: Path) -> None:
+    document: Document = SYBIL.parse(page)
+    document.namespace["__name__"] = "__main__"
+    for example in document.examples():
+        try:
+            example.evaluate()
+        except SkipTest:
+            continue
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_a_page_without_a_network_runs_from_top_to_bottom(
+    name: str, pictures: Path, home: Path
+) -> None:
+    shutil.copytree(pictures, home, dirs_exist_ok=True)
+    run(PAGES[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name, page in PAGES.items() if runnable(page) and name not in QUICK]
+)
+def test_a_page_runs_from_top_to_bottom(
+    name: str, furnished: Path, keras_home: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras.src.backend import config
+
+    monkeypatch.setenv("KERAS_HOME", str(keras_home))
+    monkeypatch.setattr(config, "_KERAS_DIR", str(keras_home))
+    shutil.copytree(furnished, home, dirs_exist_ok=True)
+    run(PAGES[name])
+
+
+# Nothing escapes
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_has_a_language_and_every_block_of_code_is_found(name: str) -> None:
+    """Counted without Sybil, which passes over what it does not recognise."""
+    fences = re.findall(r"^[ \t>]*(?:`{3,}|~{3,})(.*)$", PAGES[name].read_text("utf-8"), re.M)
+    languages, ends = fences[::2], fences[1::2]
+    assert set(ends) <= {""}
+    assert set(languages) <= RUN | SHOWN
+    starts = {
+        e.start for e in examples(PAGES[name]) if e.region.lexemes
+    }  # `>>>` gives one a prompt
+    written = sum(language in RUN for language in languages)
+    assert len(starts) >= written
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_skipped_says_why(name: str) -> None:
+    for example in filter(skips, examples(PAGES[name])):
+        action, reason = example.parsed
+        assert action == "next", f"line {example.line}: skip one block at a time"
+        assert reason, f"line {example.line}: skipped without a reason"
+        assert len(ast.literal_eval(reason)) > 10
+
+
+# Every public name
+
+
+def names_used(page: Path) -> set[str]:
+    """Return the public names that a page imports and uses, or reaches as `tlkit.…`."""
+    imported, loaded, reached = set(), set(), set()
+    for block in blocks_run(page):
+        if block.region.lexemes["arguments"] != "python":
+            continue
+        for node in ast.walk(ast.parse(block.parsed)):
+            match node:
+                case ast.ImportFrom(module="tlkit", names=names):
+                    imported |= {name.name for name in names}
+                case ast.Attribute(value=ast.Name(id="tlkit"), attr=name):
+                    reached.add(name)
+                case ast.Name(id=name):
+                    loaded.add(name)
+    return reached | (imported & loaded)
+
+
+def has_example(value: object) -> bool:
+    """Whether a docstring shows something that runs."""
+    shown = doctest.DocTestParser().get_examples(inspect.getdoc(value) or "")
+    return any(not example.options.get(doctest.SKIP) for example in shown)
+
+
+RAY = {"scale"}
+"""What starts a Ray: its page is skipped here, and tests/test_scale_cluster.py makes the same calls."""
+
+
+def test_every_public_name_has_an_example_that_runs() -> None:
+    on_pages = set().union(*map(names_used, PAGES.values()))
+    without = {
+        name
+        for name in tlkit.__all__
+        if name not in on_pages and not has_example(getattr(tlkit, name))
+    }
+    assert without <= RAY
