@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
     classifier.save(model)
     print(f"\nThe classifier, one plain Keras file: {model}")
 
-    if importlib.util.find_spec("matplotlib") is None:
+    if not installed("matplotlib"):
         print('Figures need matplotlib: pip install ".[plot]", then run this again.')
         return
     from tlkit import plot
@@ -98,6 +98,12 @@ def main(arguments: list[str] | None = None) -> None:
     save_figure(plot.samples(spec), options.output / "samples.png", pictures)
     save_figure(plot.views(policy, folder / names[0]), options.output / "views.png", pictures)
     save_figure(plot.learning_curves(classifier.history), options.output / "curves.png", pictures)
+    if not installed("jinja2"):
+        print('The page needs jinja2: pip install ".[report]", then run this again.')
+        return
+    page = options.output / "report.html"
+    tlkit.write_report(classifier, page)
+    print(f"Everything on one page: {page}")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -195,6 +201,11 @@ def listing_sha256(folder: Path) -> str:
         for path in files
     )
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def installed(package: str) -> bool:
+    """Say whether a package of an extra is there."""
+    return importlib.util.find_spec(package) is not None
 
 
 def save_figure(axes: plot.Grid, path: Path, pictures: str) -> None:

@@ -304,4 +304,6 @@ def test_the_command_ends_with_something_to_look_at_even_without_a_network(tmp_p
     assert "Evaluation, on drawn pictures, not photographs:" in done.stdout
     assert re.search(r"alpaca/drawn-\d{3}\.jpg +(not )?alpaca +P\(alpaca\) = 0\.\d{3}", done.stdout)
     results = {path.name for path in (tmp_path / "out").iterdir()}
-    assert results == {"alpaca.keras", "curves.png", "drawn pictures", "samples.png", "views.png"}
+    figures = {"curves.png", "samples.png", "views.png"}
+    assert results == {"alpaca.keras", "drawn pictures", "report.html", *figures}
+    assert "drawn pictures" in (tmp_path / "out" / "report.html").read_text()
