@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -362,6 +363,24 @@ def test_another_threshold_goes_on_with_the_engine(
     assert np.allclose(again.predict_proba(pixels), found[0], atol=1e-6)
     assert again.threshold == 0.9
     assert len(built) == 2
+
+
+def test_threads_that_share_a_classifier_build_its_network_once(
+    classifier: TransferClassifier,
+) -> None:
+    model = classifier.model
+    built: list[None] = []
+
+    def build() -> keras.Model:
+        built.append(None)
+        time.sleep(0.2)  # long enough for every thread to ask
+        return model
+
+    shared = TransferClassifier(build, classifier.record)
+    with ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(lambda: shared.model) for _ in range(4)]
+    assert all(future.result() is model for future in found)
+    assert len(built) == 1
 
 
 def test_evaluating_the_training_folder_owns_up(

@@ -633,3 +633,31 @@ def test_tensorflow_that_is_loaded_already_is_left_alone(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "tensorflow", object())
     monkeypatch.setattr(os, "dup", lambda _: pytest.fail("stderr was redirected"))
     start_tensorflow()
+
+
+def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys, time
+from pathlib import Path
+from tlkit import cli
+from tlkit.commands import looking
+from tlkit.replacing import replacing
+
+def backbones(options):
+    with replacing(Path("table.csv")) as partial:
+        partial.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+looking.backbones = backbones
+sys.exit(cli.main(["backbones"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False, timeout=50)
+    assert done.returncode == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_uri_without_ray_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "model.keras", "s3://bucket/photos", "-o", "table.csv"])
+    assert "--ray reads URIs such as s3://bucket/photos" in capsys.readouterr().err

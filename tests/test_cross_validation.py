@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -150,6 +152,25 @@ def test_one_pass_serves_all_folds(
 
     monkeypatch.setattr(TensorFlowEngine, "__call__", forbidden)
     assert cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path) == first
+
+
+def test_what_is_kept_is_judged_without_tensorflow(drawn_folder: Path, tmp_path: Path) -> None:
+    first = cross_validate(drawn_folder, backbone=TINY, cache_dir=tmp_path)
+    script = (
+        "import sys; from tlkit import BackboneAdapter, cross_validate\n"
+        "tiny = BackboneAdapter('tiny_random')\n"
+        "again = cross_validate(sys.argv[1], backbone=tiny, cache_dir=sys.argv[2])\n"
+        "print(again.to_json()) if 'tensorflow' not in sys.modules else print('loaded')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(drawn_folder), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    again = CrossValidation.from_json(done.stdout)
+    assert np.allclose(again.scores.logits, first.scores.logits, atol=1e-9)
 
 
 def test_it_is_written_down_and_read_back(judged: CrossValidation) -> None:

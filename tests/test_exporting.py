@@ -527,6 +527,17 @@ def test_arguments_are_checked_before_any_work(
     refused(ArtifactError, "full is not empty: name a folder", "full")
     refused(ArtifactError, r"mine\.txt is a file", "full/mine.txt")
     refused(ArtifactError, "there is no folder .*nowhere: make it", "nowhere/new")
+    refused(ArtifactError, "cannot be written: File name too long", "n" * 300)
+    (tmp_path / "here").mkdir()
+    with monkeypatch.context() as shell:
+        shell.chdir(tmp_path / "here")  # which would be in a folder that is gone
+        refused(ArtifactError, "here is the current folder: name", "here")
+    (tmp_path / "here").rmdir()
+    with monkeypatch.context() as system:
+        system.setattr("os.path.ismount", lambda _: True)
+        (tmp_path / "disk").mkdir()
+        refused(ArtifactError, "disk is a mounted disk: name", "disk")
+    (tmp_path / "disk").rmdir()
     refused(SettingError, "unknown format 'onxx': did you mean 'onnx'", format="onxx")
     refused(SettingError, "unknown precision 'int4'", precision="int4")
     for name in ("onnx", "saved_model"):

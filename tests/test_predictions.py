@@ -324,6 +324,23 @@ def test_resume_without_parts_begins(classifier: TransferClassifier, tmp_path: P
     assert (summary.count, summary.resumed_count) == (40, 0)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_job_that_fails_before_its_first_part_needs_no_resume(
+    classifier: TransferClassifier, tmp_path: Path, resume: bool
+) -> None:
+    def missing(_shards: Iterator[Shard]) -> NoReturn:
+        raise MissingExtraError("no Ray")
+
+    with pytest.raises(MissingExtraError):
+        write_predictions(classifier, NAMES, tmp_path / "t.csv", runner=missing, resume=resume)
+    assert list(tmp_path.iterdir()) == []
+
+    broken_off(classifier, tmp_path / "t.csv")
+    with pytest.raises(MissingExtraError):
+        write_predictions(classifier, NAMES, tmp_path / "t.csv", runner=missing, resume=True)
+    assert len(list(tmp_path.glob("t.csv.parts/0*.json"))) == 3, "what is done is kept all the same"
+
+
 @pytest.mark.parametrize("name", ["job.json", "listing.jsonl"])
 def test_parts_that_nobody_knows_any_more_are_not_used(
     classifier: TransferClassifier, tmp_path: Path, name: str

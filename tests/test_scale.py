@@ -37,6 +37,8 @@ from tlkit.errors import (
 from tlkit.images import BadFile
 from tlkit.scale import cluster
 from tlkit.scale.cluster import crew
+from tlkit.scale.features import claim
+from tlkit.scale.places import Source
 
 pytest.importorskip("pyarrow")
 
@@ -158,6 +160,17 @@ def test_features_of_something_else_are_refused(
     assert sorted(here) == [0, 1]
 
 
+def test_features_without_a_note_are_of_nobody_knows_what(
+    folder: Path, tmp_path: Path, here: list[int]
+) -> None:
+    scale.compute_features(folder, TINY, tmp_path / "features")
+    (tmp_path / "features" / "_tlkit.json").unlink()
+    other = BackboneAdapter("tiny_random", image_size=48)
+    with pytest.raises(SettingError, match=r"holds features, but no _tlkit\.json"):
+        scale.compute_features(folder, other, tmp_path / "features")
+    assert sorted(here) == [0, 1]
+
+
 def test_a_damaged_part_is_named(folder: Path, tmp_path: Path, here: list[int]) -> None:
     scale.transfer_classifier(folder, backbone=TINY, features_dir=tmp_path / "features")
     part = tmp_path / "features" / "part-0000001.parquet"
@@ -269,6 +282,19 @@ def test_a_missing_package_comes_with_its_pip_command(
         scale.compute_features(drawn_folder, TINY, tmp_path / "features")
 
 
+def test_what_cannot_be_is_refused_before_any_ray(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    wrong: Any = None
+    with pytest.raises(SettingError, match="`pictures` must be a path, or several"):
+        scale.predict(classifier, wrong, tmp_path / "p.csv")
+    for settings in ({"address": 6379}, {"workers": 0}):
+        wrong = settings
+        with pytest.raises(SettingError, match=f"`{next(iter(settings))}` must be"):
+            scale.predict(classifier, "one.jpg", tmp_path / "p.csv", **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_address_that_does_not_answer_is_waited_for_no_longer_than_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -350,3 +376,13 @@ def test_a_worker_reads_with_care_what_it_could_not_finish_and_gives_up_in_the_e
     assert "cannot read or write what shard 1 needs: no route to host" in str(outcome(1, "outage"))
     assert "a worker failed on shard 2" in str(outcome(2, "bug"))
     assert "ZeroDivisionError" in str(outcome(2, "bug"))
+
+
+def test_shards_of_another_order_are_not_taken_up(drawn_folder: Path) -> None:
+    one, other = (
+        Source(DatasetSpec(drawn_folder, classes=names))
+        for names in (("disc", "not disc"), ("not disc", "disc"))
+    )
+    found = [claim(source, source.listing(), TINY, "tensorflow") for source in (one, other, one)]
+    assert found[0] == found[2]
+    assert found[0]["pictures"] != found[1]["pictures"]

@@ -122,6 +122,17 @@ def test_a_picture_that_ends_the_process_is_named_and_the_others_are_read(
         assert np.array_equal(outcome[0], read_image(path, (32, 32))[0])
 
 
+def test_a_file_system_that_does_not_answer_says_nothing_about_a_picture(
+    drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> BrokenPipeError:
+        return BrokenPipeError(32, "the server hung up")
+
+    monkeypatch.setattr("tlkit.scale.careful._Child.read", broken)
+    with pytest.raises(BrokenPipeError, match="hung up"):
+        list(read_carefully([str(drawn_folder / "disc" / "01.jpg")], (32, 32)))
+
+
 # Features in files
 
 

@@ -1,8 +1,8 @@
 """The command line: parse, call, print. Nothing heavy is imported before a command needs it.
 
 Exit codes: 0 when the job is done, 1 after an error or when `predict` met a file that it cannot read, 2 for a
-wrong command line, 130 after Ctrl-C, 141 when the reader of the output went away. For `audit`, 1 says that
-problems were found, and 2 that it could not look.
+wrong command line, 130 after Ctrl-C, 143 after SIGTERM, 141 when the reader of the output went away. For
+`audit`, 1 says that problems were found, and 2 that it could not look.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +21,11 @@ import tlkit
 from tlkit.commands import judging, looking, predicting, shipping, training
 from tlkit.errors import TlkitError, TlkitWarning
 
-INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell says of a command that a signal ended
+INTERRUPTED, BROKEN_PIPE, TERMINATED = (
+    130,
+    141,
+    143,
+)  # what a shell says of a command that a signal ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     failure = 1
     try:
-        with _plain_warnings():
+        with _plain_warnings(), _tidy_end():
             options = _parser().parse_args(argv)
             failure = options.failure
             code: int = options.run(options)
@@ -95,6 +101,19 @@ def _let_go_of_stdout() -> None:
     except OSError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _tidy_end() -> Iterator[None]:
+    """Let SIGTERM (`timeout`, the end of a container) take its way through `finally`: half-made files go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 @contextlib.contextmanager

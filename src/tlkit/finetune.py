@@ -294,18 +294,27 @@ def _is_right(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.Ke
     return keras.ops.cast(targets[:, 0] == keras.ops.cast(logits[:, 0] > 0, "float32"), "float32")
 
 
+def in_scope() -> bool:
+    """Say whether this is the scope of a `tf.distribute` strategy, without loading TensorFlow for it."""
+    if "tensorflow" not in sys.modules:  # so nobody can have entered a scope
+        return False
+    import tensorflow as tf
+
+    return bool(tf.distribute.has_strategy())
+
+
 def device_count() -> int:
     """Return how many devices share a batch: one, outside the scope of a `tf.distribute` strategy.
 
     Raises:
         SettingError: The strategy is none that training works with.
     """
-    if "tensorflow" not in sys.modules:  # so nobody can have entered a scope
+    if not in_scope():
         return 1
     import tensorflow as tf
 
-    strategy, known = tf.distribute.get_strategy(), ("MirroredStrategy", "OneDeviceStrategy")
-    if tf.distribute.has_strategy() and type(strategy).__name__ not in known:
+    strategy = tf.distribute.get_strategy()
+    if type(strategy).__name__ not in ("MirroredStrategy", "OneDeviceStrategy"):
         raise SettingError(
             "several devices share the work in the scope of a tf.distribute.MirroredStrategy, got a "
             f"{type(strategy).__name__}: Keras cannot train in the scope of that"

@@ -6,7 +6,7 @@ import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, tee
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
 import numpy as np
@@ -39,16 +39,17 @@ class Predictor:
         self._model = model
         self._engine: Engine | None = None
         self._largest_job = 0
-        self._lock = Lock()
+        self._lock = RLock()  # whoever chooses an engine asks for the model too
 
     @property
     def model(self) -> keras.Model:
         """The network, built at the first use."""
         import keras
 
-        if not isinstance(self._model, keras.Model):
-            self._model = self._model()
-        return self._model
+        with self._lock:
+            if not isinstance(self._model, keras.Model):
+                self._model = self._model()
+            return self._model
 
     def logits(self, pictures: Pictures, count: int | None = None) -> Floats:
         """Return the logit of each picture, float64 `[N]`.

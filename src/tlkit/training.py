@@ -16,7 +16,7 @@ from tlkit.calibration import Calibration
 from tlkit.checkpoint import Keeper
 from tlkit.engines import pooled
 from tlkit.features import FrozenPart
-from tlkit.finetune import Trainee, TrainingData, set_trainable, train_phase
+from tlkit.finetune import Trainee, TrainingData, in_scope, set_trainable, train_phase
 from tlkit.head import LinearHead, fit_head
 from tlkit.history import PhaseHistory
 from tlkit.logistic import log_losses
@@ -154,9 +154,7 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
 
 def _builder(frozen: FrozenPart) -> Callable[[LinearHead], keras.Model]:
     """Return what builds the plain model; in a scope, of variables that are not mirrored to devices."""
-    import tensorflow as tf
-
-    if not tf.distribute.has_strategy():
+    if not in_scope():
         return lambda head: plain_model(frozen.network, head)
 
     def build(head: LinearHead) -> keras.Model:

@@ -48,6 +48,9 @@ def predict(options: Options) -> int:
     write = hasattr(options, "output")
     if not write and (options.resume or hasattr(options, "ray")):
         options.wrong("--resume and --ray need -o FILE")
+    elsewhere = [path for path in options.paths if "://" in path and not Path(path).exists()]
+    if elsewhere and not hasattr(options, "ray"):
+        options.wrong(f"--ray reads URIs such as {printable(elsewhere[0])}; without it give a path")
     classifier = load(options)
     count, bad_count, bad_files = (_write if write else _print)(classifier, options)
     if not bad_count:

@@ -149,14 +149,33 @@ def check_folder(path: PathLike) -> Path:
     """
     name = printable(check_path("path", path))
     target = Path(os.path.realpath(path))
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        what = "is not empty" if target.is_dir() else "is a file"
-        raise ArtifactError(f"{name} {what}: name a folder that is not there yet, or an empty one")
+    try:
+        taken = _in_the_way(target)
+    except OSError as error:  # a name that is too long, a folder that nobody may look into
+        why = error.strerror or error
+        raise ArtifactError(f"{name} cannot be written: {why}; choose another place") from error
+    if taken:
+        raise ArtifactError(f"{name} {taken}: name a folder that is not there yet, or an empty one")
     if not target.parent.is_dir():
         raise ArtifactError(f"there is no folder {printable(target.parent)}: make it first")
     if not os.access(target.parent, os.W_OK):
         raise ArtifactError(f"{name} cannot be written: choose another place")
     return target
+
+
+def _in_the_way(target: Path) -> str | None:
+    """Say why there can be no new folder of this name; None if it is free, or an empty one can go away."""
+    try:
+        target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not target.is_dir():
+        return "is a file"
+    if any(target.iterdir()):
+        return "is not empty"
+    if target.samefile("."):
+        return "is the current folder"
+    return "is a mounted disk" if os.path.ismount(target) else None
 
 
 @contextmanager

@@ -105,7 +105,6 @@ class Job:
                 self._check_room()
                 with replacing(self._settings) as partial:
                     partial.write_text(json.dumps({**now, "shard size": shard_size}), "ascii")
-        self._worth_keeping = True
         self._shard_size = shard_size
 
     def shards(self) -> Iterator[Shard]:
@@ -123,7 +122,7 @@ class Job:
         return sum(min(size, self.count - number * size) for number in numbers)
 
     def keep(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
-        """Keep what came of a shard; from then on it survives this process and a power cut.
+        """Keep what came of a shard; from then on it survives this process.
 
         Raises:
             SettingError: There is not one outcome for each file.
@@ -136,6 +135,7 @@ class Job:
         text = json.dumps([_entry(outcome) for outcome in outcomes]).encode("ascii")
         with self._explained(), replacing(self._part(shard.number)) as partial:
             partial.write_bytes(b"%08x " % zlib.crc32(text) + text)
+        self._worth_keeping = True  # before the first part there is nothing to go on with
 
     def outcomes(self, shard: Shard) -> Iterator[Outcome]:
         """Yield what was kept of a shard, one for each of its files.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, tee
 from pathlib import Path
@@ -125,8 +126,9 @@ def write_predictions(
                 results = _compute(classifier, missing, job.count, advance)
             else:
                 results = _counted(runner(missing), advance)
-            for shard, outcomes in results:
-                job.keep(shard, outcomes)
+            with closing(results):  # else a runner would go on while what failed is told
+                for shard, outcomes in results:
+                    job.keep(shard, outcomes)
         return _merge(job, target, resumed_count)
 
 
@@ -156,7 +158,7 @@ def _facts(classifier: TransferClassifier) -> dict[str, Json]:
 
 def _compute(
     classifier: TransferClassifier, shards: Iterator[Shard], count: int, advance: Advance
-) -> Iterator[tuple[Shard, Sequence[Outcome]]]:
+) -> Generator[tuple[Shard, Sequence[Outcome]], None, None]:
     """Compute shards one after the other in this process; decoding runs ahead, also into the next shard."""
     ahead, behind = tee(shards)
     paths = (path for shard in ahead for path in shard.paths)
@@ -171,7 +173,7 @@ def _compute(
 
 def _counted(
     results: Iterator[tuple[Shard, Sequence[Outcome]]], advance: Advance
-) -> Iterator[tuple[Shard, Sequence[Outcome]]]:
+) -> Generator[tuple[Shard, Sequence[Outcome]], None, None]:
     for shard, outcomes in results:
         yield shard, outcomes
         advance(len(shard.paths))

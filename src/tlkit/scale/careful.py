@@ -32,17 +32,26 @@ def read_carefully(locations: Iterable[str], image_size: tuple[int, int]) -> Ite
 
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read or ends the process.
+
+    Raises:
+        OSError: The file system does not answer; that says nothing about the picture.
     """
-    with contextlib.ExitStack() as stack:
-        child: _Child | None = None
-        for location in locations:
-            if child is None:
-                child = stack.enter_context(_Child())
-            try:
-                yield child.read(location, image_size)
-            except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-                yield BadFile(location, f"decoding it ends the process ({child.how_it_ended()})")
-                child = None
+    waiting = iter(locations)
+    location = next(waiting, None)
+    while location is not None:
+        with _Child() as child:
+            while location is not None:
+                try:
+                    answer = child.read(location, image_size)
+                except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+                    how = child.how_it_ended()
+                    yield BadFile(location, f"decoding it ends the process ({how})")
+                    location = next(waiting, None)
+                    break
+                if isinstance(answer, OSError):
+                    raise answer
+                yield answer
+                location = next(waiting, None)
 
 
 @final
@@ -58,12 +67,11 @@ class _Child:
             env={**os.environ, "PYTHONPATH": paths},
         )
 
-    def read(self, location: str, image_size: tuple[int, int]) -> Decoded:
-        """Decode one picture.
+    def read(self, location: str, image_size: tuple[int, int]) -> Decoded | OSError:
+        """Decode one picture, or return what the file system says: raised, it might be taken for an end.
 
         Raises:
             EOFError, BrokenPipeError, pickle.UnpicklingError: The process has ended.
-            OSError: The file system does not answer.
         """
         to, back = self._process.stdin, self._process.stdout
         if to is None or back is None:
@@ -71,8 +79,6 @@ class _Child:
         pickle.dump((location, image_size), to)
         to.flush()
         answer: Decoded | OSError = pickle.load(back)  # noqa: S301 - from a process of our own
-        if isinstance(answer, OSError):
-            raise answer
         return answer
 
     def how_it_ended(self) -> str:

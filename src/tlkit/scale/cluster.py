@@ -29,7 +29,7 @@ from typing import Any, Final, Protocol, TypeAlias, final
 
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 from tlkit.quiet import held_back
-from tlkit.spec import check_int
+from tlkit.spec import check_int, check_kind
 
 Work: TypeAlias = Callable[[Any, bool], Any]
 """From a task, and whether its pictures are to be read with care, to its result."""
@@ -79,15 +79,17 @@ def run(
 
     Raises:
         MissingExtraError: Ray is not installed.
-        SettingError: The cluster has not so many CPUs.
+        SettingError: The cluster has not so many CPUs, or an argument is outside what it may be.
         TlkitError: The cluster does not answer, or a task cannot be done.
     """
+    if workers is not None:
+        check_int("workers", workers, at_least=1)
+    if address is not None:
+        check_kind("address", address, (str,), advice='such as "10.0.0.1:6379"')
     waiting = iter(tasks)
     first = list(islice(waiting, _WINDOW))
     if not first:
         return
-    if workers is not None:
-        check_int("workers", workers, at_least=1)
     with connected(address) as ray:
         size, cpus = _crew(ray, workers)
         payload = ray.put(job)
@@ -98,7 +100,8 @@ def run(
                 yield from _window(ray, window, size, cpus, (payload, ledger, cpus))
                 window = list(islice(waiting, _WINDOW))
         finally:
-            ray.kill(ledger)
+            with contextlib.suppress(Exception):  # what went wrong before says more
+                ray.kill(ledger)
 
 
 def _window(
@@ -123,8 +126,8 @@ def _window(
                 yield row["number"], outcome
         except ray.exceptions.RayError as error:
             raise TlkitError(
-                f"Ray could not go on: {error}. What is done is kept; run the same again to go on. Every "
-                "machine of the cluster must have the same tlkit and packages installed."
+                f"Ray could not go on: {error}. What is done is kept; run the same again (predictions: with "
+                "`resume`) to go on. Every machine must have the same tlkit and packages installed."
             ) from error
 
 
@@ -167,7 +170,7 @@ class Worker:
         except OSError as error:  # of a file system, not of a picture: see `read_picture`
             outcome = TlkitError(
                 f"a worker cannot read or write what shard {number} needs: {error}. What is done is kept; "
-                "run the same again to go on"
+                "run the same again (predictions: with `resume`) to go on"
             )
         except Exception:  # noqa: BLE001 - the driver is to say it, whatever it is
             outcome = TlkitError(f"a worker failed on shard {number}:\n{traceback.format_exc()}")
@@ -323,7 +326,10 @@ def _quiet(ray: Any) -> Iterator[None]:
 
 
 def _crew(ray: Any, workers: int | None) -> tuple[int, int]:
-    """Return how many workers there are to be, and the CPUs of each."""
+    """Return how many workers there are to be, and the CPUs of each.
+
+    Ray tells what is free in all, not machine by machine: fewer may fit where others hold some of each.
+    """
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     size, cpus = crew(nodes, workers)
     deadline = time.monotonic() + _FREE_SECONDS

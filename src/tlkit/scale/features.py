@@ -213,14 +213,13 @@ def claim(
     source: Source, listing: Listing, backbone: BackboneAdapter, engine: str
 ) -> dict[str, Json]:
     """Return all that decides the features; equal where the same files lie in another place."""
-    used = versions()
+    used = versions(engine)
     return {
         "format": FORMAT,
-        "pictures": fingerprint(sorted(source.facts(listing).items())),
+        "pictures": fingerprint([*source.facts(listing).items()]),  # in the order that shards cut
         "network": backbone.fingerprint(),
         "engine": engine,
-        "tensorflow": used["tensorflow"],
-        "pillow": used["pillow"],
+        **{name: used[name] for name in ("tensorflow", "pillow", "onnxruntime") if name in used},
     }
 
 

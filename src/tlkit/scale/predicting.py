@@ -54,6 +54,8 @@ def predict(
         >>> summary = predict(classifier, "s3://bucket/photos", "photos.parquet")  # doctest: +SKIP
     """
     given = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
+    if isinstance(given, Iterable):  # what is not is refused when the pictures are listed
+        given = _listed(given)
 
     def runner(shards: Iterator[Shard]) -> Iterator[tuple[Shard, Sequence[Outcome]]]:
         taken: dict[int, Shard] = {}
@@ -72,7 +74,7 @@ def predict(
 
     return write_predictions(
         classifier,
-        _listed(given),
+        given,
         output,
         resume=resume,
         runner=runner,
@@ -83,8 +85,9 @@ def predict(
 def _listed(given: Iterable[PathLike]) -> Iterator[PathLike]:
     """Yield what is given, folders of other file systems as the pictures in them."""
     for place in given:
-        if isinstance(place, str) and is_uri(place):
-            yield from picture_locations(place)
+        location = location_of("pictures", place)
+        if is_uri(location):
+            yield from picture_locations(location)
         else:
             yield place
 

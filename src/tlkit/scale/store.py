@@ -81,11 +81,17 @@ class FeatureStore:
         """Make the folder, and note what it is for.
 
         Raises:
+            SettingError: It holds features of nobody knows what.
             TlkitError: It cannot be written.
         """
         try:
             system, folder = opened(self.location)
             system.create_dir(folder, recursive=True)
+            if self.done():
+                raise SettingError(
+                    f"{printable(self.location)} holds features, but no {NOTE} that says what of: choose "
+                    "another folder, or delete that one"
+                )
             self._put(NOTE, json.dumps(note, indent=1).encode())
         except OSError as error:
             raise self._failed(error) from error
