@@ -23,17 +23,18 @@ from tlkit import (
     FineTuneSchedule,
     transfer_classifier,
 )
-from tlkit.checkpoint import Keeper
-from tlkit.features import FrozenPart
-from tlkit.head import fit_head
-from tlkit.split import assign_folds
+from tlkit.data.split import assign_folds
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
+from tlkit.training.head import fit_head
+from tlkit.training.settings import needs_of
 
 SEEDS = range(10)
 
 
 def features_of(data: Path, backbone: BackboneAdapter) -> npt.NDArray[np.float32]:
     schedule, policy = FineTuneSchedule.head_only(), AugmentationPolicy.none()
-    frozen = FrozenPart(backbone, schedule, policy, 0, Keeper())
+    frozen = FrozenPart(backbone, needs_of(schedule), policy, 0, Keeper())
     originals = frozen.read(DatasetSpec(data).listing().examples)
     return originals.outputs[0].read(originals.readable).astype(np.float32)
 

@@ -22,14 +22,17 @@ import numpy as np
 import numpy.typing as npt
 from measuring import Figures, Runs, interleaved, mobilenet, process, table, write_json
 
-from tlkit import DatasetSpec, head, logistic
-from tlkit.duplicates import find_duplicates
-from tlkit.engines import TensorFlowEngine, frozen_model
-from tlkit.images import ImageFacts, read_image
-from tlkit.passes import Originals, read_originals
-from tlkit.reading import read_images
-from tlkit.rows import FeatureRows, Rows, Selected, Views
-from tlkit.split import split_readable
+from tlkit import DatasetSpec
+from tlkit.backbones.engines import TensorFlowEngine, frozen_model
+from tlkit.core.rows import FeatureRows, Rows
+from tlkit.data.duplicates import find_duplicates
+from tlkit.data.split import split_readable
+from tlkit.features.passes import Originals, read_originals
+from tlkit.features.views import Selected, Views
+from tlkit.images.decoder import ImageFacts, read_image
+from tlkit.images.loader import read_images
+from tlkit.training import head
+from tlkit.training import newton as logistic
 
 COUNTS = {
     "head": (10_000, 100_000, 1_000_000),
@@ -195,7 +198,7 @@ def pass_over(count: int, place: Path) -> Figures:
     """Run the pass over a listing with nothing to decode and nothing to compute."""
     examples = DatasetSpec(place / "files").listing().examples
     found = []
-    with patch("tlkit.passes.read_images", partial(read_images, read=stand_in)):
+    with patch("tlkit.features.passes.read_images", partial(read_images, read=stand_in)):
         figures = measured(
             lambda: found.append(read_originals(examples, NoNetwork, (32, 32)).readable)
         )

@@ -41,11 +41,12 @@ from measuring import (
 )
 
 from tlkit import AugmentationPolicy, DatasetSpec, FineTuneSchedule, Phase, split_dataset
-from tlkit.checkpoint import Keeper
-from tlkit.features import FrozenPart
-from tlkit.finetune import Trainee, TrainingData, set_trainable, train_phase
-from tlkit.head import LinearHead, fit_head
-from tlkit.split import assign_folds
+from tlkit.data.split import assign_folds
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
+from tlkit.training.finetune import Trainee, TrainingData, set_trainable, train_phase
+from tlkit.training.head import LinearHead, fit_head
+from tlkit.training.settings import needs_of
 
 VIEWS = 4
 POLICY = AugmentationPolicy.standard()
@@ -115,7 +116,7 @@ class Task:
     def read(self) -> tuple[FrozenPart, Any]:
         """Build a new network and run the pictures through it."""
         schedule = FineTuneSchedule(phases=(self.phase,))
-        frozen = FrozenPart(mobilenet(self.options), schedule, POLICY, 0, Keeper())
+        frozen = FrozenPart(mobilenet(self.options), needs_of(schedule), POLICY, 0, Keeper())
         return frozen, frozen.read(self.listing.examples)
 
 

@@ -43,10 +43,11 @@ from measuring import (
 from PIL import Image
 
 from tlkit import AugmentationPolicy, DatasetSpec, FineTuneSchedule, transfer_classifier
-from tlkit.checkpoint import Keeper
-from tlkit.engines import BATCH_SIZE, TensorFlowEngine, pooled
-from tlkit.features import FrozenPart
-from tlkit.onnx_engine import SAMPLE_SIZE, VARIABLE, OnnxEngine, fast_engine
+from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine, pooled
+from tlkit.backbones.onnx_engine import SAMPLE_SIZE, VARIABLE, OnnxEngine, fast_engine
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
+from tlkit.training.settings import needs_of
 
 Pictures = npt.NDArray[np.uint8]
 Forward = Callable[[Pictures], object]
@@ -128,7 +129,7 @@ def training(options: argparse.Namespace) -> Runs:
     examples = DatasetSpec(options.data).listing().examples
 
     def frozen_pass() -> None:
-        part = FrozenPart(backbone, HEAD_ONLY, AugmentationPolicy.none(), 0, Keeper())
+        part = FrozenPart(backbone, needs_of(HEAD_ONLY), AugmentationPolicy.none(), 0, Keeper())
         part.read(examples)
 
     def head_only() -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tlkit import BackboneAdapter, DatasetSpec, audit
-from tlkit.dataset import Example
-from tlkit.split import assign_folds
+from tlkit.data.dataset import Example
+from tlkit.data.split import assign_folds
 
 FOLDS = 5
 

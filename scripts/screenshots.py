@@ -24,12 +24,12 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples")]
 from browser import Page, chromium  # noqa: E402
 from drawn_pictures import draw_folder, draw_picture  # noqa: E402
 
-from tlkit.backbone import BackboneAdapter  # noqa: E402
-from tlkit.classifier import TransferClassifier  # noqa: E402
-from tlkit.explaining import explain  # noqa: E402
-from tlkit.reporting import write_report  # noqa: E402
-from tlkit.schedule import FineTuneSchedule  # noqa: E402
-from tlkit.transfer import transfer_classifier  # noqa: E402
+from tlkit.backbones.adapter import BackboneAdapter  # noqa: E402
+from tlkit.classifier.classifier import TransferClassifier  # noqa: E402
+from tlkit.insight.explain import explain  # noqa: E402
+from tlkit.report.page import write_report  # noqa: E402
+from tlkit.training.schedule import FineTuneSchedule  # noqa: E402
+from tlkit.training.transfer import transfer_classifier  # noqa: E402
 
 MISLABELLED = ("drawn-007", "drawn-031", "drawn-044")
 SHOTS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit import BackboneAdapter, TransferClassifier
-from tlkit.images import BadFile
+from tlkit.images.decoder import BadFile
 from tlkit.scale.store import FeatureStore
 
 TINY = BackboneAdapter("tiny_random")
@@ -17,9 +17,9 @@ TINY = BackboneAdapter("tiny_random")
 # would; and while a file named "slow" is there, it takes its time.
 HOOK = """
 import os, pathlib, signal, time
-import tlkit.imagebytes
+import tlkit.images.file_formats
 
-sniff = tlkit.imagebytes.sniff
+sniff = tlkit.images.file_formats.sniff
 
 def patched(head):
     if head.startswith(b"KILLER"):
@@ -28,7 +28,7 @@ def patched(head):
         time.sleep(0.05)
     return sniff(head)
 
-tlkit.imagebytes.sniff = patched
+tlkit.images.file_formats.sniff = patched
 """
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from networks import output, own_model, own_sequential, pixels
 
-from tlkit.backbone import BackboneAdapter
+from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.errors import SettingError, TlkitWarning
 
 # Keras 3.15 saves variables in a way that NumPy 2.4 calls out of date.

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from tlkit import BackboneAdapter, DatasetSpec, FineTuneSchedule, audit, transfer_classifier
-from tlkit.augmentation import AugmentationPolicy
-from tlkit.checkpoint import Keeper
-from tlkit.features import FrozenPart
-from tlkit.head import fit_head
-from tlkit.split import assign_folds
+from tlkit.data.split import assign_folds
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.training.head import fit_head
+from tlkit.training.settings import needs_of
 
 ALPHA_035 = "mobilenet_v2_0.35_224_no_top.weights.h5"
 ALPHA_100 = "mobilenet_v2_1.0_224_no_top.weights.h5"
@@ -50,7 +51,7 @@ def test_five_fold_accuracy(
     listing = DatasetSpec(alpaca_dir).listing()
     frozen = FrozenPart(
         backbone(weights_dir, alpha, size),
-        FineTuneSchedule.head_only(),
+        needs_of(FineTuneSchedule.head_only()),
         AugmentationPolicy.none(),
         0,
         Keeper(),

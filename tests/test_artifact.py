@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from tlkit import TransferClassifier
-from tlkit.artifact import FORMAT_VERSION, RECORD_NAME, Record, read_record, write_artifact
+from tlkit.classifier.artifact import FORMAT_VERSION, RECORD_NAME, read_record, write_artifact
+from tlkit.classifier.record import Record
 from tlkit.errors import ArtifactError
 
 PLAIN_KERAS = """

@@ -16,12 +16,12 @@ from PIL import Image
 from test_duplicates import camera, half, jpeg, photograph
 
 from tlkit import DatasetSpec
-from tlkit.auditing import FAIL_ON, KINDS, AuditReport, Problem, audit, audit_of
-from tlkit.dataset import Example, Listing
+from tlkit.data.audit import FAIL_ON, KINDS, AuditReport, Problem, audit, audit_of
+from tlkit.data.dataset import Example, Listing
+from tlkit.data.split import assign_parts
 from tlkit.errors import DatasetError, SettingError, printable
-from tlkit.images import BadFile, ImageFacts
-from tlkit.reading import read_images
-from tlkit.split import assign_parts
+from tlkit.images.decoder import BadFile, ImageFacts
+from tlkit.images.loader import read_images
 
 
 def write(folder: Path, name: str, data: bytes) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit.augmentation import AugmentationPolicy
+from tlkit.core.rows import Pictures
 from tlkit.errors import SettingError
-from tlkit.rows import Pictures
+from tlkit.images.augmentation import AugmentationPolicy
 
 FRACTIONS = [
     "rotation_fraction",
@@ -297,7 +297,7 @@ def test_neither_the_global_seed_nor_the_precision_policy_matters() -> None:
 
 DIGEST = """
 import hashlib, numpy as np
-from tlkit.augmentation import AugmentationPolicy
+from tlkit.images.augmentation import AugmentationPolicy
 pictures = np.arange(2 * 40 * 56 * 3, dtype=np.uint32).reshape(2, 40, 56, 3).astype(np.uint8)
 augmenter = AugmentationPolicy.strong().build((40, 56), seed=3, batch_size=2)
 print(hashlib.sha256(augmenter(pictures, view=2, key="x").tobytes()).hexdigest())
@@ -549,7 +549,7 @@ def test_views_need_a_picture(image: Any) -> None:
 
 def test_policies_load_neither_tensorflow_nor_keras() -> None:
     code = (
-        "import sys, tlkit.augmentation as a; a.AugmentationPolicy.strong().to_json(); "
+        "import sys, tlkit.images.augmentation as a; a.AugmentationPolicy.strong().to_json(); "
         "a.AugmentationPolicy.none().build((8, 8), seed=0); "
         "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     )

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from networks import keras_module, pixels
 
-from tlkit.backbone import BackboneAdapter
-from tlkit.backbone.catalogue import CATALOGUE
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.catalogue import CATALOGUE
 from tlkit.errors import SettingError
 
 # --- The catalogue ------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def test_default_sizes_are_those_of_the_imagenet_weights(name: str) -> None:
 def test_a_name_needs_no_keras() -> None:
     code = (
         "import sys\n"
-        "from tlkit.backbone import BackboneAdapter as B\n"
+        "from tlkit.backbones.adapter import BackboneAdapter as B\n"
         "adapter = B('MobileNetV2', alpha=0.35)\n"
         "repr(adapter), hash(adapter), adapter.to_json(), adapter.fingerprint(), B.available()\n"
         "print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))\n"

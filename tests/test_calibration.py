@@ -14,12 +14,12 @@ from sklearn.calibration import _SigmoidCalibration
 from sklearn.linear_model import LogisticRegression
 from test_label_issues import SETS, alpaca_features
 
-from tlkit.calibration import Calibration, _best_line, _platt_targets, fit_calibration
+from tlkit.data.split import assign_folds
 from tlkit.errors import SettingError
-from tlkit.evaluate import evaluate
-from tlkit.head import fit_head
-from tlkit.logistic import log_losses, sigmoid
-from tlkit.split import assign_folds
+from tlkit.evaluation.calibration import Calibration, _best_line, _platt_targets, fit_calibration
+from tlkit.evaluation.evaluate import evaluate
+from tlkit.evaluation.log_loss import log_losses, sigmoid
+from tlkit.training.head import fit_head
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

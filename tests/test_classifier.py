@@ -38,9 +38,9 @@ from tlkit import (
     transfer_classifier,
     write_report,
 )
-from tlkit.engines import TensorFlowEngine
+from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
-from tlkit.images import BadFile, read_image
+from tlkit.images.decoder import BadFile, read_image
 
 
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:

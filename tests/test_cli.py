@@ -17,17 +17,18 @@ from typing import NoReturn
 import pytest
 
 import tlkit
-from tlkit import cli, words
-from tlkit.backbone import BackboneAdapter
-from tlkit.classifier import TransferClassifier
-from tlkit.cli import main
-from tlkit.commands import training
-from tlkit.dataset import DatasetSpec
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.classifier.classifier import TransferClassifier
+from tlkit.cli import app as cli
+from tlkit.cli import arguments as words
+from tlkit.cli import train as training
+from tlkit.cli.app import main
+from tlkit.core.quiet import start_tensorflow, without_banner
+from tlkit.core.tables import as_json, print_table, write_csv
+from tlkit.data.dataset import DatasetSpec
+from tlkit.delivery.predictions import PredictionSummary
 from tlkit.errors import BadFileWarning, SettingError
-from tlkit.predictions import PredictionSummary
-from tlkit.quiet import start_tensorflow, without_banner
-from tlkit.schedule import FineTuneSchedule
-from tlkit.tables import as_json, print_table, write_csv
+from tlkit.training.schedule import FineTuneSchedule
 
 NETWORK = ("--backbone", "tiny_random", "--schedule", "head-only")
 Captured = pytest.CaptureFixture[str]
@@ -142,7 +143,7 @@ def test_options_reach_the_specs(
         seen.update(spec=spec, **options)
         raise StopError
 
-    monkeypatch.setattr("tlkit.transfer.transfer_classifier", transfer_classifier)
+    monkeypatch.setattr("tlkit.training.transfer.transfer_classifier", transfer_classifier)
     options = {
         "--positive-class": ["disc"],
         "--classes": ["disc", "not disc"],
@@ -417,7 +418,7 @@ def test_predict_goes_on_where_it_was_interrupted(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tlkit.predictions.writing.as_row", interrupted)
+        patch.setattr("tlkit.delivery.predictions.as_row", interrupted)
         assert main(arguments) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err
     assert main(arguments) == 1
@@ -639,9 +640,9 @@ def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
     script = """
 import os, signal, sys, time
 from pathlib import Path
-from tlkit import cli
-from tlkit.commands import looking
-from tlkit.replacing import replacing
+from tlkit.cli import app as cli
+from tlkit.cli import audit as looking
+from tlkit.core.atomic import replacing
 
 def backbones(options):
     with replacing(Path("table.csv")) as partial:

@@ -24,15 +24,15 @@ from tlkit import (
     cross_validate,
     cross_validation,
     find_label_issues,
-    training,
     transfer_classifier,
 )
-from tlkit.calibration import Calibration
-from tlkit.engines import TensorFlowEngine
+from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.errors import DatasetError, SettingError
-from tlkit.evaluate import evaluate
-from tlkit.finetune import TrainingData
-from tlkit.passes import Originals
+from tlkit.evaluation.calibration import Calibration
+from tlkit.evaluation.evaluate import evaluate
+from tlkit.features.passes import Originals
+from tlkit.training import fit
+from tlkit.training.finetune import TrainingData
 
 TUNED = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=2, views=2),))
 HEAD_ONLY = FineTuneSchedule.head_only()
@@ -59,7 +59,7 @@ def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainingData]:
 
     def spy(frozen: Any, originals: Originals, data: TrainingData, *rest: Any) -> Any:
         seen.append(data)
-        return training.train(frozen, originals, data, *rest)
+        return fit.train(frozen, originals, data, *rest)
 
     monkeypatch.setattr(cross_validation, "train", spy)
     return seen
@@ -288,7 +288,7 @@ def test_of_many_training_pictures_an_even_part_is_remembered(
     drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = trained(drawn_folder)
-    monkeypatch.setattr("tlkit.transfer.KEPT_SCORES", 20)
+    monkeypatch.setattr("tlkit.training.transfer.KEPT_SCORES", 20)
     part = trained(drawn_folder)
     assert part.calibration == everything.calibration
     kept, whole = part.record.scores["out-of-fold"], everything.record.scores["out-of-fold"]
@@ -303,7 +303,7 @@ def test_calibration_is_folded_into_the_last_layer(
 
     plain = trained(drawn_folder)
     line = Calibration(slope=0.25, intercept=1.5, count=38)
-    monkeypatch.setattr("tlkit.transfer.fit_calibration", lambda *_, **__: line)
+    monkeypatch.setattr("tlkit.training.transfer.fit_calibration", lambda *_, **__: line)
     moved = trained(drawn_folder)
     assert plain.calibration is not None
     raw = plain.calibration.undo(plain.record.scores["validation"].logits)

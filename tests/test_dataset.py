@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit.dataset import DatasetSpec, Listing, part_of, picture_files
+from tlkit.data.dataset import DatasetSpec, Listing, part_of, picture_files
+from tlkit.data.folders import PICTURE_SUFFIXES, scan_folder
 from tlkit.errors import DatasetError, SettingError
-from tlkit.walking import PICTURE_SUFFIXES, scan_folder
 
 Make = Callable[..., Path]
 

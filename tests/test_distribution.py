@@ -22,7 +22,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from tlkit import *
-from tlkit.checkpoint import EpochState
+from tlkit.training.epoch_state import EpochState
 from tlkit.errors import SettingError
 
 data, folder = sys.argv[1:]

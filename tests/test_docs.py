@@ -22,7 +22,7 @@ from sybil import Document, Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 import tlkit
-from tlkit import cli
+from tlkit.cli import app as cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-import tlkit.duplicates
-from tlkit.duplicates import Duplicates, find_duplicates, merged_groups
-from tlkit.images import ImageFacts, read_image
+import tlkit.data.duplicates
+from tlkit.data.duplicates import Duplicates, find_duplicates, merged_groups
+from tlkit.images.decoder import ImageFacts, read_image
 
 PHOTOGRAPHS = 60
 SIDE = 240
@@ -205,7 +205,7 @@ def test_blocks_decide_only_the_memory(
     facts = originals + facts_of([jpeg(half(picture)) for picture in photographs[:20]])
     facts += facts_of(camera(30, moves=25))
     at_once = found(facts)
-    monkeypatch.setattr(tlkit.duplicates, "_BLOCK", 7)
+    monkeypatch.setattr(tlkit.data.duplicates, "_BLOCK", 7)
     assert found(facts) == at_once
     assert found(facts) == at_once
 

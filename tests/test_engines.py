@@ -11,10 +11,11 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from tlkit import TransferClassifier, engines
-from tlkit.backbone import BackboneAdapter
-from tlkit.engines import TensorFlowEngine, in_shares, workers
-from tlkit.rows import Pictures
+from tlkit import TransferClassifier
+from tlkit.backbones import engines
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.engines import TensorFlowEngine, in_shares, workers
+from tlkit.core.rows import Pictures
 
 PICTURES = np.random.default_rng(0).integers(256, size=(20, 32, 32, 3), dtype=np.uint8)
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from tlkit import measures
 from tlkit.errors import SettingError
-from tlkit.evaluate import Evaluation, evaluate
-from tlkit.rate import Rate
+from tlkit.evaluation import metrics as measures
+from tlkit.evaluation.evaluate import Evaluation, evaluate
+from tlkit.evaluation.rate import Rate
 
 NAMES = ("alpaca", "not alpaca")
 

@@ -22,10 +22,10 @@ from tlkit import (
     transfer_classifier,
 )
 from tlkit.errors import ImageError, SettingError, TlkitWarning
-from tlkit.explaining import Explanation, explain, explain_files
-from tlkit.head import LinearHead
-from tlkit.images import BadFile
-from tlkit.training import plain_model
+from tlkit.images.decoder import BadFile
+from tlkit.insight.explain import Explanation, explain, explain_files
+from tlkit.training.fit import plain_model
+from tlkit.training.head import LinearHead
 
 layers = keras.layers
 Pixels = npt.NDArray[np.uint8]
@@ -367,7 +367,7 @@ def test_the_picture_is_not_blamed_for_a_wrong_size(
 
 def test_the_colours_are_matplotlib_s_inferno() -> None:
     matplotlib = pytest.importorskip("matplotlib")
-    from tlkit.explaining import _GLOW
+    from tlkit.insight.explain import _GLOW
 
     shares = np.linspace(0, 1, 256)
     ours = [np.interp(shares, np.linspace(0, 1, len(_GLOW)), channel) for channel in _GLOW.T]

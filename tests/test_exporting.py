@@ -30,7 +30,12 @@ from tlkit import (
     export,
     transfer_classifier,
 )
-from tlkit.cli import main
+from tlkit.cli.app import main
+from tlkit.delivery import export_formats as formats
+from tlkit.delivery import export_sample as pictures
+from tlkit.delivery.export_check import Comparison
+from tlkit.delivery.export_formats import FORMATS
+from tlkit.delivery.export_sample import read_sample
 from tlkit.errors import (
     ArtifactError,
     BadFileWarning,
@@ -39,10 +44,7 @@ from tlkit.errors import (
     MissingExtraError,
     SettingError,
 )
-from tlkit.exporting import Comparison, formats, pictures
-from tlkit.exporting.formats import FORMATS
-from tlkit.exporting.pictures import read_sample
-from tlkit.images import read_image
+from tlkit.images.decoder import read_image
 
 PAGE = Path(__file__).parents[1] / "docs" / "export.md"
 SCRIPTS = {"litert": "LiteRT", "onnx": "ONNX Runtime", "saved_model": "TensorFlow"}
@@ -515,7 +517,7 @@ def test_arguments_are_checked_before_any_work(
     def never(*_: Any, **__: Any) -> NoReturn:
         pytest.fail("work has begun")
 
-    monkeypatch.setattr("tlkit.exporting.writing.read_sample", never)
+    monkeypatch.setattr("tlkit.delivery.export.read_sample", never)
     untouched = TransferClassifier(never, classifier.record)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()

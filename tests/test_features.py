@@ -11,21 +11,24 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tlkit.augmentation import AugmentationPolicy
-from tlkit.backbone import BackboneAdapter
-from tlkit.checkpoint import Keeper
-from tlkit.dataset import DatasetSpec, Example
-from tlkit.engines import PicturesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.engines import PicturesToo, TensorFlowEngine, frozen_model
+from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import ImageError
-from tlkit.features import FrozenPart
-from tlkit.schedule import FineTuneSchedule, GradientHead, Phase
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.training.schedule import FineTuneSchedule, GradientHead, Phase
+from tlkit.training.settings import needs_of
 
 TUNED = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, views=3),))
 POLICY = AugmentationPolicy(horizontal_flip=True, brightness_fraction=0.2)
 
 
 def part(schedule: FineTuneSchedule, keeper: Keeper | None = None, *, seed: int = 0) -> FrozenPart:
-    return FrozenPart(BackboneAdapter("tiny_random"), schedule, POLICY, seed, keeper or Keeper())
+    return FrozenPart(
+        BackboneAdapter("tiny_random"), needs_of(schedule), POLICY, seed, keeper or Keeper()
+    )
 
 
 def examples_of(folder: Path) -> tuple[Example, ...]:
@@ -160,7 +163,7 @@ def test_weights_of_large_networks_are_not_folded_but_count_as_they_were(
     model = BackboneAdapter("tiny_random").build().model
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     folded = TensorFlowEngine(model)
-    monkeypatch.setattr("tlkit.engines._FOLDED_AT_MOST", 1000)
+    monkeypatch.setattr("tlkit.backbones.engines._FOLDED_AT_MOST", 1000)
     large = TensorFlowEngine(model)
     sizes = [
         len(engine._forward.graph.as_graph_def().SerializeToString()) for engine in (folded, large)

@@ -12,14 +12,16 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from tlkit import finetune, transfer_classifier
-from tlkit.backbone import BackboneAdapter
-from tlkit.backbone.network import Network
+from tlkit import transfer_classifier
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.network import Network
+from tlkit.core.rows import Rows
 from tlkit.errors import SettingError
-from tlkit.finetune import Trainee, TrainingData, device_count, set_trainable, train_phase
-from tlkit.head import LinearHead
-from tlkit.rows import Rows, Views
-from tlkit.schedule import GradientHead, Phase
+from tlkit.features.views import Views
+from tlkit.training import finetune
+from tlkit.training.finetune import Trainee, TrainingData, device_count, set_trainable, train_phase
+from tlkit.training.head import LinearHead
+from tlkit.training.schedule import GradientHead, Phase
 
 COUNT = 40
 

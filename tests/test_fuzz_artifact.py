@@ -19,7 +19,7 @@ import pytest
 from test_fuzz_images import MUTATIONS, Rng
 
 from tlkit import TransferClassifier
-from tlkit.artifact import RECORD_NAME, read_record
+from tlkit.classifier.artifact import RECORD_NAME, read_record
 from tlkit.errors import ArtifactError
 
 SECONDS = 5.0  # the longest that one file may take

@@ -12,7 +12,7 @@ import pytest
 from PIL import features
 
 from tlkit.errors import ImageError
-from tlkit.images import read_image
+from tlkit.images.decoder import read_image
 
 SECONDS = 5.0  # the longest that one file may take
 SHORT, LONG = 400, 20_000

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 
-from tlkit import head as head_module
-from tlkit import logistic
+from tlkit.core.rows import FeatureRows, Rows
 from tlkit.errors import SettingError, TlkitError
-from tlkit.head import LinearHead, class_weights, fit_head
-from tlkit.logistic import CentredRows
-from tlkit.rows import FeatureRows, Rows, Selected, Views
+from tlkit.features.views import Selected, Views
+from tlkit.training import head as head_module
+from tlkit.training import newton as logistic
+from tlkit.training.head import LinearHead, class_weights, fit_head
+from tlkit.training.newton import CentredRows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -24,7 +24,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from tlkit.errors import ImageError, SettingError
-from tlkit.images import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, read_image
+from tlkit.images.decoder import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, read_image
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = (HEIGHT, WIDTH)  # reading at the stored size resizes nothing, so that pixels can be compared

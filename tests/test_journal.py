@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from tlkit.errors import TlkitError
-from tlkit.journal import NAME, Journal
+from tlkit.features.journal import NAME, Journal
 
 
 def add(journal: Journal, *rows: int) -> None:
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_only_big_feature_maps_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.journal.MEMORY_BUDGET", 100)
+    monkeypatch.setattr("tlkit.features.journal.MEMORY_BUDGET", 100)
     rows = np.arange(2)
     outputs: list[npt.NDArray[np.generic]] = [
         np.ones((2, 50), np.float32),
@@ -74,7 +74,7 @@ def test_only_big_feature_maps_are_halved(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_half_precision_cannot_hold_is_kept_whole_or_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tlkit.journal.MEMORY_BUDGET", 1)
+    monkeypatch.setattr("tlkit.features.journal.MEMORY_BUDGET", 1)
     rows, large = np.arange(2), np.full((2, 3, 3, 2), 1e5, np.float32)
     journal = Journal(None, 4)
     journal.add(rows, [large], [])

@@ -11,14 +11,15 @@ import pytest
 from test_alpaca import backbone
 
 from tlkit import DatasetSpec, FineTuneSchedule
-from tlkit.augmentation import AugmentationPolicy
-from tlkit.checkpoint import Keeper
+from tlkit.data.split import assign_folds
 from tlkit.errors import SettingError
-from tlkit.features import FrozenPart
-from tlkit.head import fit_head
-from tlkit.label_issues import LabelIssue, rank_label_issues
-from tlkit.scores import Scores
-from tlkit.split import assign_folds
+from tlkit.evaluation.scores import Scores
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.insight.label_issues import LabelIssue, rank_label_issues
+from tlkit.training.head import fit_head
+from tlkit.training.settings import needs_of
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
@@ -64,7 +65,7 @@ def alpaca_features(
     listing = DatasetSpec(alpaca_dir).listing()
     frozen = FrozenPart(
         backbone(weights_dir, alpha, size),
-        FineTuneSchedule.head_only(),
+        needs_of(FineTuneSchedule.head_only()),
         AugmentationPolicy.none(),
         0,
         Keeper(),

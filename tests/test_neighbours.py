@@ -18,8 +18,8 @@ from tlkit import (
     transfer_classifier,
 )
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
-from tlkit.images import read_image
-from tlkit.neighbours import FeatureIndex, nearest
+from tlkit.images.decoder import read_image
+from tlkit.insight.neighbours import FeatureIndex, nearest
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from networks import Pixels, keras_module, output, own_model, own_sequential, pixels
 
-from tlkit.backbone import BackboneAdapter
-from tlkit.backbone.catalogue import CATALOGUE
-from tlkit.backbone.network import CutPoint, Network
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.catalogue import CATALOGUE
+from tlkit.backbones.network import CutPoint, Network
 from tlkit.errors import SettingError
 
 # Keras 3.15 saves variables in a way that NumPy 2.4 calls out of date.

@@ -21,10 +21,10 @@ from tlkit import (
     TransferClassifier,
     transfer_classifier,
 )
-from tlkit import onnx_engine as rooms
-from tlkit.engines import TensorFlowEngine, frozen_model
+from tlkit.backbones import onnx_engine as rooms
+from tlkit.backbones.engines import TensorFlowEngine, frozen_model
+from tlkit.backbones.onnx_engine import VARIABLE, OnnxEngine, fast_engine, multiply_adds
 from tlkit.errors import EngineWarning, MissingExtraError, SettingError
-from tlkit.onnx_engine import VARIABLE, OnnxEngine, fast_engine, multiply_adds
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")

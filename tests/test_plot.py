@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from tlkit import plot
-from tlkit.augmentation import AugmentationPolicy
-from tlkit.dataset import DatasetSpec
+from tlkit.data.dataset import DatasetSpec
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, MissingExtraError, SettingError
-from tlkit.history import History, PhaseHistory
+from tlkit.evaluation.history import History, PhaseHistory
+from tlkit.images.augmentation import AugmentationPolicy
 
 pytest.importorskip("matplotlib")
 

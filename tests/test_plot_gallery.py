@@ -12,9 +12,9 @@ from PIL import Image
 
 from tlkit import DatasetSpec, TransferClassifier, plot
 from tlkit.errors import BadFileWarning, DatasetError, SettingError
-from tlkit.evaluate import evaluate
-from tlkit.explaining import explain
-from tlkit.scores import CrossValidation, Scores
+from tlkit.evaluation.evaluate import evaluate
+from tlkit.evaluation.scores import CrossValidation, Scores
+from tlkit.insight.explain import explain
 
 pytest.importorskip("matplotlib")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tlkit import TransferClassifier, plot
-from tlkit.calibration import Calibration
 from tlkit.errors import SettingError
-from tlkit.evaluate import evaluate
-from tlkit.scores import CrossValidation, Scores
+from tlkit.evaluation.calibration import Calibration
+from tlkit.evaluation.evaluate import evaluate
+from tlkit.evaluation.scores import CrossValidation, Scores
 
 pytest.importorskip("matplotlib")
 

@@ -8,9 +8,9 @@ import pytest
 
 from tlkit import TransferClassifier
 from tlkit.errors import SettingError
-from tlkit.evaluate import evaluate
+from tlkit.evaluation.evaluate import evaluate
+from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.plot import points
-from tlkit.scores import CrossValidation, Scores
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

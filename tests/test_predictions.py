@@ -20,22 +20,15 @@ from typing import Any, NoReturn
 import pytest
 from test_progress import needs_pty, run_in_terminal
 
-from tlkit.classifier import Prediction, TransferClassifier
-from tlkit.dataset import picture_files
+from tlkit.classifier.classifier import Prediction, TransferClassifier
+from tlkit.data.dataset import picture_files
+from tlkit.delivery import prediction_files as listing
+from tlkit.delivery import predictions as writing
+from tlkit.delivery.prediction_files import Shard
+from tlkit.delivery.prediction_job import Job, Outcome
+from tlkit.delivery.predictions import COLUMNS, PredictionSummary, Runner, as_row, write_predictions
 from tlkit.errors import DatasetError, MissingExtraError, SettingError, TlkitError, printable
-from tlkit.images import BadFile
-from tlkit.predictions import (
-    COLUMNS,
-    Outcome,
-    PredictionSummary,
-    Runner,
-    Shard,
-    as_row,
-    listing,
-    write_predictions,
-    writing,
-)
-from tlkit.predictions.job import Job
+from tlkit.images.decoder import BadFile
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 Row = dict[str, Any]
@@ -184,7 +177,7 @@ def test_the_engine_is_chosen_for_the_whole_job(
 ) -> None:
     counts = []
     monkeypatch.setattr(
-        "tlkit.predictor.fast_engine", lambda _facts, count, *_rest: counts.append(count)
+        "tlkit.classifier.predictor.fast_engine", lambda _facts, count, *_rest: counts.append(count)
     )
     fresh = TransferClassifier(classifier.model, classifier.record)
     write_predictions(fresh, drawn_folder, tmp_path / "t.csv", shard_size=8)
@@ -654,7 +647,7 @@ def test_a_runner_must_give_everything_back(classifier: TransferClassifier, tmp_
 MEMORY = """
 import resource, sys
 from test_predictions import *
-from tlkit.predictions import listing
+from tlkit.delivery import prediction_files as listing
 
 listing.walk = lambda *_: ((f"/{{n:07}}.jpg", "") for n in reversed(range({count})))
 listing._RUN = 2**12

@@ -13,7 +13,7 @@ needs_pty = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no p
 
 WORK = """
 import sys, time
-from tlkit.progress import progress
+from tlkit.core.progress import progress
 with progress(total=3, description="Reading") as advance:
     for _ in range(3):
         time.sleep(0.02)

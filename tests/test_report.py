@@ -15,20 +15,22 @@ from typing import Any, Self
 import pytest
 
 import tlkit
-from tlkit import cli, words
-from tlkit.artifact import Record
-from tlkit.augmentation import AugmentationPolicy
-from tlkit.backbone import BackboneAdapter
-from tlkit.classifier import TransferClassifier
-from tlkit.dataset import DatasetSpec
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.classifier.classifier import TransferClassifier
+from tlkit.classifier.record import Record
+from tlkit.cli import app as cli
+from tlkit.cli import arguments as words
+from tlkit.data.dataset import DatasetSpec
 from tlkit.errors import DatasetError, MissingExtraError, SettingError, TlkitError
-from tlkit.rate import Rate
-from tlkit.reporting import album, recipe, sentences, write_report
-from tlkit.reporting.sentences import percent, span
-from tlkit.schedule import ExactHead, FineTuneSchedule, Phase
-from tlkit.scores import CrossValidation
-from tlkit.threshold import ThresholdGoal, choose_threshold
-from tlkit.transfer import transfer_classifier
+from tlkit.evaluation.rate import Rate
+from tlkit.evaluation.scores import CrossValidation
+from tlkit.evaluation.threshold import ThresholdGoal, choose_threshold
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.report import album, recipe, sentences
+from tlkit.report.page import write_report
+from tlkit.report.sentences import percent, span
+from tlkit.training.schedule import ExactHead, FineTuneSchedule, Phase
+from tlkit.training.transfer import transfer_classifier
 
 for extra in ("matplotlib", "jinja2"):
     pytest.importorskip(extra)
@@ -443,7 +445,7 @@ def test_the_command_line_asks_for_the_same_run(
     made, line = Made(), recipe.command(unusual)
     assert line is not None
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tlkit.transfer.transfer_classifier", made)
+    monkeypatch.setattr("tlkit.training.transfer.transfer_classifier", made)
     assert cli.main(shlex.split(line)[1:]) == cli.INTERRUPTED
     made.check(unusual)
 

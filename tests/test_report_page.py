@@ -13,15 +13,16 @@ import pytest
 from browser import CHROMIUM, Page, chromium
 from PIL import Image
 
-from tlkit.backbone import BackboneAdapter
-from tlkit.classifier import TransferClassifier
-from tlkit.dataset import DatasetSpec
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.classifier.classifier import TransferClassifier
+from tlkit.data.dataset import DatasetSpec
 from tlkit.errors import BadFileWarning, printable
-from tlkit.evaluate import Evaluation, evaluate
-from tlkit.reporting import album, write_report
-from tlkit.reporting.sentences import percent
-from tlkit.schedule import FineTuneSchedule
-from tlkit.transfer import transfer_classifier
+from tlkit.evaluation.evaluate import Evaluation, evaluate
+from tlkit.report import album
+from tlkit.report.page import write_report
+from tlkit.report.sentences import percent
+from tlkit.training.schedule import FineTuneSchedule
+from tlkit.training.transfer import transfer_classifier
 
 for extra in ("matplotlib", "jinja2"):
     pytest.importorskip(extra)

@@ -31,16 +31,18 @@ from tlkit import (
     TransferClassifier,
     transfer_classifier,
 )
-from tlkit.checkpoint import EpochState, Keeper
-from tlkit.engines import TensorFlowEngine
+from tlkit.backbones.engines import TensorFlowEngine
+from tlkit.core.rows import Positions, Rows
+from tlkit.core.spec import Json
 from tlkit.errors import BadFileWarning, ImageError, SettingError, TlkitError
-from tlkit.features import FrozenPart, listing_facts
-from tlkit.history import PhaseHistory
-from tlkit.journal import NAME, Journal
-from tlkit.passes import Originals
-from tlkit.reading import read_images
-from tlkit.rows import Positions, Rows
-from tlkit.spec import Json
+from tlkit.evaluation.history import PhaseHistory
+from tlkit.features.frozen_part import FrozenPart, listing_facts
+from tlkit.features.journal import NAME, Journal
+from tlkit.features.passes import Originals
+from tlkit.features.run_folders import Keeper
+from tlkit.images.loader import read_images
+from tlkit.training.epoch_state import EpochState
+from tlkit.training.settings import needs_of
 
 resource = pytest.importorskip("resource", reason="needs SIGKILL and limits as POSIX has them")
 
@@ -58,7 +60,7 @@ HEAD_ONLY = FineTuneSchedule.head_only()
 CHILD = f"""
 import os, pkgutil, signal, sys
 from tlkit import *
-from tlkit.rows import Rows
+from tlkit.core.rows import Rows
 
 def die():
     spilled = [os.readlink(f"/proc/self/fd/{{n}}") for n in os.listdir("/proc/self/fd") if int(n) > 2
@@ -106,7 +108,7 @@ def kill(data: Path, checkpoint: Path, point: tuple[str, str, int]) -> None:
     assert done.returncode == -9, done.stderr
     word, spilled = done.stdout.split()
     assert word == "dies"
-    if sys.platform == "linux" and point[0].startswith("tlkit.journal"):
+    if sys.platform == "linux" and point[0].startswith("tlkit.features.journal"):
         assert int(spilled) > 0, "the process had no temporary file that it could have left behind"
     assert list(temporary.iterdir()) == []
 
@@ -140,9 +142,9 @@ def test_a_run_killed_again_and_again_ends_the_same(
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
     # In the middle of the second batch's features, of a line about views, and of saving in phase 2.
-    kill(drawn_folder, checkpoint, ("tlkit.rows:write_all", "half", 4))
+    kill(drawn_folder, checkpoint, ("tlkit.core.rows:write_all", "half", 4))
     assert len((checkpoint_part(checkpoint, "pictures") / NAME).read_bytes().splitlines()) == 2
-    kill(drawn_folder, checkpoint, ("tlkit.journal:write_all", "half", 4))
+    kill(drawn_folder, checkpoint, ("tlkit.features.journal:write_all", "half", 4))
     assert (checkpoint_part(checkpoint, "views") / NAME).stat().st_size > 0
     assert not (checkpoint / "phase-0.npz").exists()
     kill(drawn_folder, checkpoint, ("pathlib.Path:replace", "before", 6))
@@ -160,26 +162,26 @@ def checkpoint_part(checkpoint: Path, name: str) -> Path:
 @pytest.mark.parametrize(
     "point",
     [
-        ("tlkit.rows:write_all", "before", 1),
-        ("tlkit.journal:write_all", "half", 1),
-        ("tlkit.journal:write_all", "before", 2),
-        ("tlkit.journal:write_all", "after", 2),
-        ("tlkit.journal:write_all", "half", 3),
-        ("tlkit.journal:write_all", "after", 3),
+        ("tlkit.core.rows:write_all", "before", 1),
+        ("tlkit.features.journal:write_all", "half", 1),
+        ("tlkit.features.journal:write_all", "before", 2),
+        ("tlkit.features.journal:write_all", "after", 2),
+        ("tlkit.features.journal:write_all", "half", 3),
+        ("tlkit.features.journal:write_all", "after", 3),
         ("tlkit.training:train", "before", 1),
-        ("tlkit.journal:write_all", "after", 5),
-        ("tlkit.journal:write_all", "after", 8),
-        ("tlkit.finetune:train_phase", "before", 1),
-        ("tlkit.finetune.TrainingData:epoch", "before", 2),
-        ("tlkit.checkpoint.EpochState:save", "after", 1),
-        ("tlkit.checkpoint.EpochState:save", "after", 2),
-        ("tlkit.checkpoint.EpochState:save", "after", 3),
-        ("tlkit.finetune.Trainee:logits", "before", 4),
-        ("tlkit.finetune.Trainee:restore", "before", 2),
-        ("tlkit.checkpoint.EpochState:save", "before", 6),
-        ("tlkit.checkpoint.EpochState:save", "after", 6),
-        ("tlkit.checkpoint.EpochState:save", "after", 7),
-        ("tlkit.artifact.Record:__post_init__", "before", 1),
+        ("tlkit.features.journal:write_all", "after", 5),
+        ("tlkit.features.journal:write_all", "after", 8),
+        ("tlkit.training.finetune:train_phase", "before", 1),
+        ("tlkit.training.finetune.TrainingData:epoch", "before", 2),
+        ("tlkit.training.epoch_state.EpochState:save", "after", 1),
+        ("tlkit.training.epoch_state.EpochState:save", "after", 2),
+        ("tlkit.training.epoch_state.EpochState:save", "after", 3),
+        ("tlkit.training.finetune.Trainee:logits", "before", 4),
+        ("tlkit.training.finetune.Trainee:restore", "before", 2),
+        ("tlkit.training.epoch_state.EpochState:save", "before", 6),
+        ("tlkit.training.epoch_state.EpochState:save", "after", 6),
+        ("tlkit.training.epoch_state.EpochState:save", "after", 7),
+        ("tlkit.classifier.record.Record:__post_init__", "before", 1),
         ("nothing", "after", 1),
     ],
     ids=lambda point: "-".join(map(str, point)),
@@ -524,7 +526,7 @@ def test_a_failure_in_the_middle_leaves_no_temporary_file(
 
 def frozen(keeper: Keeper, schedule: FineTuneSchedule) -> FrozenPart:
     return FrozenPart(
-        BackboneAdapter("tiny_random"), schedule, AugmentationPolicy.course(), 0, keeper
+        BackboneAdapter("tiny_random"), needs_of(schedule), AugmentationPolicy.course(), 0, keeper
     )
 
 
@@ -581,7 +583,7 @@ def test_pictures_that_are_not_kept_any_more_are_decoded_once(
         decoded.extend(given := list(paths))
         return read_images(given, image_size)
 
-    monkeypatch.setattr("tlkit.passes.read_images", counted)
+    monkeypatch.setattr("tlkit.features.passes.read_images", counted)
     resumed = frozen(keeper, schedule)
     (views,) = resumed.views(
         resumed.read(examples), train_part, 4, features=True, activations=False

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import rows as rows_module
-from tlkit.rows import Rows, Views
+from tlkit.core import rows as rows_module
+from tlkit.core.rows import Rows
+from tlkit.features.views import Views
 
 
 def numbered(*rows: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -27,18 +27,12 @@ from tlkit import (
     scale,
 )
 from tlkit import transfer_classifier as on_one_machine
-from tlkit.errors import (
-    BadFileWarning,
-    ImageError,
-    MissingExtraError,
-    SettingError,
-    TlkitError,
-)
-from tlkit.images import BadFile
+from tlkit.errors import BadFileWarning, ImageError, MissingExtraError, SettingError, TlkitError
+from tlkit.images.decoder import BadFile
 from tlkit.scale import cluster
 from tlkit.scale.cluster import crew
-from tlkit.scale.features import claim
 from tlkit.scale.places import Source
+from tlkit.scale.ray_features import claim
 
 pytest.importorskip("pyarrow")
 
@@ -64,8 +58,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             done.append(number)
 
     monkeypatch.setenv("TLKIT_ENGINE", "auto")  # the job sets it, for its own process
-    monkeypatch.setattr("tlkit.scale.features.run", run)
-    monkeypatch.setattr("tlkit.scale.predicting.run", run)
+    monkeypatch.setattr("tlkit.scale.ray_features.run", run)
+    monkeypatch.setattr("tlkit.scale.ray_predict.run", run)
     return done
 
 
@@ -121,7 +115,7 @@ def test_the_classifier_is_that_of_one_machine(folder: Path, tmp_path: Path) -> 
 def test_a_broken_run_goes_on_with_what_is_missing(
     drawn_folder: Path, tmp_path: Path, here: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlkit.scale.features._SMALLEST_SHARD", 8)
+    monkeypatch.setattr("tlkit.scale.ray_features._SMALLEST_SHARD", 8)
     kept_in = tmp_path / "features"
     scale.compute_features(drawn_folder, TINY, kept_in)
     names, values, _ = kept(kept_in)

@@ -29,15 +29,12 @@ from tlkit import (
     scale,
 )
 from tlkit import transfer_classifier as on_one_machine
-from tlkit.checkpoint import Keeper
-from tlkit.errors import (
-    BadFileWarning,
-    SettingError,
-    TlkitError,
-)
-from tlkit.features import FrozenPart
+from tlkit.errors import BadFileWarning, SettingError, TlkitError
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
 from tlkit.scale import cluster
 from tlkit.scale.store import NOTE
+from tlkit.training.settings import needs_of
 
 if not find_spec("ray"):  # importing it takes seconds
     pytest.skip("needs ray", allow_module_level=True)
@@ -127,13 +124,13 @@ def slowly(hook: Path) -> Iterator[None]:
 def test_two_workers_compute_what_one_machine_does(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlkit.scale.features._SMALLEST_SHARD", 8)
+    monkeypatch.setattr("tlkit.scale.ray_features._SMALLEST_SHARD", 8)
     source = f"local://{drawn_folder}"
     scale.compute_features(source, TINY, f"local://{tmp_path}/two", workers=2)
     names, features, _ = kept(tmp_path / "two")
     examples = DatasetSpec(drawn_folder).listing().examples
     schedule, policy = FineTuneSchedule.head_only(), AugmentationPolicy.none()
-    one = FrozenPart(TINY, schedule, policy, 0, Keeper()).read(examples)
+    one = FrozenPart(TINY, needs_of(schedule), policy, 0, Keeper()).read(examples)
     assert names == [example.name for example in examples]
     assert np.allclose(one.outputs[0].read(one.readable), features, rtol=0, atol=1e-5)
 
@@ -142,7 +139,7 @@ def test_two_workers_compute_what_one_machine_does(
 def test_a_killed_worker_costs_nothing_but_time(
     two_workers: Path, drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlkit.scale.features._SMALLEST_SHARD", 8)
+    monkeypatch.setattr("tlkit.scale.ray_features._SMALLEST_SHARD", 8)
     features_dir, killed = tmp_path / "features", []
 
     def kill_one() -> None:

@@ -13,12 +13,8 @@ from tlkit import (
     DatasetSpec,
     scale,
 )
-from tlkit.errors import (
-    DatasetError,
-    ImageError,
-    SettingError,
-)
-from tlkit.images import BadFile, read_image
+from tlkit.errors import DatasetError, ImageError, SettingError
+from tlkit.images.decoder import BadFile, read_image
 from tlkit.scale.careful import read_carefully
 from tlkit.scale.places import Source, location_of, picture_locations, read_picture
 from tlkit.scale.store import FeatureStore

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tlkit.errors import SettingError
-from tlkit.schedule import ExactHead, FineTuneSchedule, GradientHead, Phase
+from tlkit.training.schedule import ExactHead, FineTuneSchedule, GradientHead, Phase
 
 NOT_COUNTS: list[Any] = [0, -1, 1.0, True, math.nan, "3"]
 NOT_RATES: list[Any] = [0.0, -1e-3, math.nan, math.inf, True, "1e-3"]
@@ -308,7 +308,7 @@ def test_schedules_are_frozen() -> None:
 
 def test_schedules_load_neither_tensorflow_nor_keras() -> None:
     code = (
-        "import sys, tlkit.schedule as s; s.FineTuneSchedule.course().to_json(); "
+        "import sys, tlkit.training.schedule as s; s.FineTuneSchedule.course().to_json(); "
         "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-from tlkit.settings import versions
+from tlkit.core.versions import versions
 
 
 def test_versions_name_the_engine_only_if_it_ran() -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tlkit import AugmentationPolicy, BackboneAdapter
-from tlkit.dataset import DatasetSpec
+from tlkit.core.spec import Spec, check_bool, check_int, check_kind, check_path
+from tlkit.data.dataset import DatasetSpec
 from tlkit.errors import SettingError
-from tlkit.rate import Rate
-from tlkit.spec import Spec, check_bool, check_int, check_kind, check_path
+from tlkit.evaluation.rate import Rate
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3)])

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit.dataset import DatasetSpec
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.split import Split, assign_folds, assign_parts
 from tlkit.errors import DatasetError, SettingError
-from tlkit.split import Split, assign_folds, assign_parts
 
 bounded = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -211,7 +211,7 @@ def test_composed_and_decomposed_names_split_alike() -> None:
 
 def test_same_split_in_another_process_with_another_hash_seed() -> None:
     code = (
-        "import json; from tlkit.split import assign_parts, assign_folds\n"
+        "import json; from tlkit.data.split import assign_parts, assign_folds\n"
         "labels = [0] * 30 + [1] * 20; names = [f'{i % 35}.jpg' for i in range(50)]\n"
         "split = assign_parts(labels, names, validation_fraction=0.3, test_fraction=0.2, seed=7)\n"
         "print(json.dumps([split.train.tolist(), split.validation.tolist(), split.test.tolist(),\n"

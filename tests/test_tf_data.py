@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit.augmentation import AugmentationPolicy
-from tlkit.backbone import BackboneAdapter
-from tlkit.dataset import DatasetSpec
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.split_dataset import split_dataset
+from tlkit.data.tf_data import image_dataset
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
-from tlkit.parts import split_dataset
-from tlkit.schedule import FineTuneSchedule
-from tlkit.tf_data import image_dataset
-from tlkit.transfer import transfer_classifier
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.training.schedule import FineTuneSchedule
+from tlkit.training.transfer import transfer_classifier
 
 
 def batches_of(dataset: Any) -> list[tuple[Any, Any]]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tlkit.errors import SettingError
-from tlkit.evaluate import evaluate
-from tlkit.threshold import ThresholdChoice, ThresholdGoal, choose_threshold
+from tlkit.evaluation.evaluate import evaluate
+from tlkit.evaluation.threshold import ThresholdChoice, ThresholdGoal, choose_threshold
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from networks import output, pixels, saved
 
-from tlkit.backbone import BackboneAdapter
-from tlkit.backbone import weights as weights_room
+from tlkit.backbones import weights as weights_room
+from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.errors import WeightsError
 
 # Keras 3.15 saves variables in a way that NumPy 2.4 calls out of date.

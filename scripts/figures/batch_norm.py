@@ -9,9 +9,9 @@ import numpy as np
 from figures.drawing import Numbers, canvas
 from figures.sources import Features, Floats, Seen, Sources
 from tlkit import AugmentationPolicy, FineTuneSchedule
-from tlkit.finetune import set_trainable
-from tlkit.logistic import log_losses
+from tlkit.evaluation.log_loss import log_losses
 from tlkit.plot.style import Grid, Palette
+from tlkit.training.finetune import set_trainable
 
 Way: TypeAlias = Literal["course", "layer by layer"]
 

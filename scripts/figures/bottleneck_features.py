@@ -6,8 +6,8 @@ import numpy as np
 
 from figures.drawing import Numbers, canvas
 from figures.sources import FOLDS, Features, Floats, Seen, Sources
-from tlkit.head import fit_head
 from tlkit.plot.style import Grid, Palette
+from tlkit.training.head import fit_head
 
 SIDE = 32  # pixels of the shrunken photographs whose colours are compared with features
 

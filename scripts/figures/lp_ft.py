@@ -9,11 +9,12 @@ import numpy as np
 from figures.drawing import Numbers, canvas
 from figures.sources import Features, Floats, Seen, Sources
 from tlkit import AugmentationPolicy, FineTuneSchedule, Phase
-from tlkit.finetune import Trainee, TrainingData, set_trainable, train_phase
-from tlkit.head import LinearHead, fit_head
-from tlkit.logistic import log_losses
+from tlkit.core.rows import Positions
+from tlkit.evaluation.log_loss import log_losses
+from tlkit.features.views import Views
 from tlkit.plot.style import Grid, Palette
-from tlkit.rows import Positions, Views
+from tlkit.training.finetune import Trainee, TrainingData, set_trainable, train_phase
+from tlkit.training.head import LinearHead, fit_head
 
 SEEDS = 5
 EPOCHS = 10

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from figures.drawing import Numbers, canvas
 from figures.sources import FOLDS, Floats, Seen, Sources
 from tlkit import Rate
-from tlkit.head import fit_head
+from tlkit.core.rows import Positions
 from tlkit.plot.style import Grid, Palette
-from tlkit.rows import Positions
+from tlkit.training.head import fit_head
 
 SPLITS = 100
 CROSSED = 20

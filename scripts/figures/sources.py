@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit import AugmentationPolicy, BackboneAdapter, DatasetSpec, FineTuneSchedule
-from tlkit.auditing import audit_of
-from tlkit.checkpoint import Keeper
-from tlkit.features import FrozenPart
-from tlkit.passes import Originals
-from tlkit.rows import Positions, Views
-from tlkit.split import Split, assign_folds, assign_parts
+from tlkit.core.rows import Positions
+from tlkit.data.audit import audit_of
+from tlkit.data.split import Split, assign_folds, assign_parts
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.passes import Originals
+from tlkit.features.run_folders import Keeper
+from tlkit.features.views import Views
+from tlkit.training.settings import needs_of
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Features: TypeAlias = npt.NDArray[np.float32]
@@ -65,7 +67,7 @@ class Seen:
         self.listing = spec.listing()
         self.labels = self.listing.labels.astype(np.int64)
         self.everything: Positions = np.arange(len(self.labels))
-        self.frozen = FrozenPart(adapter, schedule, policy, 0, Keeper())
+        self.frozen = FrozenPart(adapter, needs_of(schedule), policy, 0, Keeper())
         self.originals: Originals = self.frozen.read(self.listing.examples, stop_at_bad_file=True)
 
     @cached_property

@@ -13,73 +13,73 @@ if TYPE_CHECKING:
     from tlkit import errors as errors
     from tlkit import plot as plot
     from tlkit import scale as scale
-    from tlkit.auditing import AuditReport as AuditReport
-    from tlkit.auditing import audit as audit
-    from tlkit.augmentation import AugmentationPolicy as AugmentationPolicy
-    from tlkit.backbone import BackboneAdapter as BackboneAdapter
-    from tlkit.classifier import Prediction as Prediction
-    from tlkit.classifier import TransferClassifier as TransferClassifier
-    from tlkit.cross_validation import cross_validate as cross_validate
-    from tlkit.dataset import DatasetSpec as DatasetSpec
-    from tlkit.evaluate import Evaluation as Evaluation
-    from tlkit.explaining import Explanation as Explanation
-    from tlkit.explaining import explain as explain
-    from tlkit.exporting import Exported as Exported
-    from tlkit.exporting import export as export
-    from tlkit.label_issues import LabelIssue as LabelIssue
-    from tlkit.label_issues import find_label_issues as find_label_issues
-    from tlkit.neighbours import FeatureIndex as FeatureIndex
-    from tlkit.neighbours import Neighbour as Neighbour
-    from tlkit.neighbours import nearest as nearest
-    from tlkit.parts import split_dataset as split_dataset
-    from tlkit.predictions import PredictionSummary as PredictionSummary
-    from tlkit.predictions import write_predictions as write_predictions
-    from tlkit.rate import Rate as Rate
-    from tlkit.reporting import write_report as write_report
-    from tlkit.schedule import ExactHead as ExactHead
-    from tlkit.schedule import FineTuneSchedule as FineTuneSchedule
-    from tlkit.schedule import GradientHead as GradientHead
-    from tlkit.schedule import Phase as Phase
-    from tlkit.scores import CrossValidation as CrossValidation
-    from tlkit.tf_data import image_dataset as image_dataset
-    from tlkit.threshold import ThresholdGoal as ThresholdGoal
-    from tlkit.transfer import transfer_classifier as transfer_classifier
+    from tlkit.backbones.adapter import BackboneAdapter as BackboneAdapter
+    from tlkit.classifier.classifier import Prediction as Prediction
+    from tlkit.classifier.classifier import TransferClassifier as TransferClassifier
+    from tlkit.data.audit import AuditReport as AuditReport
+    from tlkit.data.audit import audit as audit
+    from tlkit.data.dataset import DatasetSpec as DatasetSpec
+    from tlkit.data.split_dataset import split_dataset as split_dataset
+    from tlkit.data.tf_data import image_dataset as image_dataset
+    from tlkit.delivery.export import Exported as Exported
+    from tlkit.delivery.export import export as export
+    from tlkit.delivery.predictions import PredictionSummary as PredictionSummary
+    from tlkit.delivery.predictions import write_predictions as write_predictions
+    from tlkit.evaluation.evaluate import Evaluation as Evaluation
+    from tlkit.evaluation.rate import Rate as Rate
+    from tlkit.evaluation.scores import CrossValidation as CrossValidation
+    from tlkit.evaluation.threshold import ThresholdGoal as ThresholdGoal
+    from tlkit.images.augmentation import AugmentationPolicy as AugmentationPolicy
+    from tlkit.insight.explain import Explanation as Explanation
+    from tlkit.insight.explain import explain as explain
+    from tlkit.insight.label_issues import LabelIssue as LabelIssue
+    from tlkit.insight.label_issues import find_label_issues as find_label_issues
+    from tlkit.insight.neighbours import FeatureIndex as FeatureIndex
+    from tlkit.insight.neighbours import Neighbour as Neighbour
+    from tlkit.insight.neighbours import nearest as nearest
+    from tlkit.report.page import write_report as write_report
+    from tlkit.training.cross_validation import cross_validate as cross_validate
+    from tlkit.training.schedule import ExactHead as ExactHead
+    from tlkit.training.schedule import FineTuneSchedule as FineTuneSchedule
+    from tlkit.training.schedule import GradientHead as GradientHead
+    from tlkit.training.schedule import Phase as Phase
+    from tlkit.training.transfer import transfer_classifier as transfer_classifier
 
 _HOMES = {
-    "AuditReport": "auditing",
-    "AugmentationPolicy": "augmentation",
-    "BackboneAdapter": "backbone",
-    "CrossValidation": "scores",
-    "DatasetSpec": "dataset",
-    "Evaluation": "evaluate",
-    "ExactHead": "schedule",
-    "Explanation": "explaining",
-    "Exported": "exporting",
-    "FeatureIndex": "neighbours",
-    "FineTuneSchedule": "schedule",
-    "GradientHead": "schedule",
-    "LabelIssue": "label_issues",
-    "Neighbour": "neighbours",
-    "Phase": "schedule",
-    "Prediction": "classifier",
-    "PredictionSummary": "predictions",
-    "Rate": "rate",
-    "ThresholdGoal": "threshold",
-    "TransferClassifier": "classifier",
-    "audit": "auditing",
-    "cross_validate": "cross_validation",
+    "AuditReport": "data.audit",
+    "AugmentationPolicy": "images.augmentation",
+    "BackboneAdapter": "backbones.adapter",
+    "CrossValidation": "evaluation.scores",
+    "DatasetSpec": "data.dataset",
+    "Evaluation": "evaluation.evaluate",
+    "ExactHead": "training.schedule",
+    "Explanation": "insight.explain",
+    "Exported": "delivery.export",
+    "FeatureIndex": "insight.neighbours",
+    "FineTuneSchedule": "training.schedule",
+    "GradientHead": "training.schedule",
+    "LabelIssue": "insight.label_issues",
+    "Neighbour": "insight.neighbours",
+    "Phase": "training.schedule",
+    "Prediction": "classifier.classifier",
+    "PredictionSummary": "delivery.predictions",
+    "Rate": "evaluation.rate",
+    "ThresholdGoal": "evaluation.threshold",
+    "TransferClassifier": "classifier.classifier",
+    "audit": "data.audit",
+    "cross_validate": "training.cross_validation",
     "errors": None,
-    "explain": "explaining",
-    "export": "exporting",
-    "find_label_issues": "label_issues",
-    "image_dataset": "tf_data",
-    "nearest": "neighbours",
+    "explain": "insight.explain",
+    "export": "delivery.export",
+    "find_label_issues": "insight.label_issues",
+    "image_dataset": "data.tf_data",
+    "nearest": "insight.neighbours",
     "plot": None,
     "scale": None,
-    "split_dataset": "parts",
-    "transfer_classifier": "transfer",
-    "write_predictions": "predictions",
-    "write_report": "reporting",
+    "split_dataset": "data.split_dataset",
+    "transfer_classifier": "training.transfer",
+    "write_predictions": "delivery.predictions",
+    "write_report": "report.page",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - one list, not two

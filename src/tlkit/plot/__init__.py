@@ -14,9 +14,9 @@ with tlkit.plot.theme("dark"):
 ```
 """
 
-from tlkit.plot.judging import confusion, precision_recall, reliability, roc, thresholds
-from tlkit.plot.learning import learning_curves
-from tlkit.plot.pictures import gallery, samples, views
+from tlkit.plot.curves import learning_curves
+from tlkit.plot.galleries import gallery, samples, views
+from tlkit.plot.performance import confusion, precision_recall, reliability, roc, thresholds
 from tlkit.plot.style import THEMES, Grid, Palette, theme
 
 __all__ = [

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.classifier import TransferClassifier, check_classifier
+from tlkit.classifier.classifier import TransferClassifier, check_classifier
+from tlkit.core.spec import check_choice
 from tlkit.errors import SettingError, printable
-from tlkit.evaluate import THE_THRESHOLD, Evaluation, evaluate
-from tlkit.scores import OUT_OF_FOLD, CrossValidation, Scores
-from tlkit.spec import check_choice
+from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
+from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 
+from tlkit.core.spec import check_choice
 from tlkit.errors import MissingExtraError, printable
-from tlkit.spec import check_choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final, final
 
 from tlkit.errors import ImageError
-from tlkit.images import BadFile
-from tlkit.reading import Decoded
+from tlkit.images.decoder import BadFile
+from tlkit.images.loader import Decoded
 from tlkit.scale.places import read_picture
 
 _COMMAND: Final = "from tlkit.scale.careful import serve; serve()"

@@ -27,9 +27,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from itertools import islice
 from typing import Any, Final, Protocol, TypeAlias, final
 
+from tlkit.core.quiet import held_back
+from tlkit.core.spec import check_int, check_kind
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
-from tlkit.quiet import held_back
-from tlkit.spec import check_int, check_kind
 
 Work: TypeAlias = Callable[[Any, bool], Any]
 """From a task, and whether its pictures are to be read with care, to its result."""

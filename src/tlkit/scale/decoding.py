@@ -7,10 +7,10 @@ from itertools import islice
 
 import numpy as np
 
-from tlkit.engines import BATCH_SIZE
-from tlkit.images import BadFile
-from tlkit.reading import Decoded, read_images
-from tlkit.rows import Pictures
+from tlkit.backbones.engines import BATCH_SIZE
+from tlkit.core.rows import Pictures
+from tlkit.images.decoder import BadFile
+from tlkit.images.loader import Decoded, read_images
 from tlkit.scale.careful import read_carefully
 from tlkit.scale.places import read_picture
 from tlkit.scale.store import Outcome

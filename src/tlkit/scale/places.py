@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 from urllib.parse import unquote
 
-from tlkit.dataset import DatasetSpec, Example, Listing
+from tlkit.core.rows import Pictures
+from tlkit.core.spec import Json, check_path
+from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.folders import cannot_list, walk
 from tlkit.errors import ImageError, MissingExtraError, SettingError
-from tlkit.features import listing_facts
-from tlkit.images import MAX_PIXELS, ImageFacts, read_image
-from tlkit.rows import Pictures
-from tlkit.spec import Json, check_path
-from tlkit.walking import cannot_list, walk
+from tlkit.features.frozen_part import listing_facts
+from tlkit.images.decoder import MAX_PIXELS, ImageFacts, read_image
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.spec import Json
 from tlkit.errors import SettingError, TlkitError, printable
-from tlkit.images import BadFile, ImageFacts
+from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.scale.places import opened
-from tlkit.spec import Json
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

@@ -1,0 +1,9 @@
+"""From a name or a Keras model to a network with places to cut it, and to an engine that runs it.
+
+In: `BackboneAdapter("MobileNetV2")` or a model. Out: a `Network`; an `Engine`: uint8 images to
+float32 outputs.
+
+Files in reading order: `catalogue` (what is known of each network), `adapter` (the setting),
+`network` (cuts), `adoption` (models of the user's own), `weights` (files), `engines` (TensorFlow),
+`onnx_engine` (ONNX Runtime).
+"""

@@ -1,0 +1,299 @@
+"""Which pretrained network is used, with its image size, weights and preprocessing.
+
+One contract for all: RGB pixels 0–255 in, a feature map out. `BackboneAdapter` is the setting, cheap to
+build and to compare; `build()` makes the network (`network.Network`); only then is Keras loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, final
+
+from tlkit.backbones.adoption import adopt, copied
+from tlkit.backbones.catalogue import (
+    CATALOGUE,
+    TINY_RANDOM,
+    Option,
+    architecture_of,
+    legal_options,
+    legal_size,
+    legal_weights,
+    tiny_random,
+)
+from tlkit.backbones.network import IMAGENET_MEAN, Network
+from tlkit.backbones.weights import content_digest, keras_downloads, load_file, replaced_get_file
+from tlkit.core.spec import Json, Spec, as_pair, check_choice
+from tlkit.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import keras
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class BackboneAdapter(Spec):
+    """Which network turns a picture into features, and with which weights.
+
+    Building one for a name costs nothing and loads no Keras; `build()` makes the network. Two adapters
+    are equal if their settings are (for a model of your own: its configuration and weights).
+
+    Args:
+        name_or_model: A name of `available()`; or any built `keras.Model` with one image input
+            `[None, H, W, 3]` and one output, a feature map `[None, h, w, C]` or features `[None, D]`.
+            The model is copied, so what is done to it later changes nothing here. The extra name
+            "tiny_random" is a network of some 10,000 random parameters, the same in every process,
+            for tests and for trying things out in a second.
+        image_size: Height and width in pixels, or one number for both. Default: what the network was
+            trained at on ImageNet (224 for most), or what the model's input says.
+        weights: "imagenet" (the default, since transfer learning needs them), which Keras downloads
+            once into its cache (MobileNet networks come in one set per size, and take the set for 224
+            at any other); a file `….weights.h5`, `….h5` or `….keras`, looked for when the network is
+            built; or None for random numbers, the same each time: Keras's own initialisers, seeded
+            with 0. "tiny_random" has such numbers unless given a file; a model of your own brings its
+            weights, and this must be left out.
+        **options: How the network is built: `alpha` (MobileNet, V2, V3), `depth_multiplier`
+            (MobileNet), `minimalistic` (MobileNetV3); Keras's defaults if not given. For a model of
+            your own: `preprocessing`, what is to be done to RGB 0–255 before it: "none" (default: it
+            takes them as they are), "tf" (to -1 … 1), "torch" or "caffe" (as in keras.applications).
+
+    Attributes:
+        name: The network's name (that of the model, for one of your own).
+        image_size: `(height, width)` in pixels.
+        weights: "imagenet", a path, None, or "own" for a model of your own.
+        options: The options as pairs of name and value, in alphabetical order.
+
+    Raises:
+        SettingError: An argument is outside what it may be; the message says what is legal.
+
+    Examples:
+        >>> adapter = BackboneAdapter("MobileNetV2", image_size=160, alpha=0.35)
+        >>> adapter
+        BackboneAdapter('MobileNetV2', image_size=(160, 160), alpha=0.35)
+        >>> BackboneAdapter.from_json(adapter.to_json()) == adapter
+        True
+        >>> BackboneAdapter("Xceptoin")
+        Traceback (most recent call last):
+            ...
+        tlkit.errors.SettingError: unknown backbone 'Xceptoin': did you mean 'Xception' or 'InceptionV3'?
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    weights: str | Path | None
+    options: tuple[tuple[str, Option], ...]
+    _model: keras.Model | None = field(compare=False)
+    _model_digest: str | None
+
+    def __init__(
+        self,
+        name_or_model: str | keras.Model,
+        *,
+        image_size: int | tuple[int, int] | None = None,
+        weights: str | Path | None = "imagenet",
+        **options: Option,
+    ) -> None:
+        model = digest = None
+        if isinstance(name_or_model, str):
+            name = name_or_model
+            allowed = architecture_of(name).options
+            size, weights = legal_size(name, image_size), legal_weights(name, weights)
+        else:
+            model, digest = adopt(name_or_model, as_pair(image_size))
+            name, size = model.name, tuple(model.inputs[0].shape[1:3])
+            if weights != "imagenet":
+                raise SettingError(
+                    "`weights` must be left out for a model of your own: it brings its weights "
+                    f"(use its load_weights), got {weights!r}"
+                )
+            weights, allowed = "own", ("preprocessing",)
+        values = legal_options(name, options, allowed)
+        for key, value in zip(
+            self.__slots__, (name, size, weights, values, model, digest), strict=True
+        ):
+            object.__setattr__(self, key, value)
+
+    def __repr__(self) -> str:
+        first = repr(self.name) if self._model is None else f"<keras model {self.name!r}>"
+        parts = [first, f"image_size={self.image_size}"]
+        default = {TINY_RANDOM: None}.get(self.name, "imagenet") if self._model is None else "own"
+        if self.weights != default:
+            shown = str(self.weights) if isinstance(self.weights, Path) else self.weights
+            parts.append(f"weights={shown!r}")
+        parts += [f"{key}={value!r}" for key, value in self.options]
+        return f"BackboneAdapter({', '.join(parts)})"
+
+    @staticmethod
+    def available() -> tuple[str, ...]:
+        """List the names of the image networks of keras.applications, in alphabetical order."""
+        return tuple(sorted(CATALOGUE))
+
+    def to_config(self) -> dict[str, Json]:
+        """Return the settings as plain JSON values.
+
+        Raises:
+            SettingError: The backbone is a model of your own, which JSON cannot carry.
+        """
+        if self._model is not None:
+            raise SettingError(
+                f"{self!r} cannot be written as JSON: it holds a Keras model of your own. "
+                "Save that model as a .keras file, and build the adapter from it again in code."
+            )
+        return {
+            "name": self.name,
+            "image_size": list(self.image_size),
+            "weights": str(self.weights) if isinstance(self.weights, Path) else self.weights,
+            "options": dict(self.options),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the adapter that `to_config` described.
+
+        Raises:
+            SettingError: A name is not a setting of an adapter, or a value is outside what it may be.
+        """
+        values = dict(config)
+        for key in values:
+            check_choice(
+                "BackboneAdapter setting", key, ("name", "image_size", "weights", "options")
+            )
+        name, options = values.pop("name", None), values.pop("options", {})
+        if not isinstance(name, str) or not isinstance(options, Mapping):
+            raise SettingError(
+                "BackboneAdapter.from_config needs a `name` (text) and, if any, `options` (a mapping), "
+                f"got name={name!r} and options={options!r}"
+            )
+        if isinstance(values.get("image_size"), list):
+            values["image_size"] = tuple(values["image_size"])
+        return cls(name, **values, **options)
+
+    def fingerprint(self) -> str:
+        """Return hex digits that identify the network, its options, image size and weights.
+
+        Costs no more than reading the weights file, and builds nothing, so that kept activations can be
+        looked up first. It changes with the version of Keras, which decides the graph.
+
+        Raises:
+            WeightsError: The weights file is missing or cannot be read.
+        """
+        import importlib.metadata  # slow to import, and a setting is often built without it
+
+        facts = {
+            "network": self._model_digest or self.name,
+            "image_size": self.image_size,
+            "weights": content_digest(self.weights)
+            if isinstance(self.weights, Path)
+            else self.weights,
+            "options": self.options,
+            "keras": importlib.metadata.version("keras"),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def build(self) -> Network:
+        """Make the network, a fresh one each time, with its weights.
+
+        Neither Python's nor Keras's random numbers are moved by it.
+
+        Raises:
+            WeightsError: The weights cannot be downloaded, read or fitted to the network.
+            SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
+                to another image data format or dtype policy than "channels_last" and "float32".
+        """
+        import keras
+
+        if keras.config.image_data_format() != "channels_last":
+            raise SettingError(
+                'tlkit needs Keras\'s image data format "channels_last", got '
+                f"{keras.config.image_data_format()!r}: change it in keras.json"
+            )
+        policy = keras.config.dtype_policy().name
+        if policy != "float32":  # what is kept, and every engine, would give other numbers
+            raise SettingError(
+                f'tlkit needs Keras\'s dtype policy "float32", got {policy!r}: call '
+                'keras.config.set_dtype_policy("float32"), or change `floatx` in keras.json'
+            )
+        options = dict(self.options)
+        if self._model is not None:
+            mode = str(options.get("preprocessing", "none"))
+            return Network(copied(self._model), preprocessing=mode)
+        with _seeded():
+            base = self._tiny() if self.name == TINY_RANDOM else self._from_keras()
+        return Network(base, preprocessing=architecture_of(self.name).preprocessing)
+
+    def _described(self) -> str:
+        """Name the network and its options, as an error should."""
+        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.options)})"
+
+    def _from_keras(self) -> keras.Model:
+        if not isinstance(self.weights, Path):
+            with keras_downloads(network=self._described()):
+                return self._construct(self.weights)
+        base = self._construct(None)
+        load_file(base, self.weights, network=self._described())
+        if architecture_of(self.name).rescales and _has_imagenet_statistics(base):
+            # Only `weights="imagenet"` makes Keras build the Rescaling layer that these weights were
+            # trained with, so that is what it is told, with the file in the place of its download.
+            path = str(self.weights.expanduser())
+            with replaced_get_file(lambda *_args, **_options: path):
+                return self._construct("imagenet")
+        return base
+
+    def _construct(self, weights: str | None) -> keras.Model:
+        import keras
+
+        with warnings.catch_warnings():
+            # MobileNet: "Weights for input shape (224, 224) will be loaded as the default", as documented.
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+            try:
+                return getattr(keras.applications, self.name)(
+                    include_top=False,
+                    weights=weights,
+                    input_shape=(*self.image_size, 3),
+                    **dict(self.options),
+                )
+            except ValueError as error:
+                raise SettingError(
+                    f"keras.applications.{self._described()} with weights={weights!r} at "
+                    f"image_size={self.image_size} is refused by Keras: {error}"
+                ) from error
+
+    def _tiny(self) -> keras.Model:
+        base = tiny_random(self.image_size)
+        if isinstance(self.weights, Path):
+            load_file(base, self.weights, network=self._described())
+        return base
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Make Keras's initialisers repeat themselves: unseeded, they draw their seed from `random`."""
+    before = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+def _has_imagenet_statistics(base: keras.Model) -> bool:
+    """Tell weights that descend from ImageNet's from ones trained without its statistics.
+
+    Keras starts its Normalization layer at mean 0; the ImageNet files bring this mean.
+    """
+    import keras
+    import numpy as np
+
+    return any(
+        isinstance(layer, keras.layers.Normalization)
+        and np.allclose(np.ravel(layer.adapt_mean), IMAGENET_MEAN, atol=1e-3)
+        for layer in base.layers
+    )

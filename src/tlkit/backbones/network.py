@@ -1,0 +1,255 @@
+"""A built backbone: RGB 0–255 in, feature map out, and the places where it may be cut in two.
+
+A cut point is a tensor through which everything passes: what lies below depends on the picture alone,
+what lies above on that one tensor alone. So the frozen part can be run once per picture, and training
+goes on from its activations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from tlkit.core.spec import check_choice, check_float, check_int
+from tlkit.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import keras
+
+# (scale, offset) of one Rescaling layer, for pixels of 0–255. The numbers are those of
+# keras.applications.imagenet_utils.preprocess_input: ImageNet's mean and deviation per channel.
+# "caffe" networks read BGR, so its three numbers are in that order.
+IMAGENET_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SCALING: dict[str, tuple[float | list[float], float | list[float]]] = {
+    "tf": (1 / 127.5, -1.0),
+    "torch": (
+        [1 / (255 * deviation) for deviation in _DEVIATION],
+        [-mean / deviation for mean, deviation in zip(IMAGENET_MEAN, _DEVIATION, strict=True)],
+    ),
+    "caffe": (1.0, [-103.939, -116.779, -123.68]),
+}
+PREPROCESSING = ("none", *_SCALING)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CutPoint:
+    """A place in a backbone where one tensor carries everything.
+
+    Attributes:
+        index: Position in `Network.cut_points`, from 0 (nearest to the picture). This identifies a cut
+            point: Keras numbers some layer names anew with every network it builds in a process.
+        name: Name of the layer or operation that makes the tensor.
+        shape: Shape of the tensor without the batch.
+        size: How many numbers that is per picture.
+        layer_index: The highest index in `Network.base.layers` that lies below the cut; from
+            `layer_index + 1` on, every layer lies above it.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    layer_index: int
+
+
+@final
+class Network:
+    """A backbone in memory, with its preprocessing inside and its cut points known.
+
+    Made by `BackboneAdapter.build`, a fresh one each time. Its models share their layers: what is
+    trained in `upper(cut)` is trained in `base` and in `model`.
+
+    Attributes:
+        base: The network as keras.applications (or the user) makes it. `base.layers` is what "layer
+            120" counts in.
+        model: The whole: float RGB 0–255 `[N, H, W, 3]` -> feature map `[N, h, w, C]` (a user's model
+            may give features `[N, D]`). Built-in layers only, so that it loads without tlkit.
+        image_size: `(height, width)` in pixels.
+        cut_points: Every valid cut, from the picture (not included) up to the feature map (included).
+
+    Examples:
+        >>> from tlkit.backbones.adapter import BackboneAdapter
+        >>> network = BackboneAdapter("tiny_random").build()
+        >>> cut = network.cut_below(network.place(fraction=0.5))
+        >>> cut.name, cut.shape, cut.size
+        ('block_1_add', (8, 8, 16), 1024)
+        >>> network.lower(cut).output.shape == network.upper(cut).input.shape
+        True
+    """
+
+    __slots__ = ("_preprocessing", "_tensors", "base", "cut_points", "image_size", "model")
+
+    def __init__(self, base: keras.Model, *, preprocessing: str = "none") -> None:
+        self.base = base
+        self.image_size: tuple[int, int] = tuple(base.inputs[0].shape[1:3])
+        self._preprocessing = check_choice("preprocessing", preprocessing, PREPROCESSING)
+        found = list(cuts(base))
+        self._tensors = [tensor for _, tensor in found]
+        self.cut_points: tuple[CutPoint, ...] = tuple(cut for cut, _ in found)
+        self.model: keras.Model = self._on_pictures(base)
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return (
+            f"<Network {self.base.name}: {height}×{width} pixels -> {self.base.outputs[0].shape[1:]}, "
+            f"{len(self.base.layers)} layers, {len(self.cut_points)} cut points, "
+            f"{self.base.count_params():,} parameters>"
+        )
+
+    def place(self, start: int | str | None = None, fraction: float | None = None) -> int:
+        """Return the index in `base.layers` of the first layer that a place names.
+
+        Args:
+            start: `unfreeze_from` of a phase: 120 means `base.layers[120:]`; a name such as
+                "block_13_expand" means that layer and all after it.
+            fraction: `unfreeze_fraction` of a phase, above 0 up to 1: 0.3 means the last 30 % of the
+                layers, at least one.
+
+        Returns:
+            An index from 0 up to the number of layers minus one.
+
+        Raises:
+            SettingError: Not exactly one of the two is given, or there is no such place.
+        """
+        name, count = self.base.name, len(self.base.layers)
+        if (start is None) == (fraction is None):
+            raise SettingError(
+                "exactly one of `unfreeze_from` and `unfreeze_fraction` must be given, "
+                f"got {start!r} and {fraction!r}"
+            )
+        if fraction is not None:
+            share = check_float("unfreeze_fraction", fraction, above=0.0, at_most=1.0)
+            return count - max(1, round(share * count))
+        if isinstance(start, str):
+            names = [layer.name for layer in self.base.layers]
+            return names.index(check_choice(f"`unfreeze_from` layer of {name}", start, names))
+        index = check_int("unfreeze_from", start, at_least=0)
+        if index >= count:
+            raise SettingError(
+                f"`unfreeze_from`={index}, but {name} has {count} layers (0 to {count - 1})"
+            )
+        return index
+
+    def cut_below(self, layer_index: int) -> CutPoint | None:
+        """Return the best cut that has every layer from `layer_index` on above it.
+
+        That is the latest one that is at most twice as wide as the narrowest: activations are kept once,
+        but what lies between cut and layer runs again in every epoch. For MobileNetV2 at 160 pixels and
+        layer 120 it is `block_12_add` with 9,600 numbers, not `block_9_add` with 6,400, nor
+        `block_13_expand_relu` with 57,600.
+
+        Args:
+            layer_index: First layer that must lie above, as `place` gives it; `len(base.layers)` means
+                that nothing has to.
+
+        Returns:
+            The cut, or None if none has a tenth of the layers below it: then next to nothing is saved
+            by keeping activations, and the pictures are better streamed through the whole network.
+
+        Raises:
+            SettingError: There is no such layer.
+        """
+        count = len(self.base.layers)
+        check_int("layer_index", layer_index, at_least=0, at_most=count)
+        possible = [
+            cut for cut in self.cut_points if count / 10 <= cut.layer_index + 1 <= layer_index
+        ]
+        narrowest = min((cut.size for cut in possible), default=0)
+        return max(
+            (cut for cut in possible if cut.size <= 2 * narrowest),
+            key=lambda cut: cut.index,
+            default=None,
+        )
+
+    def lower(self, cut: CutPoint) -> keras.Model:
+        """Return the part below a cut: RGB 0–255 `[N, H, W, 3]` -> activations `[N, *cut.shape]`."""
+        import keras
+
+        tensor = self._tensor(cut)
+        return self._on_pictures(
+            keras.Model(self.base.inputs[0], tensor, name=f"below_{cut.index}")
+        )
+
+    def upper(self, cut: CutPoint) -> keras.Model:
+        """Return the part above a cut: activations `[N, *cut.shape]` -> feature map."""
+        import keras
+
+        tensor = self._tensor(cut)
+        name = f"above_{cut.index}"
+        if tensor is self.base.outputs[0]:  # nothing lies above it, and Keras makes no empty model
+            activations = keras.Input(cut.shape, dtype=tensor.dtype)
+            return keras.Model(activations, keras.layers.Identity()(activations), name=name)
+        return keras.Model(tensor, self.base.outputs[0], name=name)
+
+    def _tensor(self, cut: CutPoint) -> keras.KerasTensor:
+        if cut not in self.cut_points:
+            raise SettingError(f"`cut` must be one of this network's cut_points, got {cut!r}")
+        return self._tensors[cut.index]
+
+    def _on_pictures(self, network: keras.Model) -> keras.Model:
+        import keras
+
+        image = keras.Input((*self.image_size, 3), name="image")
+        pixels = image
+        if self._preprocessing == "caffe":
+            pixels = keras.ops.take(pixels, [2, 1, 0], axis=-1)
+        if self._preprocessing != "none":
+            scale, offset = _SCALING[self._preprocessing]
+            pixels = keras.layers.Rescaling(scale, offset, name="preprocessing")(pixels)
+        return keras.Model(image, network(pixels), name=f"{network.name}_on_pictures")
+
+
+def cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:
+    """Sweep over the graph, keeping the tensors that are still needed: where there is one, it is a cut.
+
+    Which of the possible orders the sweep takes does not matter: every operation is either needed for
+    the tensor of a cut or needs it, so it stands on the same side in all of them. Behind a layer that is
+    called once more further up there is no cut: Keras 3.15 would put the new input in its place there too.
+    """
+    layer_index = {id(layer): index for index, layer in enumerate(base.layers)}
+    nodes = _sorted_nodes(base.outputs[0])
+    last_call = {id(node.operation): position for position, node in enumerate(nodes)}
+    last_use = {id(tensor): len(nodes) for tensor in base.outputs}
+    for position, node in reversed(list(enumerate(nodes))):
+        for tensor in node.input_tensors:
+            last_use.setdefault(id(tensor), position)
+    live: dict[int, keras.KerasTensor] = {}
+    highest, index = -1, 0
+    for position, node in enumerate(nodes):
+        highest = max(highest, layer_index.get(id(node.operation), -1))
+        live.update({id(tensor): tensor for tensor in node.outputs if id(tensor) in last_use})
+        live = {key: tensor for key, tensor in live.items() if last_use[key] > position}
+        if len(live) == 1 and node.input_tensors and last_call[id(node.operation)] == position:
+            (tensor,) = live.values()
+            shape = tuple(tensor.shape[1:])
+            yield CutPoint(index, node.operation.name, shape, math.prod(shape), highest), tensor
+            index += 1
+
+
+def _sorted_nodes(output: keras.KerasTensor) -> list[Any]:
+    """List the nodes (one call of one layer or operation each) that lead to a tensor, inputs first.
+
+    Keras has no public way to walk a graph whose operations are not all layers (ConvNeXt adds without
+    an Add layer), hence the two private names, here alone.
+    """
+
+    def node_of(tensor: keras.KerasTensor) -> Any:
+        history = tensor._keras_history  # noqa: SLF001 - see above
+        return history.operation._inbound_nodes[history.node_index]  # noqa: SLF001 - see above
+
+    order: dict[int, Any] = {}
+    pending = [(node_of(output), False)]
+    while pending:  # not recursive: a network can be deeper than Python's stack
+        node, inputs_done = pending.pop()
+        if id(node) in order:
+            continue
+        if inputs_done:
+            order[id(node)] = node
+        else:
+            pending.append((node, True))
+            pending.extend((node_of(tensor), False) for tensor in node.input_tensors)
+    return list(order.values())

@@ -1,0 +1,217 @@
+"""The saved classifier: one plain `.keras` file with `tlkit.json` inside it.
+
+Keras alone opens it, because the network is made of built-in layers; tlkit also finds what the numbers
+mean. Writing is all or nothing, and nothing in a file is trusted before it has been checked.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tlkit.classifier.record import Record
+from tlkit.core.atomic import replacing
+from tlkit.errors import ArtifactError, SettingError, printable
+
+if TYPE_CHECKING:
+    import keras
+
+RECORD_NAME: Final = "tlkit.json"
+FORMAT_VERSION: Final = 1
+"""Raised when `tlkit.json` changes so that older releases cannot read it."""
+
+_LIMIT: Final = 64 * 2**20  # bytes of JSON: far above any real file, far below what hurts
+_EXPANSION: Final = (
+    100  # times its size that a file may unpack to: weights hardly shrink, text does
+)
+
+
+def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
+    """Save a network and its record as one file: the whole of it, or the old file stays.
+
+    Args:
+        path: Ends in `.keras`.
+        model: Built-in layers only; takes RGB 0-255, gives the probability of the positive class.
+        record: What travels with it.
+
+    Raises:
+        ArtifactError: The name does not end in `.keras`, or the file cannot be written.
+    """
+    if path.suffix != ".keras":
+        raise ArtifactError(
+            f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
+        )
+    text = json.dumps({"format_version": FORMAT_VERSION, **record.to_config()}, indent=1)
+    try:
+        with replacing(path) as partial:
+            model.save(partial)
+            with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr(RECORD_NAME, text)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write {printable(path)}: {error.strerror or error}. "
+            "What was there before is untouched; choose a folder that exists and can be written."
+        ) from error
+
+
+def read_artifact(path: Path) -> tuple[keras.Model, Record]:
+    """Load what `write_artifact` saved, without running anything that the file brings along.
+
+    Raises:
+        ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+    """
+    record, config, weight_bytes = _checked_contents(path)
+    for class_name, module in _outside_classes(config):
+        raise ArtifactError(
+            f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
+            "author, so it is not loaded. A class of your own that you trust is loaded once you have "
+            "imported it and registered it with keras.saving.register_keras_serializable; a Lambda never."
+        )
+    import keras
+
+    try:
+        _check_size(config, weight_bytes)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ArtifactError(
+            f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
+            f"{record.versions.get('keras', 'unknown')}): {_first_line(error)}"
+        ) from error
+    shapes = model.input_shape, model.output_shape
+    if shapes != ((None, *record.image_size, 3), (None, 1)):
+        raise ArtifactError(
+            f"{printable(path)} holds a network from {shapes[0]} to {shapes[1]}, which is not what its "
+            f"{RECORD_NAME} describes: pictures of {record.image_size} to one probability"
+        )
+    return model, record
+
+
+def _check_size(config: Any, weight_bytes: int) -> None:
+    """Refuse a network with more numbers than its weights can hold, before memory is taken for them."""
+    import keras
+
+    def count() -> int:
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        return int(model.count_params())
+
+    # Keras lists variables without room, to make it later, for each thread: that list must end here.
+    with ThreadPoolExecutor(1) as thread:
+        parameters = thread.submit(count).result()
+    if parameters > weight_bytes:  # each takes a byte at least
+        raise SettingError(
+            f"its network has {parameters:,} parameters, for which {weight_bytes:,} bytes of weights "
+            "cannot be enough"
+        )
+
+
+def read_record(path: Path) -> Record:
+    """Read `tlkit.json` out of a saved classifier, without Keras.
+
+    Raises:
+        ArtifactError: As in `read_artifact`.
+    """
+    return _checked_contents(path)[0]
+
+
+def _checked_contents(path: Path) -> tuple[Record, Any, int]:
+    """Return the record, the network's config and the size of its weights, of a file that is whole."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ArtifactError(
+            f"{printable(path)} {what}: name a file that TransferClassifier.save wrote"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            fault = _fault(archive, sizes, at_most=_EXPANSION * path.stat().st_size)
+            record, config = (
+                (None, None)
+                if fault
+                else (json.loads(archive.read(name)) for name in (RECORD_NAME, "config.json"))
+            )
+    except (
+        Exception
+    ) as error:  # zipfile, zlib and json raise many kinds for files that are not theirs
+        raise ArtifactError(
+            f"{printable(path)} is not a saved tlkit classifier, or only a part of one: "
+            f"{_first_line(error)}"
+        ) from error
+    if fault:
+        raise ArtifactError(f"{printable(path)} {fault}")
+    return _record(path, record), config, sizes.get("model.weights.h5", 0)
+
+
+def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) -> str | None:
+    """Return what is wrong with the container, or None."""
+    if "config.json" not in sizes:
+        return "is not a saved tlkit classifier: it holds no network"
+    if RECORD_NAME not in sizes:
+        return (
+            f"is a Keras model, but no tlkit classifier: without {RECORD_NAME} its classes are unknown. Give "
+            "what TransferClassifier.save or `tlkit train` wrote; saving it again with plain Keras loses them"
+        )
+    if max(sizes[RECORD_NAME], sizes["config.json"]) > _LIMIT:
+        return f"is damaged: its description takes more than {_LIMIT >> 20} MiB"
+    if sum(entry.file_size for entry in archive.infolist()) > at_most:
+        return f"is damaged: it would unpack to more than {_EXPANSION} times its size"
+    damaged = archive.testzip()
+    return f"is damaged: {printable(damaged)} is not what was written" if damaged else None
+
+
+def _record(path: Path, contents: Any) -> Record:
+    version = contents.pop("format_version", None) if isinstance(contents, dict) else None
+    if type(version) is not int or version < 1:
+        raise ArtifactError(
+            f"{printable(path)} is damaged: its {RECORD_NAME} has no format_version"
+        )
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{printable(path)} has format version {version}, this tlkit reads up to {FORMAT_VERSION}: "
+            "update tlkit (pip install --upgrade tlkit)"
+        )
+    for migrate in _MIGRATIONS[version - 1 :]:
+        contents = migrate(contents)
+    try:
+        return Record.from_config(contents)
+    except Exception as error:  # nothing in it need be of the kind that is expected there
+        raise ArtifactError(
+            f"the {RECORD_NAME} of {printable(path)} is damaged: {_first_line(error)}"
+        ) from error
+
+
+_MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
+"""`_MIGRATIONS[n - 1]` turns the contents of format version n into those of n + 1."""
+
+
+def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:
+    """Yield class and module of everything in a network's config that Keras does not bring itself."""
+    waiting = [config]  # not by recursion, for it may be nested deeper than Python can go
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        if not isinstance(value, dict):
+            continue
+        waiting += value.values()
+        name, module = value.get("class_name"), value.get("module")
+        own = module is None or str(module).split(".")[0] in ("keras", "builtins")
+        known = own or _is_registered(value.get("registered_name"))
+        if name is not None and (name == "Lambda" or not known):
+            yield str(name), str(module)
+
+
+def _is_registered(name: object) -> bool:
+    import keras
+
+    return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
+    return f"{kind}{lines[0].strip()[:300]}" if lines else type(error).__name__

@@ -1,0 +1,11 @@
+"""The command line: parse, call, print.
+
+In: what follows `tlkit` in a shell. Out: text, files and an exit code.
+
+Files in reading order: `app` (parser and exit codes), `shared`, `arguments` (what a word may be),
+then one file a topic: `audit`, `train`, `evaluate`, `predict`, `export`.
+"""
+
+from tlkit.cli.app import main as main
+
+__all__ = ["main"]

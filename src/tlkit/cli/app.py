@@ -1,0 +1,139 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a command needs it.
+
+Exit codes: 0 when the job is done, 1 after an error or when `predict` met a file that it cannot read, 2 for a
+wrong command line, 130 after Ctrl-C, 143 after SIGTERM, 141 when the reader of the output went away. For
+`audit`, 1 says that problems were found, and 2 that it could not look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+
+import tlkit
+from tlkit.cli import audit, evaluate, export, predict, train
+from tlkit.errors import TlkitError, TlkitWarning
+
+INTERRUPTED, BROKEN_PIPE, TERMINATED = (
+    130,
+    141,
+    143,
+)  # what a shell says of a command that a signal ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: What follows `tlkit` on the command line. None: what this process was given.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: From argparse: after `--help` and `--version`, and for a wrong command line.
+    """
+    _never_fail_to_print()
+    failure = 1
+    try:
+        with _plain_warnings(), _tidy_end():
+            options = _parser().parse_args(argv)
+            failure = options.failure
+            code: int = options.run(options)
+            if sys.stdout is not None:  # as it is without a console
+                sys.stdout.flush()
+            return code
+    except TlkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return failure
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        return BROKEN_PIPE
+    except OSError as error:
+        _let_go_of_stdout()
+        print(f"error: {error}", file=sys.stderr)
+        return failure
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tlkit",
+        description="A folder of two kinds of pictures becomes a classifier you can trust.",
+    )
+    parser.add_argument("--version", action="version", version=f"tlkit {tlkit.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (
+        audit.add_audit,
+        train.add_train,
+        evaluate.add_evaluate,
+        predict.add_predict,
+        evaluate.add_report,
+        export.add_export,
+        audit.add_backbones,
+    ):
+        add(commands)
+    return parser
+
+
+def _never_fail_to_print() -> None:
+    """Escape what the terminal's encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_stdout() -> None:
+    """Send to nowhere what stdout did not take: Python tries once more when it ends."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _tidy_end() -> Iterator[None]:
+    """Let SIGTERM (`timeout`, the end of a container) take its way through `finally`: half-made files go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show tlkit's warnings, every one of them, as text for people; leave others as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TlkitWarning)
+        usual = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            *rest: object,
+        ) -> None:
+            if issubclass(category, TlkitWarning):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                usual(message, category, filename, lineno, *rest)  # type: ignore[arg-type]
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield

@@ -1,0 +1,58 @@
+"""`tlkit evaluate` and `report`: how far to believe what a saved classifier says."""
+
+from __future__ import annotations
+
+from tlkit.cli import arguments
+from tlkit.cli.shared import Commands, Options, add_threshold, command, given, load
+from tlkit.core.tables import as_json
+from tlkit.errors import printable
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Declare `tlkit evaluate`."""
+    parser = command(
+        commands, evaluate, "Measure a classifier on a folder of the same two classes."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
+    about = "only this part of such a folder"
+    add("--part", metavar="train|validation|test", type=arguments.part, help=about)
+    add_threshold(parser)
+    add("--json", action="store_true", default=False, help="print one JSON object")
+
+
+def evaluate(options: Options) -> int:
+    """Print an evaluation; files that cannot be read are left out with a warning."""
+    classifier = load(options)
+    evaluation = classifier.evaluate(options.directory, part=getattr(options, "part", None))
+    print(as_json(evaluation.to_config()) if options.json else evaluation)
+    return 0
+
+
+def add_report(commands: Commands) -> None:
+    """Declare `tlkit report`."""
+    parser = command(
+        commands, report, "Write a page that shows how good a classifier is, and when it is wrong."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    about = "the pictures; without it the folder that it was trained on"
+    add("directory", metavar="DIR", nargs="?", help=about)
+    add(
+        "-o", "--output", metavar="PAGE", type=arguments.target(".html"), required=True,
+        help="a file that ends in .html; one that is there is replaced",
+    )  # fmt: skip
+    add("--heat-maps", metavar="N", type=arguments.count, help="for how many pictures (24)")
+    add_threshold(parser)
+
+
+def report(options: Options) -> int:
+    """Write the page."""
+    classifier = load(options)
+    from tlkit.report.page import write_report
+
+    data = getattr(options, "directory", None)
+    write_report(classifier, options.output, data, **given(options, "heat_maps"))
+    print(f"saved: {printable(options.output)}: one page, opens in any browser")
+    return 0

@@ -1,0 +1,71 @@
+"""What the commands share: how one is declared, and how a classifier is loaded for it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tlkit.cli import arguments
+from tlkit.errors import ArtifactError, printable
+
+if TYPE_CHECKING:
+    from tlkit.classifier.classifier import TransferClassifier
+
+Options: TypeAlias = argparse.Namespace
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - no public name
+
+
+def command(
+    commands: Commands, run: Callable[[Options], int], about: str, *, failure: int = 1
+) -> argparse.ArgumentParser:
+    """Add a command; what is not given is absent from its options, so that the specs' defaults hold."""
+    parser = commands.add_parser(
+        run.__name__, help=about, description=about, argument_default=argparse.SUPPRESS
+    )
+    parser.set_defaults(run=run, failure=failure)
+    return parser
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """Declare `--threshold`."""
+    parser.add_argument(
+        "--threshold", metavar="P|GOAL", type=arguments.threshold,
+        help="from this probability on a picture is called positive; or what that should be good for: f1, "
+        "youden, precision=0.95, recall=0.9, cost=1:5",
+    )  # fmt: skip
+
+
+def given(options: Options, *names: str) -> dict[str, Any]:
+    """Return those of these options that were given."""
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
+
+
+def load(options: Options) -> TransferClassifier:
+    """Load the classifier that the options name, with their threshold."""
+    if not Path(options.model).is_file():  # before the seconds that TensorFlow takes
+        raise ArtifactError(
+            f"there is no file {printable(options.model)}: give what `tlkit train` saved"
+        )
+    start_tensorflow()
+    from tlkit.classifier.classifier import TransferClassifier
+
+    classifier = TransferClassifier.load(options.model)
+    if hasattr(options, "threshold"):
+        classifier = classifier.with_threshold(options.threshold)
+    return classifier
+
+
+def start_tensorflow() -> None:
+    """Start TensorFlow without its banner."""
+    from tlkit.core.quiet import start_tensorflow
+
+    start_tensorflow()
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a shell takes it."""
+    import shlex
+
+    return shlex.quote(printable(path))

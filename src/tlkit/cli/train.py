@@ -1,0 +1,209 @@
+"""`tlkit train`: a folder becomes a saved classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tlkit.cli import arguments
+from tlkit.cli.shared import (
+    Commands,
+    Options,
+    add_threshold,
+    command,
+    given,
+    quoted,
+    start_tensorflow,
+)
+from tlkit.errors import TlkitError
+
+if TYPE_CHECKING:
+    from tlkit.backbones.adapter import BackboneAdapter
+    from tlkit.classifier.classifier import TransferClassifier
+    from tlkit.data.dataset import DatasetSpec
+    from tlkit.images.augmentation import AugmentationPolicy
+
+
+def add_train(commands: Commands) -> None:
+    """Declare `tlkit train`."""
+    parser = command(commands, train, "Turn a folder of two kinds of pictures into a classifier.")
+    parser.set_defaults(wrong=parser.error)
+    add = parser.add_argument
+    add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
+    add(
+        "-o", "--output", metavar="MODEL", type=arguments.target(".keras"), required=True,
+        help="where the classifier goes: a file that ends in .keras; one that is there is replaced",
+    )  # fmt: skip
+    add = parser.add_argument_group("pictures").add_argument
+    add("--positive-class", metavar="CLASS", help="the class that probabilities are of")
+    add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
+    add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
+    add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
+    add("--group-by", metavar="REGEX", help="pictures whose names match alike stay in one part")
+    add(
+        "--on-bad-file",
+        choices=("skip", "raise"),
+        help="leave out what cannot be read (skip), or stop",
+    )
+    add = parser.add_argument_group("network").add_argument
+    add(
+        "--backbone",
+        metavar="NAME",
+        default="MobileNetV2",
+        help="see `tlkit backbones` (MobileNetV2)",
+    )
+    add(
+        "--image-size",
+        metavar="N|HxW",
+        type=arguments.image_size,
+        help="pixels, such as 160 or 160x224",
+    )
+    add(
+        "--weights",
+        metavar="imagenet|none|PATH",
+        type=arguments.weights,
+        help="where training starts (imagenet)",
+    )
+    add(
+        "--option", metavar="NAME=VALUE", dest="options", action="append", type=arguments.option, default=[],
+        help="how the network is built, such as alpha=0.35; may be repeated",
+    )  # fmt: skip
+    add = parser.add_argument_group("training").add_argument
+    schedules = ("head-only", "standard", "course", "gradual")
+    add("--schedule", choices=schedules, help="what is trained (standard; with --ray head-only)")
+    policies = ("none", "course", "standard", "strong")
+    add("--augmentation", choices=policies, help="how training pictures vary (standard)")
+    add("--seed", metavar="N", type=int, default=0, help="of the split and of training (0)")
+    add("--split-seed", metavar="N", type=int, help="of the split, where it should differ")
+    about = "judge every picture, fold by fold, by a classifier that has not learned from it"
+    add("--folds", metavar="K", type=int, help=about)
+    add_threshold(parser)
+    add("--cache-dir", metavar="DIR", help="keep the frozen network's output for other runs")
+    add(
+        "--checkpoint-dir", "--resume", metavar="DIR",
+        help="keep this run's state there; the same command goes on where a killed one stopped",
+    )  # fmt: skip
+    add = parser.add_argument_group("on a Ray cluster").add_argument
+    add(
+        "--ray", metavar="ADDRESS", nargs="?", type=arguments.ray_address,
+        help="read the pictures on a cluster; without an address on a Ray of this machine. DIR may be a URI "
+        "such as s3://bucket/alpacas",
+    )  # fmt: skip
+    add(
+        "--features-dir", metavar="DIR",
+        help="where the cluster keeps the features, a folder that all machines reach or a URI; the same "
+        "command goes on with what is there",
+    )  # fmt: skip
+    add("--workers", metavar="N", type=int, help="processes on the cluster (one for every 4 CPUs)")
+
+
+def train(options: Options) -> int:
+    """Train, save, then say how good it is."""
+    spec, backbone = _dataset(options), _backbone(options)
+    train_it = _train_on_ray if hasattr(options, "ray") else _train_here
+    classifier = train_it(spec, backbone, options)
+    name = quoted(options.output)
+    if hasattr(options, "threshold"):
+        try:
+            classifier = classifier.with_threshold(options.threshold)
+        except TlkitError:  # training may have taken hours
+            classifier.save(options.output)
+            print(f"saved: {name} with threshold {classifier.threshold}, not the one asked for")
+            raise
+    classifier.save(options.output)
+    reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
+    found = (
+        classifier.evaluation,
+        classifier.test_evaluation,
+        classifier.cross_validation,
+        classifier.record.threshold_choice,
+        classifier.calibration or f"probabilities are not calibrated: {reason}",
+        classifier.history,
+    )
+    for part in filter(None, found):
+        print(f"\n{part}")
+    print(
+        f"\nsaved: {name} ({options.output.stat().st_size / 1e6:.1f} MB, opens with plain Keras too)"
+    )
+    print(f"next:  tlkit predict {name} PICTURE-OR-FOLDER...")
+    print(f"       tlkit evaluate {name} ANOTHER-FOLDER")
+    print(f"       tlkit report {name} -o report.html")
+    return 0
+
+
+def _train_here(
+    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+) -> TransferClassifier:
+    if wrong := given(options, "features_dir", "workers"):
+        options.wrong(f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only")
+    print(spec.listing(), flush=True)
+    start_tensorflow()
+    from tlkit.training.schedule import FineTuneSchedule
+    from tlkit.training.transfer import transfer_classifier
+
+    schedule = getattr(options, "schedule", "standard")
+    return transfer_classifier(
+        spec,
+        backbone=backbone,
+        augmentation=_augmentation(options),
+        schedule=getattr(FineTuneSchedule, schedule.replace("-", "_"))(),
+        seed=options.seed,
+        **given(options, "cache_dir", "checkpoint_dir", "folds"),
+    )
+
+
+def _train_on_ray(
+    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+) -> TransferClassifier:
+    if getattr(options, "schedule", "head-only") != "head-only":
+        options.wrong(
+            f"--ray trains --schedule head-only, got {options.schedule}: a cluster computes features once, "
+            "and fine-tuning needs the pictures again and again on one machine"
+        )
+    if wrong := given(options, "augmentation", "cache_dir", "checkpoint_dir"):
+        options.wrong(
+            f"{_flags(wrong)} cannot be used with --ray: features are kept in --features-dir"
+        )
+    if not hasattr(options, "features_dir"):
+        options.wrong("--ray needs --features-dir: a folder that all machines reach, or a URI")
+    start_tensorflow()
+    from tlkit import scale
+
+    return scale.transfer_classifier(
+        spec,
+        backbone=backbone,
+        seed=options.seed,
+        address=options.ray,
+        **given(options, "features_dir", "workers", "folds"),
+    )
+
+
+def _flags(names: Iterable[str]) -> str:
+    """Return options as they are typed."""
+    return " and ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _dataset(options: Options) -> DatasetSpec:
+    from tlkit.data.dataset import DatasetSpec
+
+    names = (
+        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file"
+    )  # fmt: skip
+    values = {"seed": options.seed, **given(options, *names)}
+    if hasattr(options, "split_seed"):
+        values["seed"] = options.split_seed
+    return DatasetSpec(options.directory, **values)
+
+
+def _backbone(options: Options) -> BackboneAdapter:
+    from tlkit.backbones.adapter import BackboneAdapter
+
+    values = {**given(options, "image_size", "weights"), **dict(options.options)}
+    return BackboneAdapter(options.backbone, **values)
+
+
+def _augmentation(options: Options) -> AugmentationPolicy | None:
+    from tlkit.images.augmentation import AugmentationPolicy
+
+    name = getattr(options, "augmentation", None)
+    return getattr(AugmentationPolicy, name)() if name else None

@@ -1,0 +1,10 @@
+"""One short text that stands for many facts: what names a cached pass."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def fingerprint(*facts: object) -> str:
+    """Return 32 hex digits that stand for these facts (anything whose `repr` says it all)."""
+    return hashlib.blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

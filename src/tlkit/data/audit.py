@@ -1,0 +1,385 @@
+"""What is wrong with a folder of pictures, from one look at every file. It reads and never repairs.
+
+`audit` reads the files itself; `audit_of` takes what a training run learned about them while it read them
+anyway. Both give an `AuditReport`: its text is for people, its JSON for machines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, TypeAlias, final
+
+from tlkit.core.rows import Positions
+from tlkit.core.spec import Spec, check_choice
+from tlkit.data.dataset import DatasetSpec, Example, GroupBy, Listing
+from tlkit.data.duplicates import Copy, Duplicates, find_duplicates, merged_groups
+from tlkit.errors import printable, unprintable
+from tlkit.images.decoder import BadFile, ImageFacts
+from tlkit.images.loader import read_files
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "label-conflict": "one picture in both classes: one of them is wrong",
+        "leak": "one picture in two parts: figures measured on it are too good",
+        "unreadable": "cannot be read as a picture: left out",
+        "exact-duplicate": "the same file once more: kept in one part",
+        "near-duplicate": "the same picture once more: kept in one part",
+        "scene": "too many pictures alike to tell duplicates: give `group_by`",
+        "imbalance": "one class is much rarer: see `class_weight`",
+        "wrong-extension": "the name says another format than the bytes: read by its bytes",
+        "rotated": "stored on its side or mirrored: turned upright when read",
+        "transparent": "see-through pixels: laid over white",
+        "greyscale": "stored without colour",
+        "cmyk": "stored in printing colours: converted to RGB",
+        "16-bit": "more than 8 bits a sample: scaled to 8",
+        "animated": "several pictures in one file: the first one counts",
+        "tiny": "shorter side below 64 pixels: will be enlarged",
+        "extreme-aspect": "more than 3 times as long as wide: will be squeezed",
+        "ignored": "not taken for a picture: never read",
+    }
+)
+"""Every kind of problem, the gravest first, in a few words."""
+
+FAIL_ON = ("label-conflict", "leak", "unreadable")
+"""The kinds that make `exit_code` 1 unless it is told otherwise."""
+
+TINY = 64
+"""Shorter side, in pixels, below which a picture is tiny: networks look at 96 to 224. A guess."""
+
+EXTREME_ASPECT = 3.0
+"""Longer by shorter side above which stretching a picture to the network's square distorts it. A guess."""
+
+IMBALANCE = 4.0
+"""Pictures of one class for each of the other from which they are imbalanced. A guess."""
+
+_SIZE = (32, 32)  # only the facts are wanted, and they do not depend on it
+_SUFFIXES = {
+    "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng", "GIF": ".gif", "WEBP": ".webp",
+    "BMP": ".bmp .dib", "TIFF": ".tif .tiff", "AVIF": ".avif .avifs .heif .hif", "HEIF": ".heic .heif .hif",
+    "JPEG2000": ".jp2 .j2k .jpx .jpf .j2c .jpc", "PPM": ".ppm .pgm .pbm .pnm .pfm", "TGA": ".tga",
+    "ICO": ".ico", "PCX": ".pcx", "PSD": ".psd", "QOI": ".qoi", "SGI": ".sgi", "SUN": ".ras", "JXL": ".jxl",
+}  # fmt: skip
+_GREY = ("1", "L", "LA", "La", "I", "F")
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class Problem(Spec):
+    """Something about one file, or about the whole folder.
+
+    Attributes:
+        path: The file's name in the folder as `printable` writes it; "." is the folder itself.
+        kind: One of `KINDS`.
+        detail: What exactly, in a few words.
+    """
+
+    path: str
+    kind: str
+    detail: str
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, tuple(KINDS))
+
+    def __str__(self) -> str:
+        return self.detail if self.path == "." else f"{self.path}: {self.detail}"
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class AuditReport(Spec):
+    """What an audit found.
+
+    Attributes:
+        directory: The folder.
+        counts: Pictures listed in each class, by part: "train", "validation", "test", or "all" in a
+            folder without parts.
+        ignored: Files and folders passed over, by kind: "hidden", ".txt" …
+        problems: Everything found, the gravest kind first, then by name.
+        totals: How many problems of each kind there are, also where `shortened` left some out.
+        clusters: Names of the pictures that show one picture, as `printable` writes them, sorted.
+        scenes: How many pictures look alike, by the name of a typical one.
+    """
+
+    directory: str
+    _: KW_ONLY
+    counts: Mapping[str, Mapping[str, int]]
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    totals: Mapping[str, int] = field(default_factory=dict)
+    clusters: tuple[tuple[str, ...], ...] = ()
+    scenes: Mapping[str, int] = field(default_factory=dict)
+
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of problems that were found, the gravest first."""
+        return tuple(kind for kind in KINDS if kind in self.totals)
+
+    def of_kind(self, kind: str) -> tuple[Problem, ...]:
+        """Return the problems of one kind.
+
+        Raises:
+            SettingError: There is no such kind.
+        """
+        check_choice("kind", kind, tuple(KINDS))
+        return tuple(problem for problem in self.problems if problem.kind == kind)
+
+    def exit_code(self, fail_on: str | Iterable[str] = FAIL_ON) -> int:
+        """Return what a program should end with.
+
+        Args:
+            fail_on: Kinds, as a sequence or as text with commas between them; or "any", or "none".
+
+        Returns:
+            1 if a problem of one of these kinds was found, else 0.
+
+        Raises:
+            SettingError: There is no such kind.
+        """
+        words = fail_on.split(",") if isinstance(fail_on, str) else fail_on
+        wanted = {check_choice("kind", word.strip(), (*KINDS, "any", "none")) for word in words}
+        return int(bool(self.totals) if "any" in wanted else not wanted.isdisjoint(self.totals))
+
+    def groups(self, listing: Listing, group_by: GroupBy = None) -> list[str]:
+        """Return one group key per example; what shares a key must stay in one part.
+
+        Args:
+            listing: The listing that was audited.
+            group_by: The user's own rule, as in `DatasetSpec`; its groups are merged with the duplicates.
+
+        Returns:
+            The key of each example, in their order: of the keys that were merged, the smallest.
+        """
+        position = {example.name: place for place, example in enumerate(listing.examples)}
+        clusters = (
+            [position[name] for name in map(unprintable, cluster) if name in position]
+            for cluster in self.clusters
+        )
+        return merged_groups(listing.groups(group_by), [cluster for cluster in clusters if cluster])
+
+    def shortened(self, per_kind: int = 100) -> AuditReport:
+        """Return the report with at most so many problems of each kind; `totals` still counts all."""
+        kept = [p for kind in self.kinds() for p in self.of_kind(kind)[:per_kind]]
+        return replace(self, problems=tuple(kept))
+
+    def to_text(self, per_kind: int | None = 3) -> str:
+        """Write the report for people.
+
+        Args:
+            per_kind: How many problems of each kind are named; None names all.
+        """
+        lines = [printable(self.directory), "", *_table(self.counts), ""]
+        width = max(map(len, self.totals), default=0)
+        unnamed = 0
+        for kind in self.kinds():
+            shown = self.of_kind(kind)[:per_kind]
+            lines.append(f"{kind:<{width}} {self.totals[kind]:>6,}  {KINDS[kind]}")
+            lines += [f"    {problem}" for problem in shown]
+            if more := self.totals[kind] - len(shown):
+                lines.append(f"    … and {more:,} more")
+                unnamed += more
+        if not self.totals:
+            lines.append("nothing found that needs a look")
+        if hidden := self.ignored.get("hidden"):
+            lines += ["", f"Hidden files and folders passed over: {hidden:,}"]
+        if unnamed:
+            lines += [
+                "",
+                "All problems: `report.problems` in Python, `tlkit audit --all` in a shell",
+            ]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{self.totals[kind]} {kind}" for kind in self.kinds()) or "no problems"
+        return f"<AuditReport of {printable(self.directory)!r}: {found}>"
+
+    @classmethod
+    def _from_json_value(cls, name: str, value: Any) -> Any:
+        if name == "problems":
+            return tuple(Problem.from_config(problem) for problem in value)
+        return tuple(map(tuple, value)) if name == "clusters" else value
+
+
+def audit(data: DatasetSpec | PathLike) -> AuditReport:
+    """Look at every picture of a folder and say what is wrong with it.
+
+    Every file is decoded once, completely; none is changed.
+
+    Args:
+        data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`.
+
+    Returns:
+        The report; `print` it.
+
+    Raises:
+        DatasetError: The folder is not two classes of pictures.
+
+    Examples:
+        >>> print(report := audit("alpacas/"))  # doctest: +SKIP
+        >>> report.exit_code(fail_on=["label-conflict", "leak"])  # doctest: +SKIP
+        0
+    """
+    spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
+    listing = spec.listing()
+    paths = [example.path for example in listing.examples]
+    return audit_of(spec, listing, *read_files(paths, _SIZE, "Auditing"))
+
+
+def audit_of(
+    spec: DatasetSpec,
+    listing: Listing,
+    readable: Positions,
+    facts: Sequence[ImageFacts],
+    bad_files: Sequence[BadFile],
+) -> AuditReport:
+    """Say what is wrong with a folder whose files were read already.
+
+    Args:
+        spec: How the folder is to be split: a part decides how large a cluster may be.
+        listing: Its examples.
+        readable: Positions of the examples that could be read, int64 `[M]`, ascending.
+        facts: Of each of these, in that order.
+        bad_files: The files that could not be read.
+
+    Returns:
+        The report.
+    """
+    examples = [listing.examples[position] for position in readable.tolist()]
+    duplicates = find_duplicates(
+        facts, [example.label for example in examples], largest=_largest_cluster(spec, len(facts))
+    )
+    problems = [
+        *_unreadable(listing, bad_files),
+        *_repeated(examples, duplicates),
+        *_scenes(examples, duplicates),
+        *_imbalance(listing, examples),
+        *_ignored(listing),
+    ]
+    for example, fact in zip(examples, facts, strict=True):
+        name = printable(example.name)
+        problems += [Problem(name, kind, detail) for kind, detail in _oddities(example, fact)]
+    order = list(KINDS)
+    problems.sort(key=lambda problem: (order.index(problem.kind), problem.path))
+    totals = Counter(problem.kind for problem in problems)
+    return AuditReport(
+        str(spec.directory),
+        counts=_counts(listing.examples, listing.class_names),
+        ignored=dict(listing.ignored),
+        problems=tuple(problems),
+        totals={kind: totals[kind] for kind in KINDS if kind in totals},
+        clusters=tuple(
+            tuple(sorted(printable(examples[place].name) for place in cluster))
+            for cluster in duplicates.clusters()
+        ),
+        scenes={printable(examples[scene[0]].name): len(scene) for scene in duplicates.scenes},
+    )
+
+
+def _largest_cluster(spec: DatasetSpec, count: int) -> float:
+    """Return how many pictures may look alike: what the smallest part holds, but some in any case."""
+    fractions = [f for f in (spec.validation_fraction, spec.test_fraction) if f] or [0.2]
+    return max(min(fractions) * count, min(8, count / 2))
+
+
+def _counts(examples: Iterable[Example], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts = Counter((example.part or "all", example.class_name) for example in examples)
+    parts = dict.fromkeys(part for part, _ in counts)
+    return {part: {name: counts[part, name] for name in classes} for part in parts}
+
+
+def _unreadable(listing: Listing, bad_files: Iterable[BadFile]) -> Iterator[Problem]:
+    names = {os.fspath(example.path): example.name for example in listing.examples}
+    for bad in bad_files:
+        real = f" (its bytes are {bad.format})" if bad.format else ""
+        yield Problem(printable(names.get(bad.path, bad.path)), "unreadable", bad.reason + real)
+
+
+def _repeated(examples: Sequence[Example], duplicates: Duplicates) -> Iterator[Problem]:
+    """Name every copy once: as a conflict or a leak (or both) if it is one, else as a duplicate."""
+    for copy in duplicates.copies:
+        one, other = examples[copy.position], examples[copy.original]
+        name, detail = printable(one.name), _sameness(copy, printable(other.name))
+        conflict, leak = one.label != other.label, one.part != other.part
+        if conflict:
+            yield Problem(name, "label-conflict", detail)
+        if leak:
+            yield Problem(name, "leak", detail)
+        if not conflict and not leak:
+            kind = "exact-duplicate" if copy.exact else "near-duplicate"
+            yield Problem(name, kind, detail)
+
+
+def _sameness(copy: Copy, original: str) -> str:
+    if copy.exact:
+        return f"same bytes as '{original}'"
+    return (
+        f"{'mirror image of' if copy.mirrored else 'looks like'} '{original}' ({copy.likeness:.2f})"
+    )
+
+
+def _scenes(examples: Sequence[Example], duplicates: Duplicates) -> Iterator[Problem]:
+    for scene in duplicates.scenes:
+        detail = f"{len(scene):,} pictures look like this one: duplicates cannot be told among them"
+        yield Problem(printable(examples[scene[0]].name), "scene", detail)
+
+
+def _imbalance(listing: Listing, examples: Sequence[Example]) -> Iterator[Problem]:
+    for part, counts in _counts(examples, listing.class_names).items():
+        (rare, few), (common, many) = sorted(counts.items(), key=lambda item: (item[1], item[0]))
+        if many >= IMBALANCE * few:
+            where = "" if part == "all" else f" in the {part} part"
+            ratio = f"{many:,} of '{printable(common)}' and {few:,} of '{printable(rare)}'"
+            yield Problem(".", "imbalance", f"{ratio} can be read{where}")
+
+
+def _ignored(listing: Listing) -> Iterator[Problem]:
+    for kind, count in listing.ignored.items():
+        if kind != "hidden":
+            yield Problem(".", "ignored", f"{count:,} x {printable(kind)}")
+
+
+def _oddities(example: Example, facts: ImageFacts) -> Iterator[tuple[str, str]]:
+    """Yield what one picture's facts say that a user may not expect: kind and detail."""
+    suffixes = _SUFFIXES.get(facts.format, "").split()
+    width, height = facts.width, facts.height
+    if suffixes and example.path.suffix.lower() not in suffixes:
+        yield "wrong-extension", f"its bytes are {facts.format}"
+    if facts.orientation != 1:
+        yield "rotated", f"EXIF orientation {facts.orientation}"
+    if facts.transparent:
+        yield "transparent", f"{facts.format} of mode {facts.mode}"
+    if facts.mode.startswith("I;") or facts.mode in _GREY:
+        yield "greyscale", f"{facts.format} of mode {facts.mode}"
+    if facts.mode == "CMYK":
+        yield "cmyk", f"{facts.format} of mode {facts.mode}"
+    if facts.bits > 8:
+        yield "16-bit", f"{facts.bits} bits a sample"
+    if facts.animated:
+        yield "animated", f"{facts.format} of several pictures"
+    if min(width, height) < TINY:
+        yield "tiny", f"{width} x {height} pixels"
+    if max(width, height) > EXTREME_ASPECT * min(width, height):
+        yield "extreme-aspect", f"{width} x {height} pixels"
+
+
+def _table(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Write the counts as a table: a row for each part, a column for each class."""
+    rows = [("", *map(printable, next(iter(counts.values()), {})))]
+    rows += [(part, *(f"{n:,}" for n in of.values())) for part, of in counts.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [
+                f"{row[0]:<{widths[0]}}",
+                *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    ]

@@ -1,0 +1,252 @@
+"""`export`: from a classifier to a folder that other programs use, or to nothing at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from tlkit.classifier.artifact import RECORD_NAME
+from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.core.spec import Json, Spec, check_float, check_path
+from tlkit.core.tables import as_json
+from tlkit.core.versions import versions
+from tlkit.data.dataset import DatasetSpec
+from tlkit.delivery.export_check import STEP, TOLERANCE, Comparison
+from tlkit.delivery.export_formats import (
+    FORMATS,
+    INPUT,
+    Format,
+    convert,
+    find_format,
+    probabilities,
+)
+from tlkit.delivery.export_sample import Sample, read_sample
+from tlkit.errors import ArtifactError, TlkitError, printable
+
+EXPORT_VERSION: Final = 1
+"""Raised when an export's `tlkit.json` changes so that programs written for the old one fail."""
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class Exported(Spec):
+    """What was written, and how far it is from the classifier. `print` it.
+
+    Attributes:
+        path: The folder.
+        format: `"litert"`, `"onnx"` or `"saved_model"`.
+        precision: What its numbers are kept as.
+        byte_count: Size of the model's files, without `tlkit.json`.
+        comparison: What it says about pictures, beside what the classifier says.
+
+    Examples:
+        >>> said = Comparison(
+        ...     count=65, largest_difference=0.02, mean_difference=0.0025, relabelled_count=0
+        ... )
+        >>> print(
+        ...     Exported(
+        ...         Path("phone"), format="litert", precision="float16", byte_count=869_296, comparison=said
+        ...     )
+        ... )
+        phone: LiteRT, float16, 0.87 MB
+        65 pictures compared: probabilities differ by up to 0.02 (mean 0.0025); none got the other label
+    """
+
+    path: Path
+    _: KW_ONLY
+    format: str
+    precision: str
+    byte_count: int
+    comparison: Comparison
+
+    def __str__(self) -> str:
+        size = f"{self.byte_count / 1e6:,.2f} MB"
+        title = f"{FORMATS[self.format].title}, {self.precision}, {size}"
+        return f"{printable(self.path)}: {title}\n{self.comparison}"
+
+    @classmethod
+    def _from_json_value(cls, name: str, value: Any) -> Any:
+        readers: dict[str, Callable[[Any], Any]] = {
+            "path": Path,
+            "comparison": Comparison.from_config,
+        }
+        return readers[name](value) if name in readers else value
+
+
+def export(
+    classifier: TransferClassifier,
+    path: PathLike,
+    *,
+    format: str = "litert",  # noqa: A002 - Keras's word
+    precision: str = "float32",
+    data: PathLike | DatasetSpec | None = None,
+    tolerance: float = TOLERANCE,
+) -> Exported:
+    """Write a classifier as a file for other programs, after running it there and comparing it.
+
+    The folder holds the model and `tlkit.json`, which says what its number means, how a picture is brought
+    to its size, and what was measured. Nothing appears there before the export was run in its own runtime
+    on real pictures (up to 200), and gave the classifier's probabilities: to 1e-4 as float32, and to within
+    `tolerance` otherwise.
+
+    Args:
+        classifier: The classifier.
+        path: The folder to be made; an empty one will do.
+        format: `"litert"` for telephones and small computers, `"onnx"` for ONNX Runtime, `"saved_model"` for
+            TensorFlow Serving and plain TensorFlow.
+        precision: `"float32"`; and for LiteRT `"float16"`, `"dynamic-range"` (weights of 8 bits) or `"int8"`
+            (weights and numbers in between of 8 bits). What goes in and comes out is float32 in all of them.
+        data: Pictures to compare on, and for int8 up to 100 others that show what numbers occur: a folder
+            with the same two classes, its spec, or any folder of pictures, for which accuracy and log-loss
+            are not known. None: the folder that the classifier was trained on, of which the validation part
+            is compared.
+        tolerance: How much worse an export that is not float32 may be, at least 0: accuracy may fall, and
+            log-loss (in nats) rise, by this much. Without labels: share of pictures with another label, and
+            mean difference of probabilities. A single picture with another label is never too many.
+
+    Returns:
+        What was written and measured.
+
+    Raises:
+        SettingError: An argument is outside what it may be, or format and precision do not go together.
+        MissingExtraError: A package is not installed.
+        ArtifactError: The folder is not empty or cannot be written, the network cannot be converted, or what
+            came out is too far from the classifier. No file is left behind.
+        DatasetError: There are no pictures to compare on.
+
+    Examples:
+        >>> print(export(classifier, "alpaca-phone", precision="int8"))  # doctest: +SKIP
+        alpaca-phone: LiteRT, int8, 0.64 MB
+        65 pictures compared: probabilities differ by up to 0.31 (mean 0.031); 3 got the other label
+        accuracy 0.877 → 0.862, log-loss 0.301 → 0.293
+    """
+    check_classifier("classifier", classifier)
+    check_float("tolerance", tolerance, at_least=0)
+    kind = find_format(format, precision)
+    target = check_folder(path)
+    sample = read_sample(classifier, data, calibrate=precision == "int8")
+    with _folder_beside(target) as folder:
+        model = folder / kind.file
+        convert(kind, classifier.model, model, precision, sample.calibrating)
+        found = _compared(classifier, kind, model, precision, sample)
+        found.check(precision, tolerance)
+        exported = Exported(
+            Path(path),
+            format=format,
+            precision=precision,
+            byte_count=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+            comparison=found,
+        )
+        card = as_json(_card(classifier, kind, exported))
+        (folder / RECORD_NAME).write_text(card + "\n", "utf-8", errors="backslashreplace")
+    return exported
+
+
+def check_folder(path: PathLike) -> Path:
+    """Return the path of a folder to be made, so that minutes of work are not for nothing.
+
+    Raises:
+        ArtifactError: Something is there already, or the folder around it is missing.
+        SettingError: `path` is no path.
+    """
+    name = printable(check_path("path", path))
+    target = Path(os.path.realpath(path))
+    try:
+        taken = _in_the_way(target)
+    except OSError as error:  # a name that is too long, a folder that nobody may look into
+        why = error.strerror or error
+        raise ArtifactError(f"{name} cannot be written: {why}; choose another place") from error
+    if taken:
+        raise ArtifactError(f"{name} {taken}: name a folder that is not there yet, or an empty one")
+    if not target.parent.is_dir():
+        raise ArtifactError(f"there is no folder {printable(target.parent)}: make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise ArtifactError(f"{name} cannot be written: choose another place")
+    return target
+
+
+def _in_the_way(target: Path) -> str | None:
+    """Say why there can be no new folder of this name; None if it is free, or an empty one can go away."""
+    try:
+        target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not target.is_dir():
+        return "is a file"
+    if any(target.iterdir()):
+        return "is not empty"
+    if target.samefile("."):
+        return "is the current folder"
+    return "is a mounted disk" if os.path.ismount(target) else None
+
+
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """Give a folder to fill, and put it in the place of `target`; after an error there is nothing.
+
+    Raises:
+        ArtifactError: Nothing can be written there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
+            folder = Path(scratch, "export")  # not the temporary one, which others may not enter
+            folder.mkdir()
+            yield folder
+            if target.exists():
+                target.rmdir()  # fails if somebody has filled it meanwhile
+            folder.rename(target)
+    except OSError as error:
+        if isinstance(error, TlkitError):
+            raise
+        raise ArtifactError(
+            f"cannot write {printable(target)}: {error.strerror or error}; nothing was written"
+        ) from error
+
+
+def _compared(
+    classifier: TransferClassifier, kind: Format, model: Path, precision: str, sample: Sample
+) -> Comparison:
+    after = probabilities(kind, model, sample.compared)
+    before = classifier.predict_proba(sample.compared)
+    return Comparison.of(
+        before, after, sample.labels, threshold=classifier.threshold, precision=precision
+    )
+
+
+def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> dict[str, Json]:
+    """Return what a program has to know that uses the export."""
+    height, width = classifier.image_size
+    return {
+        "format_version": EXPORT_VERSION,
+        "format": exported.format,
+        "precision": exported.precision,
+        "file": kind.file,
+        "labels": [*classifier.class_names],
+        "positive_class": classifier.positive_class,
+        "negative_class": classifier.negative_class,
+        "threshold": classifier.threshold,
+        "image_size": [height, width],
+        "resize": classifier.record.resize,
+        "input": {
+            "name": INPUT,
+            "shape": [kind.batch, height, width, 3],
+            "dtype": "float32",
+            "range": [0, 255],
+            "meaning": "RGB, upright, transparent places white, stretched to height and width",
+        },
+        "output": {
+            "shape": [kind.batch, 1],
+            "dtype": "float32",
+            "range": [0, 1],
+            "step": STEP if exported.precision == "int8" else None,
+            "meaning": f"probability of {classifier.positive_class}; from the threshold on it is that class",
+        },
+        "comparison": exported.comparison.to_config(),
+        "byte_count": exported.byte_count,
+        "versions": {**versions(), kind.runtime: kind.runtime_version},
+    }

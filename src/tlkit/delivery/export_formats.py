@@ -1,0 +1,258 @@
+"""The formats: what each is good for, how a network is converted to it, and how the result is run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.core.quiet import held_back
+from tlkit.core.rows import Pictures
+from tlkit.core.spec import check_choice
+from tlkit.errors import ArtifactError, MissingExtraError, SettingError
+
+if TYPE_CHECKING:
+    import keras
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Run: TypeAlias = Callable[[Pictures], Floats]
+
+PRECISIONS: Final = ("float32", "float16", "dynamic-range", "int8")
+
+INPUT: Final = "pictures"
+"""What every export calls its input."""
+
+_BATCH: Final = 32  # pictures at a time, where a format takes several
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One way to hand a network over.
+
+    Attributes:
+        title: What people call it.
+        file: The model's name in the folder; `"."` where it is the folder itself.
+        precisions: What its numbers may be kept as.
+        packages: What it needs, by the names that Python imports and pip installs.
+        runtime: The distribution that runs it.
+        batch: Pictures that it takes at a time; None for any number.
+        convert: Writes the network: model, path, precision, pictures that show which numbers occur.
+        load: Returns what was written as a function from pictures, uint8 `[N, H, W, 3]`, to probabilities.
+    """
+
+    title: str
+    file: str
+    precisions: tuple[str, ...]
+    packages: dict[str, str]
+    runtime: str
+    batch: int | None
+    convert: Callable[[keras.Model, Path, str, Pictures], None]
+    load: Callable[[Path], Run]
+
+    @property
+    def runtime_version(self) -> str:
+        """The version of the distribution that runs it."""
+        try:
+            return version(self.runtime)
+        except PackageNotFoundError:  # onnxruntime-gpu and others bring the same module
+            return "unknown"
+
+
+def find_format(name: str, precision: str) -> Format:
+    """Return a format, after checking that it exists, at that precision, and that its packages are there.
+
+    Raises:
+        SettingError: There is no such format or precision, or they do not go together.
+        MissingExtraError: A package is not installed.
+
+    Examples:
+        >>> find_format("onnx", "int8")
+        Traceback (most recent call last):
+            ...
+        tlkit.errors.SettingError: `precision` of the format 'onnx' must be float32, got 'int8': \
+choose that, or the format 'litert'
+    """
+    found = FORMATS[check_choice("format", name, tuple(FORMATS))]
+    if check_choice("precision", precision, PRECISIONS) not in found.precisions:
+        raise SettingError(
+            f"`precision` of the format {name!r} must be {' or '.join(found.precisions)}, got "
+            f"{precision!r}: choose that, or the format 'litert'"
+        )
+    missing = [package for module, package in found.packages.items() if not find_spec(module)]
+    if missing:
+        raise MissingExtraError(
+            f"the format {name!r} needs {' and '.join(missing)}, which is not installed: "
+            'pip install "tlkit[export]"'
+        )
+    return found
+
+
+def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample: Pictures) -> None:
+    """Write a network in another format, without what converters say to their own developers.
+
+    Args:
+        kind: The format.
+        model: RGB 0-255 `[N, H, W, 3]` to a probability `[N, 1]`.
+        path: The file, or for some formats the folder.
+        precision: What its numbers are kept as.
+        sample: For int8: pictures that show which numbers occur, uint8 `[N, H, W, 3]`.
+
+    Raises:
+        ArtifactError: The network cannot be converted.
+    """
+    try:
+        with warnings.catch_warnings(), held_back():
+            warnings.simplefilter("ignore")
+            kind.convert(model, path, precision, sample)
+    except Exception as error:  # converters raise anything
+        raise ArtifactError(
+            f"this network cannot be converted to {kind.title}, {precision}: {_brief(error)}"
+        ) from error
+
+
+def probabilities(kind: Format, path: Path, pictures: Pictures) -> Floats:
+    """Return what the format's own runtime makes of pictures.
+
+    Args:
+        kind: The format.
+        path: What `convert` wrote.
+        pictures: uint8 `[N, H, W, 3]`.
+
+    Returns:
+        float64 `[N]`.
+
+    Raises:
+        ArtifactError: The runtime cannot run it.
+    """
+    try:
+        with warnings.catch_warnings(), held_back():
+            warnings.simplefilter("ignore")
+            run, at_once = kind.load(path), kind.batch or _BATCH
+            starts = range(0, len(pictures), at_once)
+            given = [run(pictures[start : start + at_once]) for start in starts]
+    except Exception as error:  # as above
+        raise ArtifactError(
+            f"the network was converted to {kind.title}, but {kind.runtime} {kind.runtime_version} cannot "
+            f"run it: {_brief(error)}"
+        ) from error
+    return np.concatenate(given)
+
+
+def _to_litert(model: keras.Model, path: Path, precision: str, sample: Pictures) -> None:
+    import tensorflow as tf
+
+    settings: dict[str, Any] = {}
+    if precision != "float32":
+        settings["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        settings["target_spec"] = {"supported_types": [tf.float16]}
+    if precision == "int8":
+        settings["representative_dataset"] = lambda: (
+            [picture[np.newaxis].astype(np.float32)] for picture in sample
+        )
+    # One picture at a time: what accelerates networks on telephones wants fixed shapes.
+    _export(model, path, "litert", batch=1, **settings)
+
+
+def _load_litert(path: Path) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(pictures: Pictures) -> Floats:
+        interpreter.set_tensor(taken["index"], pictures.astype(np.float32))
+        interpreter.invoke()
+        return _column(interpreter.get_tensor(given["index"]))
+
+    return run
+
+
+def _to_onnx(model: keras.Model, path: Path, _precision: str, _sample: Pictures) -> None:
+    # What it cannot simplify it leaves as it is, and warns with a traceback.
+    logging.getLogger("tf2onnx.optimizer").setLevel(logging.ERROR)
+    _export(model, path, "onnx")
+
+
+def _load_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    return lambda pictures: _column(session.run(None, {taken.name: pictures.astype(np.float32)})[0])
+
+
+def _to_saved_model(model: keras.Model, path: Path, _precision: str, _sample: Pictures) -> None:
+    _export(model, path, "tf_saved_model")
+
+
+def _load_saved_model(path: Path) -> Run:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)
+    return lambda pictures: _column(loaded.serve(tf.constant(pictures, tf.float32)).numpy())
+
+
+def _export(
+    model: keras.Model, path: Path, name: str, *, batch: int | None = None, **settings: Any
+) -> None:
+    import keras
+
+    # Without a signature a network that was loaded takes a list of one.
+    pictures = keras.InputSpec("float32", (batch, *model.input_shape[1:]), name=INPUT)
+    model.export(path, format=name, verbose=False, input_signature=[pictures], **settings)
+
+
+def _column(output: npt.NDArray[np.generic]) -> Floats:
+    """Return `[N, 1]` as float64 `[N]`."""
+    return np.asarray(output[:, 0], np.float64)
+
+
+def _brief(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+FORMATS: Final = {
+    "litert": Format(
+        title="LiteRT",
+        file="model.tflite",
+        precisions=PRECISIONS,
+        packages={"ai_edge_litert": "ai-edge-litert"},
+        runtime="ai-edge-litert",
+        batch=1,
+        convert=_to_litert,
+        load=_load_litert,
+    ),
+    "onnx": Format(
+        title="ONNX",
+        file="model.onnx",
+        precisions=("float32",),
+        packages={name: name for name in ("onnx", "tf2onnx", "onnxruntime")},
+        runtime="onnxruntime",
+        batch=None,
+        convert=_to_onnx,
+        load=_load_onnx,
+    ),
+    "saved_model": Format(
+        title="SavedModel",
+        file=".",
+        precisions=("float32",),
+        packages={},
+        runtime="tensorflow",
+        batch=None,
+        convert=_to_saved_model,
+        load=_load_saved_model,
+    ),
+}

@@ -1,0 +1,208 @@
+"""`write_predictions`: what a classifier says about very many pictures, as a table in a file."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice, tee
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+from tlkit.backbones.adoption import digest
+from tlkit.classifier.classifier import TransferClassifier, check_classifier
+from tlkit.core.progress import Advance, progress
+from tlkit.core.spec import Json, Spec, check_int, check_path
+from tlkit.core.tables import Cell, check_table, write_table
+from tlkit.delivery.prediction_files import PathLike, Shard
+from tlkit.delivery.prediction_job import Job, Outcome
+from tlkit.errors import printable
+from tlkit.images.decoder import BadFile
+
+Runner: TypeAlias = Callable[[Iterator[Shard]], Iterator[tuple[Shard, Sequence[Outcome]]]]
+"""What computes: takes shards as it needs them, and gives each back with one outcome for each of its files,
+in whatever order they are finished."""
+
+COLUMNS: Final = ("path", "label", "probability", "positive_class", "error")
+"""Of every table of predictions."""
+
+SHARD_SIZE: Final = 1024
+"""Pictures in a part: what a crash costs at most, some ten seconds of two cores. A multiple of the engines'
+batches, so that these are the same whatever was done before."""
+
+_NAMED: Final = 10  # files that cannot be read
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class PredictionSummary(Spec):
+    """What `write_predictions` wrote.
+
+    Attributes:
+        output: The table.
+        count: How many rows it has, one for each file.
+        label_counts: How many pictures were given each label, the most frequent first.
+        bad_count: How many files could not be read.
+        bad_files: The first ten of them, in the order of the table.
+        resumed_count: How many of the rows an earlier run had computed.
+    """
+
+    output: Path
+    count: int
+    label_counts: Mapping[str, int]
+    bad_count: int = 0
+    bad_files: tuple[BadFile, ...] = ()
+    resumed_count: int = 0
+
+    def __str__(self) -> str:
+        text = f"{printable(self.output)}: {self.count:,} pictures"
+        counts = [f"{count:,} {printable(name)}" for name, count in self.label_counts.items()]
+        if self.bad_count:
+            counts.append(f"{self.bad_count:,} that cannot be read")
+        return f"{text}: {', '.join(counts)}"
+
+    @classmethod
+    def _from_json_value(cls, name: str, value: Any) -> Any:
+        if name == "bad_files":
+            return tuple(map(BadFile.from_config, value))
+        return Path(value) if name == "output" else value
+
+
+def write_predictions(
+    classifier: TransferClassifier,
+    pictures: PathLike | Iterable[PathLike],
+    output: PathLike,
+    *,
+    resume: bool = False,
+    runner: Runner | None = None,
+    shard_size: int = SHARD_SIZE,
+) -> PredictionSummary:
+    """Predict any number of pictures into a table; memory does not grow with their number.
+
+    Rows are kept in a folder `OUTPUT.parts` as they are computed, some thousand at a time. At the end they
+    are put together in the order of the listing, `output` appears, and the folder goes away.
+
+    Args:
+        classifier: What predicts.
+        pictures: A picture file or a folder, or several of them. The pictures in a folder and below come in
+            the order of their names, by the rules of `DatasetSpec`.
+        output: The table: its name ends in `.csv`, `.jsonl` (one JSON object a line) or `.parquet` (needs
+            the extra `parquet`). A file of that name is replaced when everything is done.
+        resume: Go on with the parts of a run that broke off, however it ended; a row is neither lost nor
+            repeated. Model, threshold and the names of the files must be the same. Where there are no parts
+            the job begins.
+        runner: What computes the shards; None: this process.
+        shard_size: Files in a part, at least 1; a job that is resumed keeps its own. With a multiple of 32 a
+            job that broke off ends with the same numbers as one that did not, to the last bit.
+
+    Returns:
+        What was written. The columns are `COLUMNS`; a file that cannot be read has a row that says why.
+
+    Raises:
+        DatasetError: A folder cannot be listed, or holds no picture.
+        MissingExtraError: Parquet is asked for, and pyarrow is not installed.
+        SettingError: A setting is outside what it may be; there are parts and `resume` is not set; or they
+            are of another job.
+        TlkitError: There is no room for the table, or it cannot be written. What is done is kept.
+
+    Examples:
+        >>> summary = write_predictions(classifier, "photos/", "photos.csv")  # doctest: +SKIP
+        >>> print(summary)  # doctest: +SKIP
+        photos.csv: 1,204 pictures: 800 not alpaca, 403 alpaca, 1 that cannot be read
+    """
+    check_classifier("classifier", classifier)
+    target = check_table(Path(check_path("output", output)))
+    check_int("shard_size", shard_size, at_least=1)
+    with Job(target, resume=resume) as job:
+        job.begin(pictures, _facts(classifier), shard_size)
+        done = job.done()
+        missing = (shard for shard in job.shards() if shard.number not in done)
+        resumed_count = job.rows_in(done)
+        with progress(job.count, "Predicting") as advance:
+            advance(resumed_count)
+            if runner is None:
+                results = _compute(classifier, missing, job.count, advance)
+            else:
+                results = _counted(runner(missing), advance)
+            with closing(results):  # else a runner would go on while what failed is told
+                for shard, outcomes in results:
+                    job.keep(shard, outcomes)
+        return _merge(job, target, resumed_count)
+
+
+def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
+    """Return the cells of `COLUMNS` for one file."""
+    name = printable(os.fspath(path))
+    if isinstance(outcome, BadFile):
+        real = f" (its bytes are {outcome.format})" if outcome.format else ""
+        return name, None, None, None, printable(outcome.reason) + real
+    label, positive_class = printable(outcome.label), printable(outcome.positive_class)
+    return name, label, outcome.probability, positive_class, None
+
+
+def _facts(classifier: TransferClassifier) -> dict[str, Json]:
+    """Return what decides the rows, apart from the pictures."""
+    import keras
+
+    model = classifier.model
+    return {
+        "model": digest(keras.saving.serialize_keras_object(model), model),
+        "image size": [*classifier.image_size],
+        "classes": [*classifier.class_names],
+        "positive class": classifier.positive_class,
+        "threshold": classifier.threshold,
+    }
+
+
+def _compute(
+    classifier: TransferClassifier, shards: Iterator[Shard], count: int, advance: Advance
+) -> Generator[tuple[Shard, Sequence[Outcome]], None, None]:
+    """Compute shards one after the other in this process; decoding runs ahead, also into the next shard."""
+    ahead, behind = tee(shards)
+    paths = (path for shard in ahead for path in shard.paths)
+    outcomes = classifier.predict_each(paths, count=count)
+    for shard in behind:
+        found = []
+        for outcome in islice(outcomes, len(shard.paths)):
+            found.append(outcome)
+            advance(1)
+        yield shard, found
+
+
+def _counted(
+    results: Iterator[tuple[Shard, Sequence[Outcome]]], advance: Advance
+) -> Generator[tuple[Shard, Sequence[Outcome]], None, None]:
+    for shard, outcomes in results:
+        yield shard, outcomes
+        advance(len(shard.paths))
+
+
+def _merge(job: Job, target: Path, resumed_count: int) -> PredictionSummary:
+    """Put the parts together, beside them, and let the table appear."""
+    labels: Counter[str] = Counter()
+    bad_files: list[BadFile] = []
+
+    def rows() -> Iterator[tuple[Cell, ...]]:
+        with progress(job.count, "Writing", unit="rows") as advance:
+            for shard in job.shards():
+                for path, outcome in zip(shard.paths, job.outcomes(shard), strict=True):
+                    if not isinstance(outcome, BadFile):
+                        labels[outcome.label] += 1
+                    elif len(bad_files) < _NAMED:
+                        bad_files.append(outcome)
+                    yield as_row(path, outcome)
+                advance(len(shard.paths))
+
+    merged = job.folder / f"merged{target.suffix}"
+    write_table(merged, COLUMNS, rows(), numbers=("probability",))
+    job.finish(merged)
+    return PredictionSummary(
+        output=target,
+        count=job.count,
+        label_counts=dict(labels.most_common()),
+        bad_count=job.count - labels.total(),
+        bad_files=tuple(bad_files),
+        resumed_count=resumed_count,
+    )

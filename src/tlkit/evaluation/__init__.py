@@ -1,0 +1,8 @@
+"""From labels and logits to metrics with intervals, in NumPy alone.
+
+In: labels, logits or probabilities. Out: an `Evaluation`, a calibration, a threshold; the history
+of a training.
+
+Files in reading order: `log_loss`, `rate` (a proportion with its interval), `metrics`, `evaluate`,
+`scores` (labels and logits of a split), `calibration`, `threshold`, `history`.
+"""

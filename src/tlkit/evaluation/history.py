@@ -1,0 +1,87 @@
+"""What happened in training, phase by phase: for the curves, the summary and the saved classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from tlkit.core.spec import Spec
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PhaseHistory(Spec):
+    """One phase of training: the head, or one phase of fine-tuning.
+
+    Attributes:
+        name: `"head"`, `"fine-tuning"`, or `"fine-tuning 1"` … when there are several.
+        description: What was trained, in words.
+        trainable_parameters: Numbers that this phase could change.
+        frozen_parameters: Numbers that it left alone.
+        loss: Training log-loss of each epoch, in nats. An exact head is solved, not iterated: one entry.
+        accuracy: Training accuracy of each epoch, 0-1, at threshold 0.5.
+        validation_loss: Log-loss on the validation part after each epoch, in nats.
+        validation_accuracy: Accuracy there, 0-1, at threshold 0.5.
+        best_epoch: Which epoch's weights the phase ended with, counted from 0: the one with the lowest
+            validation loss.
+        seconds: Wall-clock time of the phase, views and graph building included.
+    """
+
+    name: str
+    description: str
+    trainable_parameters: int
+    frozen_parameters: int
+    loss: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+    validation_accuracy: tuple[float, ...]
+    best_epoch: int
+    seconds: float
+
+    @property
+    def best_validation_loss(self) -> float:
+        """The validation log-loss of the best epoch, in nats."""
+        return self.validation_loss[self.best_epoch]
+
+    def __str__(self) -> str:
+        total = self.trainable_parameters + self.frozen_parameters
+        epochs = len(self.loss)
+        best = f", best after epoch {self.best_epoch + 1} of {epochs}" if epochs > 1 else ""
+        return (
+            f"{self.name}: {self.description}; {self.trainable_parameters:,} of {total:,} parameters; "
+            f"validation log-loss {self.best_validation_loss:.3f}{best} ({self.seconds:.1f} s)"
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class History(Spec):
+    """All phases in order, and which one the classifier was taken from.
+
+    Attributes:
+        phases: The head first, then the phases of fine-tuning.
+        kept: The position in `phases` of the one with the lowest validation log-loss.
+        seconds: Wall-clock time of the stages: `"reading"`, `"head"` …
+    """
+
+    phases: tuple[PhaseHistory, ...]
+    kept: int
+    seconds: dict[str, float]
+
+    @property
+    def reason(self) -> str:
+        """Why that phase was kept, in a sentence."""
+        kept = self.phases[self.kept]
+        if len(self.phases) == 1:
+            return f"The {kept.name} is all that the schedule trains."
+        losses = ", ".join(f"{p.name} {p.best_validation_loss:.3f}" for p in self.phases)
+        return f"Kept the {kept.name}: the lowest validation log-loss ({losses})."
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.phases), self.reason])
+
+    @classmethod
+    def _from_json_value(cls, name: str, value: Any) -> Any:
+        if name == "phases":
+            return tuple(PhaseHistory.from_config(phase) for phase in value)
+        return value

@@ -1,0 +1,277 @@
+"""The frozen part of a backbone: pictures in, features and activations out, each computed once.
+
+Which engine runs it, and where what comes out is kept, is decided here; `passes` does the work. A kept
+pass lies in a folder named by the fingerprint of all that decides its numbers, so nothing stale is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias, final
+
+import numpy as np
+
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.engines import BATCH_SIZE, Engine, PicturesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
+from tlkit.core.fingerprint import fingerprint
+from tlkit.core.rows import Pictures, Positions
+from tlkit.core.spec import Json
+from tlkit.data.dataset import Example
+from tlkit.features.passes import Originals, read_originals, read_views
+from tlkit.features.run_folders import Keeper
+from tlkit.features.views import Views
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.images.augmenter import Augmenter
+from tlkit.images.loader import read_images
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.backbones.network import CutPoint, Network
+
+FORMAT: Final = 3
+"""Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
+
+Elsewhere: TypeAlias = Callable[[Sequence[Example], bool], tuple[Originals, str]]
+"""A pass that other processes run: from examples, and whether to stop at a bad file, to their pooled features
+as `read_originals` gives them, and the name of the engine that ran."""
+
+
+Start: TypeAlias = tuple[int | str | None, float | None]
+"""The first layer that a phase trains: `unfreeze_from` and `unfreeze_fraction`, one of them None."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What training needs of the frozen part.
+
+    Attributes:
+        views: How many views of each training image, the image itself included; at least 1.
+        starts: Where each phase of fine-tuning starts; activations are kept below all of them.
+    """
+
+    views: int = 1
+    starts: tuple[Start, ...] = ()
+
+
+@final
+class FrozenPart:
+    """The part of a backbone that training leaves alone, and what comes out of it.
+
+    Args:
+        adapter: The backbone. It is built when something has to be computed, not before.
+        needs: What training needs of it.
+        policy: How further views are made.
+        seed: Of the views.
+        keeper: Where passes are kept.
+        elsewhere: Runs the pictures through in the place of this process.
+    """
+
+    def __init__(
+        self,
+        adapter: BackboneAdapter,
+        needs: Needs,
+        policy: AugmentationPolicy,
+        seed: int,
+        keeper: Keeper,
+        *,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._adapter = adapter
+        self._needs = needs
+        self._policy = policy
+        self._seed = seed
+        self._keeper = keeper
+        self._elsewhere = elsewhere
+        self._key: tuple[object, ...] = ()
+        self._sample: list[Path] = []
+        self._made: dict[str, list[Views]] = {}
+        self._engine_names: set[str] = set()
+
+    @property
+    def engine_name(self) -> str:
+        """What has run it so far; both names where the pictures and their views went different ways."""
+        return " and ".join(sorted(self._engine_names))
+
+    @cached_property
+    def network(self) -> Network:
+        """The backbone, built at the first use."""
+        return self._adapter.build()
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """For each phase, the first layer that it trains."""
+        return tuple(self.network.place(layer, fraction) for layer, fraction in self._needs.starts)
+
+    @cached_property
+    def cut(self) -> CutPoint | None:
+        """Where the activations are taken: below all phases; None for the pictures themselves."""
+        return self.network.cut_below(min(self.starts)) if self.starts else None
+
+    def read(self, examples: Sequence[Example], *, stop_at_bad_file: bool = False) -> Originals:
+        """Run every picture through once.
+
+        The outputs are the pooled features and, if there are phases, the activations at the cut.
+        """
+        if self._elsewhere is not None:
+            originals, engine_name = self._elsewhere(examples, stop_at_bad_file)
+            self._engine_names.add(engine_name)
+            return originals
+        views = self._needs.views
+        self._sample = [example.path for example in examples[: 2 * SAMPLE_SIZE]]
+        self._key = (
+            FORMAT,
+            [version(name) for name in ("tensorflow", "pillow")],
+            self._adapter.fingerprint(),
+            _identity(examples),
+            views,
+        )
+        plan = self._plan(
+            ("pictures", *self._key), len(examples), features=True, activations=self._has_phases
+        )
+        return read_originals(
+            examples,
+            plan.engine,
+            self._adapter.image_size,
+            views=views,
+            stop_at_bad_file=stop_at_bad_file,
+            folder=plan.folder,
+        )
+
+    def views(
+        self,
+        originals: Originals,
+        positions: Positions,
+        count: int,
+        *,
+        features: bool,
+        activations: bool,
+    ) -> list[Views]:
+        """Run further views of some examples through; `count` includes view 0, the picture itself.
+
+        Returns:
+            The pooled features and the activations at the cut, as asked for.
+        """
+        wanted = [number for number, want in enumerate((features, activations)) if want]
+        if count == 1:
+            return [Views(originals.outputs[number], None, positions) for number in wanted]
+        facts = (self._key, self._policy.to_json(), self._seed, positions.tolist(), count)
+        asked = fingerprint(*facts, features, activations)
+        if asked in self._made:  # for another fold
+            return self._made[asked]
+        plan = self._plan(
+            ("views", *facts),
+            len(positions) * (count - 1),
+            features=features,
+            activations=activations,
+        )
+
+        @cache
+        def augmenter() -> Augmenter:
+            return self._policy.build(
+                self._adapter.image_size, seed=self._seed, batch_size=BATCH_SIZE
+            )
+
+        made = read_views(
+            originals,
+            positions,
+            plan.engine,
+            lambda pictures, view, start: augmenter()(pictures, view=view, key=start),
+            outputs=wanted,
+            views=count,
+            folder=plan.folder,
+        )
+        self._made = {asked: made}
+        return made
+
+    @property
+    def _has_phases(self) -> bool:
+        return bool(self._needs.starts)
+
+    def _plan(
+        self, facts: tuple[object, ...], count: int, *, features: bool, activations: bool
+    ) -> _Plan:
+        """Decide which engine runs a pass of so many pictures, and where the pass is kept.
+
+        A pass that TensorFlow has begun is not begun anew by another engine.
+        """
+        cut = self.cut if activations else None
+        wanted = (features, activations and (cut.index if cut else "pictures"))
+
+        def folder_for(*engine_facts: str) -> Path | None:
+            return self._keeper.of_pass(str(facts[0]), *facts[1:], wanted, *engine_facts)
+
+        def model() -> keras.Model:
+            return frozen_model(self.network, cut, features=features, activations=activations)
+
+        begun = folder_for(TensorFlowEngine.name)
+        fast = None
+        if (features or cut) and not (begun and begun.exists()):
+            fast = fast_engine(
+                lambda: (FORMAT, self._adapter.fingerprint(), wanted),
+                count,
+                model,
+                self._sample_pictures,
+            )
+
+        @cache
+        def engine() -> Engine:
+            if activations and cut is None:
+                return PicturesToo((fast or TensorFlowEngine(model())) if features else None)
+            return fast or TensorFlowEngine(model())
+
+        if features or cut:
+            self._engine_names.add(fast.name if fast else TensorFlowEngine.name)
+        return _Plan(engine, folder_for(fast.name, fast.graph) if fast else begun)
+
+    def _sample_pictures(self) -> Pictures:
+        """Some pictures of the folder to compare engines on; noise, if none of the first can be read."""
+        size = self._adapter.image_size
+        decoded = [
+            found[0] for found in read_images(self._sample, size) if isinstance(found, tuple)
+        ]
+        noise = np.random.default_rng(0).integers(256, size=(1, *size, 3), dtype=np.uint8)
+        return np.stack(decoded[:SAMPLE_SIZE]) if decoded else noise
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a pass is run: by which engine, built at the first use, and where it is kept."""
+
+    engine: Callable[[], Engine]
+    folder: Path | None
+
+
+def listing_facts(examples: Sequence[Example]) -> dict[str, Json]:
+    """Return size (bytes) and time (ns) of every file by its name: what tells that none has changed."""
+    return {
+        example.name: status and [status.st_size, status.st_mtime_ns]
+        for example, status in ((example, _status(example)) for example in examples)
+    }
+
+
+def _identity(examples: Sequence[Example]) -> str:
+    """Return a fingerprint of these very files: other folders with equal names, sizes and times differ."""
+    return fingerprint(
+        str(examples[0].path.parent.resolve()),
+        [
+            (e.name, s and (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
+            for e in examples
+            for s in [_status(e)]
+        ],
+    )
+
+
+def _status(example: Example) -> os.stat_result | None:
+    try:
+        return example.path.stat()
+    except OSError:
+        return None

@@ -1,0 +1,183 @@
+"""What a long pass has done so far, so that another process can carry on after it.
+
+A folder holds a file of rows for each output and `journal.txt`: a line with the shapes, and one line for
+each finished batch. Every line begins with its checksum, and that of a batch holds the checksum of its
+rows, which are written before it. What does not agree, cut off or damaged, is computed again together with
+all that came after it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.core.locks import lock
+from tlkit.core.rows import MEMORY_BUDGET, Positions, Rows, cannot_keep, write_all
+from tlkit.core.spec import Json
+from tlkit.errors import TlkitError
+
+NAME = "journal.txt"
+
+
+_HALF_MAX = float(np.finfo(np.float16).max)
+_HALF_SAFE = _HALF_MAX / 16  # the first batch decides for all: some room for those to come
+
+
+@final
+class Journal:
+    """The outputs of a pass, and `parameters`: the size of its network.
+
+    `done` is the number of finished batches; `notes` holds what was remembered of those that were
+    finished before.
+
+    Args:
+        folder: Where they are kept; None keeps them in memory and temporary files.
+        count: How many rows the pass has.
+        views: How many times as many rows there will be in all, with the views still to come.
+        like: Take the kinds of rows from here instead of from the first batch and `views`.
+
+    Raises:
+        TlkitError: Another process works in the folder, or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        count: int,
+        *,
+        views: int = 1,
+        like: Sequence[Rows] = (),
+    ) -> None:
+        self.outputs: tuple[Rows, ...] = ()
+        self.notes: list[list[dict[str, Json]]] = []
+        self.done = 0
+        self.parameters = 0
+        self._folder = folder
+        self._count = count
+        self._views = views
+        self._like = tuple(like)
+        self._file: FileIO | None = None
+        if folder is not None:
+            self._open(folder)
+
+    def add(
+        self,
+        rows: Positions,
+        outputs: Sequence[npt.NDArray[np.generic]],
+        note: list[dict[str, Json]],
+    ) -> None:
+        """Keep one batch: a row number for each row of every output, and what to remember of it."""
+        if outputs and not self.outputs:
+            kinds = [(like.shape, like.dtype) for like in self._like] or [
+                (output.shape[1:], self._kept_as(output)) for output in outputs
+            ]
+            self._allocate(kinds)
+            shapes: list[Json] = [[list(shape), np.dtype(kind).name] for shape, kind in kinds]
+            self._write({"outputs": shapes, "parameters": self.parameters})
+        for kept, output in zip(self.outputs if outputs else (), outputs, strict=True):
+            if kept.dtype == np.float16 and float(np.abs(output).max()) > _HALF_MAX:
+                raise TlkitError(
+                    "activations of this network are too large to be kept in half precision, which many "
+                    "pictures need: use fewer views or a smaller image size, so that they fit into memory"
+                )
+            kept.write(rows, output)
+        if self._file is not None:
+            self._write({"note": note, "rows": rows.tolist(), "check": self._checksum(rows)})
+        self.done += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        if error is not None:
+            for rows in self.outputs:
+                rows.close()
+
+    def _kept_as(self, output: npt.NDArray[np.generic]) -> np.dtype[Any]:
+        """Feature maps that will not fit into memory are halved; vectors and pictures stay exact."""
+        size = self._count * self._views * output[0].nbytes
+        is_map = output.ndim > 2 and output.dtype == np.float32
+        fits = is_map and size > MEMORY_BUDGET and float(np.abs(output).max()) < _HALF_SAFE
+        return np.dtype(np.float16) if fits else output.dtype
+
+    def _allocate(self, kinds: Sequence[tuple[Sequence[int], npt.DTypeLike]]) -> None:
+        self.outputs = tuple(
+            Rows(
+                self._count,
+                shape,
+                kind,
+                path=None if self._folder is None else self._folder / f"output-{index}.bin",
+            )
+            for index, (shape, kind) in enumerate(kinds)
+        )
+
+    def _open(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / NAME).touch()
+            self._file = (folder / NAME).open("r+b", buffering=0)
+        except OSError as error:
+            raise cannot_keep(folder, error) from error
+        lock(self._file, folder)
+        end = 0
+        with (folder / NAME).open("rb") as lines:
+            for line in lines:
+                if not self._take(_parsed(line)):
+                    break
+                end += len(line)
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def _take(self, entry: dict[str, Any] | None) -> bool:
+        """Take up what an earlier process wrote; return False where it does not hold any more."""
+        if entry is None:
+            return False
+        if "outputs" in entry:
+            self._allocate([(shape, np.dtype(kind)) for shape, kind in entry["outputs"]])
+            self.parameters = entry["parameters"]
+            return True
+        if entry["check"] != self._checksum(np.array(entry["rows"], np.int64)):
+            return False
+        self.notes.append(entry["note"])
+        self.done += 1
+        return True
+
+    def _checksum(self, rows: Positions) -> int:
+        """Return one number for what is kept in these rows, of all outputs."""
+        check = 0
+        for kept in self.outputs:
+            check = zlib.crc32(kept.read(rows).data, check)
+        return check
+
+    def _write(self, entry: Mapping[str, object]) -> None:
+        if self._file is None or self._folder is None:
+            return
+        text = json.dumps(entry).encode("ascii") + b"\n"
+        try:
+            write_all(self._file, memoryview(b"%08x " % zlib.crc32(text) + text))
+        except OSError as error:
+            raise cannot_keep(self._folder, error) from error
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says, or None if it is not what was written."""
+    check, text = line[:9], line[9:]
+    if check != b"%08x " % zlib.crc32(text):
+        return None
+    entry: dict[str, Any] = json.loads(text)
+    return entry

@@ -1,0 +1,237 @@
+"""The pass: every picture once through the frozen part, and every further view of the training part.
+
+A pass writes what comes out, batch by batch, into `Rows`, and keeps a journal of the batches that are
+done. With a folder both survive the process: an unfinished pass goes on where it stopped, a finished one
+is read back without any network being built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias, final
+
+import numpy as np
+
+from tlkit.backbones.engines import BATCH_SIZE, Engine
+from tlkit.core.progress import progress
+from tlkit.core.rows import Pictures, Positions, Rows
+from tlkit.core.spec import Json
+from tlkit.data.dataset import Example
+from tlkit.features.journal import Journal
+from tlkit.features.views import Views
+from tlkit.images.decoder import BadFile, ImageFacts
+from tlkit.images.loader import read_images
+
+_Outcome: TypeAlias = ImageFacts | BadFile
+
+
+@final
+class KeptPictures:
+    """The resized pictures of a listing; those that this process has not decoded are read again.
+
+    Args:
+        examples: The listing.
+        image_size: Height and width, in pixels.
+        keep: Keep what is decoded (in memory, or in a temporary file when it is much).
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], image_size: tuple[int, int], *, keep: bool
+    ) -> None:
+        self._examples = examples
+        self._image_size = image_size
+        self._kept = np.zeros(len(examples), bool)
+        self._rows = Rows(len(examples), (*image_size, 3), np.uint8) if keep else None
+
+    def add(self, positions: Positions, pictures: Pictures) -> None:
+        """Keep the pictures (uint8 `[B, H, W, 3]`) of these examples."""
+        if self._rows is not None:
+            self._rows.write(positions, pictures)
+            self._kept[positions] = True
+
+    def read(self, positions: Positions) -> Pictures:
+        """Return the pictures of these examples, uint8 `[B, H, W, 3]`.
+
+        Raises:
+            ImageError: A file that could be read before cannot be read any more.
+        """
+        missing = positions[~self._kept[positions]]
+        block = np.empty((len(positions), *self._image_size, 3), np.uint8)
+        if self._rows is not None:
+            kept = self._kept[positions]
+            block[kept] = self._rows.read(positions[kept])
+        paths = [self._examples[position].path for position in missing]
+        decoded = read_images(paths, self._image_size)
+        for place, outcome in zip(np.flatnonzero(~self._kept[positions]), decoded, strict=True):
+            if isinstance(outcome, BadFile):
+                raise outcome.error()
+            block[place] = outcome[0]
+        self.add(missing, block[~self._kept[positions]])
+        return block
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """Every picture of a listing, as it is, on the far side of the frozen part.
+
+    Attributes:
+        readable: Positions of the examples whose files could be read, int64 `[M]`.
+        facts: Of each readable example's picture, in that order.
+        bad_files: The files that could not be read.
+        outputs: One row per example of the listing for each output of the network; rows of examples
+            that could not be read stay zero.
+        pictures: The resized pictures themselves.
+        backbone_parameters: How many numbers the backbone has.
+    """
+
+    readable: Positions
+    facts: tuple[ImageFacts, ...]
+    bad_files: tuple[BadFile, ...]
+    outputs: tuple[Rows, ...]
+    pictures: KeptPictures
+    backbone_parameters: int
+
+
+def read_originals(
+    examples: Sequence[Example],
+    engine: Callable[[], Engine],
+    image_size: tuple[int, int],
+    *,
+    views: int = 1,
+    stop_at_bad_file: bool = False,
+    folder: Path | None = None,
+) -> Originals:
+    """Decode every file once and run the frozen part on it.
+
+    Args:
+        examples: What to read, in this order.
+        engine: Gives the network; called only if there is something left to compute.
+        image_size: Height and width of the resized pictures, in pixels.
+        views: How many views of each example there will be at most: decides what fits into memory,
+            and whether pictures are kept for the views to come.
+        stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
+        folder: Where the pass is kept; None keeps it in memory and temporary files.
+
+    Returns:
+        What came out, and what could not be read.
+
+    Raises:
+        ImageError: A file cannot be read and `stop_at_bad_file` is set.
+    """
+    pictures = KeptPictures(examples, image_size, keep=views > 1)
+    with Journal(folder, len(examples), views=views) as journal:
+        known = (note for batch in journal.notes for note in batch)
+        outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
+        _check(outcomes, stop_at_bad_file=stop_at_bad_file)
+        done = len(outcomes)
+        with progress(len(examples), "Reading") as advance:
+            advance(done)
+            for rows, batch, found in _batches(examples[done:], image_size, done):
+                _check(found, stop_at_bad_file=stop_at_bad_file)
+                if len(rows):
+                    journal.parameters = engine().parameters
+                notes = [outcome.to_config() for outcome in found]
+                journal.add(rows, engine()(batch) if len(rows) else (), notes)
+                pictures.add(rows, batch)
+                outcomes += _gathered(found)
+                advance(len(found))
+    readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
+    return Originals(
+        backbone_parameters=journal.parameters,
+        readable=np.array(readable, np.int64),
+        facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
+        bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
+        outputs=journal.outputs,
+        pictures=pictures,
+    )
+
+
+def _outcome(note: Mapping[str, Json], example: Example) -> _Outcome:
+    if "reason" in note:
+        return replace(BadFile.from_config(note), path=str(example.path))  # as this run spells it
+    return ImageFacts.from_config(note)
+
+
+def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
+    """Put the thumbnails of a batch side by side.
+
+    One by one they would lie scattered between the large buffers of decoding and keep their memory.
+    """
+    known = [outcome.thumbnail for outcome in found if isinstance(outcome, ImageFacts)]
+    together = np.stack(known) if known else np.empty(0, np.uint8)
+    together.setflags(write=False)
+    thumbnails = iter(together)
+    return [
+        replace(outcome, thumbnail=next(thumbnails)) if isinstance(outcome, ImageFacts) else outcome
+        for outcome in found
+    ]
+
+
+def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
+    for outcome in outcomes if stop_at_bad_file else ():
+        if isinstance(outcome, BadFile):
+            raise outcome.error()
+
+
+def _batches(
+    examples: Sequence[Example], image_size: tuple[int, int], first: int
+) -> Iterator[tuple[Positions, Pictures, list[_Outcome]]]:
+    """Yield the rows and pictures of what can be read, and what is known of every file, by batches."""
+    decoded = enumerate(read_images((example.path for example in examples), image_size), first)
+    while batch := list(islice(decoded, BATCH_SIZE)):
+        read = [(row, outcome[0]) for row, outcome in batch if not isinstance(outcome, BadFile)]
+        rows = np.array([row for row, _ in read], np.int64)
+        pictures = np.array([pixels for _, pixels in read], np.uint8)
+        yield (
+            rows,
+            pictures,
+            [outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch],
+        )
+
+
+def read_views(
+    originals: Originals,
+    positions: Positions,
+    engine: Callable[[], Engine],
+    augment: Callable[[Pictures, int, int], Pictures],
+    *,
+    outputs: Sequence[int],
+    views: int,
+    folder: Path | None = None,
+) -> list[Views]:
+    """Run further views of some examples through the frozen part.
+
+    Args:
+        originals: The finished pass over the pictures themselves.
+        positions: The examples to vary: the training part.
+        engine: As in `read_originals`, with these of its outputs.
+        augment: Makes the pictures of a view: pictures, view, place of the first among `positions`.
+        outputs: Which outputs of the first pass are wanted here.
+        views: How many views of each, at least 2; view 0, the picture itself, is one of them.
+        folder: Where the pass is kept; None keeps it in memory and temporary files.
+
+    Returns:
+        For each of `outputs`, its rows by example and view.
+
+    Raises:
+        ImageError: A file that could be read before cannot be read any more.
+    """
+    wanted = [originals.outputs[index] for index in outputs]
+    starts = range(0, len(positions), BATCH_SIZE)
+    batches = ((view, start) for view in range(1, views) for start in starts)
+    count = len(positions) * (views - 1)
+    with (
+        Journal(folder, count, like=wanted) as journal,
+        progress(count, "Augmenting", unit="views") as advance,
+    ):
+        for view, start in islice(batches, journal.done, None):
+            pictures = originals.pictures.read(positions[start : start + BATCH_SIZE])
+            rows = np.arange(start, start + len(pictures)) + (view - 1) * len(positions)
+            journal.add(rows, engine()(augment(pictures, view, start)), [])
+            advance(len(rows))
+    pairs = zip(wanted, journal.outputs, strict=True)
+    return [Views(original, more, positions) for original, more in pairs]

@@ -1,0 +1,114 @@
+"""Many pictures, decoded ahead of whoever needs them, in order."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from tlkit.core.progress import progress
+from tlkit.core.rows import Pictures, Positions
+from tlkit.errors import BadFileWarning, ImageError
+from tlkit.images.decoder import BadFile, ImageFacts, read_image
+
+Decoded: TypeAlias = tuple[Pictures, ImageFacts] | BadFile
+Read: TypeAlias = Callable[[str | Path, tuple[int, int]], tuple[Pictures, ImageFacts]]
+
+_AHEAD_BYTES = (
+    64 * 2**20
+)  # of decoded pictures that wait: decoding goes on while a network is built
+_AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # pictures
+
+
+def read_files(
+    paths: Sequence[str | Path],
+    image_size: tuple[int, int],
+    description: str,
+    *,
+    each: Callable[[int, Pictures], None] | None = None,
+) -> tuple[Positions, list[ImageFacts], list[BadFile]]:
+    """Decode files, showing progress, and return what is known of them.
+
+    Args:
+        paths: The files.
+        image_size: Height and width of the resized pictures, in pixels.
+        description: What to call it in the progress bar.
+        each: Called with the place in `paths` and the pixels of each file that can be read.
+
+    Returns:
+        The places of the files that can be read (int64, ascending), the facts of each of them, and the
+        files that cannot.
+    """
+    readable: list[int] = []
+    facts: list[ImageFacts] = []
+    bad_files: list[BadFile] = []
+    with progress(len(paths), description) as advance:
+        for place, outcome in enumerate(read_images(paths, image_size)):
+            if isinstance(outcome, BadFile):
+                bad_files.append(outcome)
+            else:
+                readable.append(place)
+                facts.append(outcome[1])
+                if each is not None:
+                    each(place, outcome[0])
+            advance(1)
+    return np.array(readable, np.int64), facts, bad_files
+
+
+def read_images(
+    paths: Iterable[str | Path], image_size: tuple[int, int], *, read: Read = read_image
+) -> Iterator[Decoded]:
+    """Decode files in threads and yield what comes of each, in the order given.
+
+    Pillow decodes outside Python's lock, so the threads run beside each other and beside the network.
+
+    Args:
+        paths: The files; taken as they are needed.
+        image_size: Height and width of the resized pictures, in pixels.
+        read: Decodes one of them; several threads call it.
+
+    Yields:
+        Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read.
+    """
+
+    def decode(path: str | Path) -> Decoded:
+        try:
+            return read(path, image_size)
+        except ImageError as error:
+            return BadFile.from_error(error)
+
+    fitting = _AHEAD_BYTES // (3 * image_size[0] * image_size[1])
+    count = min(max(fitting, _AHEAD_AT_LEAST), _AHEAD_AT_MOST)
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-decode") as pool:
+        waiting = iter(paths)
+        ahead: deque[Future[Decoded]] = deque(
+            pool.submit(decode, p) for p in islice(waiting, count)
+        )
+        try:
+            while ahead:
+                yield ahead.popleft().result()
+                ahead.extend(pool.submit(decode, path) for path in islice(waiting, 1))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:
+    """Name the files that were left out, the first ten of many, in one warning."""
+    if not bad_files:
+        return
+    lines = [f"  {file}" for file in bad_files[:10]]
+    if len(bad_files) > 10:
+        lines.append(f"  … and {len(bad_files) - 10} more")
+    count = "1 file" if len(bad_files) == 1 else f"{len(bad_files)} files"
+    warnings.warn(
+        f"left out {count} that cannot be read as pictures:\n" + "\n".join(lines),
+        BadFileWarning,
+        stacklevel=stacklevel,
+    )

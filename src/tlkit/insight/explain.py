@@ -1,0 +1,317 @@
+"""Why did it say that? Where in a picture the evidence for a class lies, as a heat map: Grad-CAM.
+
+It looks at a finished classifier from outside, whatever its backbone is, and needs neither training nor
+labels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tlkit.backbones.engines import BATCH_SIZE
+from tlkit.backbones.network import cuts
+from tlkit.classifier.classifier import PathLike, Prediction, TransferClassifier, check_classifier
+from tlkit.core.rows import Pictures
+from tlkit.core.spec import check_choice, check_float, check_int, check_path
+from tlkit.errors import SettingError
+from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
+from tlkit.images.loader import read_images
+
+if TYPE_CHECKING:
+    import keras
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Step: TypeAlias = Callable[[Any], Any]
+
+# Matplotlib's perceptually uniform "inferno" at 16 even places (Smith and van der Walt 2015, CC0), from
+# nothing to everything. Brightness alone tells them apart, so it reads in grey and to the colour-blind.
+_GLOW: Final = np.frombuffer(
+    bytes.fromhex(
+        "000004 0c0826 240c4f 420a68 5d126e 781c6d 932667 ae305c"
+        "c73e4c dd513a ed6925 f8850f fca50a fac62d f2e661 fcffa4"
+    ),
+    np.uint8,
+).reshape(-1, 3)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Explanation:
+    """Where in a picture the evidence for a class lies. A notebook shows it as a picture.
+
+    Attributes:
+        prediction: What the classifier says about the picture, as `predict` does.
+        towards: The class whose evidence is shown.
+        coarse_map: The heat map as the network has it, float32 `[h, w]`, 0-1, read-only: 7 x 7 for
+            MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the picture is told apart.
+        size: Height and width of the picture itself, upright, in pixels.
+        picture: The file, or uint8 RGB `[H, W, 3]`.
+    """
+
+    prediction: Prediction
+    towards: str
+    coarse_map: Floats = field(repr=False)
+    size: tuple[int, int]
+    picture: PathLike | Pixels = field(repr=False)
+
+    @property
+    def heat_map(self) -> Floats:
+        """The heat map in the picture's own size, float32 `[height, width]`, 0-1.
+
+        1 is where most of the evidence lies; 0 is where there is none, or some for the other class. It is
+        0 everywhere if nothing in the picture speaks for the class.
+        """
+        return self._stretched(self.size)
+
+    def overlay(
+        self, *, strength: float = 0.5, image_size: tuple[int, int] | None = None
+    ) -> Pixels:
+        """Lay the heat map, from black over red to yellow, over the picture in grey.
+
+        Args:
+            strength: How much of the heat map is seen and how little of the picture, 0-1.
+            image_size: Height and width of the result, in pixels. None: those of the picture.
+
+        Returns:
+            uint8 RGB `[height, width, 3]`.
+
+        Raises:
+            ImageError: The file, which is read again for this, cannot be read any more.
+            SettingError: `strength` is not within 0 to 1, or `image_size` no height and width.
+        """
+        check_float("strength", strength, at_least=0, at_most=1)
+        size = self.size if image_size is None else _checked_size(image_size)
+        if isinstance(self.picture, np.ndarray):
+            pixels = as_batch(self.picture, size)[0]
+        else:
+            pixels = read_image(self.picture, size)[0]
+        heat, places = self._stretched(size), np.linspace(0, 1, len(_GLOW))
+        grey = (1 - strength) * np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
+        mixed: Pixels = np.empty_like(pixels)
+        for channel in range(3):  # one at a time, for a picture may have a hundred million pixels
+            glow = np.interp(heat, places, strength * _GLOW[:, channel])
+            mixed[..., channel] = np.rint(grey + glow)
+        return mixed
+
+    def _stretched(self, image_size: tuple[int, int]) -> Floats:
+        coarse = Image.fromarray(self.coarse_map)
+        return np.array(coarse.resize(image_size[::-1], Image.Resampling.BILINEAR))
+
+    def _repr_png_(self) -> bytes:
+        file, shrink = io.BytesIO(), min(1.0, 480 / max(self.size))
+        height, width = (max(1, round(side * shrink)) for side in self.size)
+        Image.fromarray(self.overlay(image_size=(height, width))).save(file, "PNG")
+        return file.getvalue()
+
+
+def explain(
+    classifier: TransferClassifier,
+    picture: PathLike | npt.NDArray[np.generic],
+    *,
+    towards: str | None = None,
+) -> Explanation:
+    """Show where in a picture the evidence for a class lies, by Grad-CAM.
+
+    The channels of the last feature map are added up, each weighted by how much the logit rises with it
+    on average; what is below zero speaks for the other class and is left out. On a network that ends in
+    average pooling and one neuron, as those of tlkit do, this is the exact share of each place in the
+    logit. It tells what the network looked at, not whether that is a good reason.
+
+    Args:
+        classifier: Any classifier whose network has a feature map.
+        picture: A file, or RGB 0-255 `[H, W, 3]`.
+        towards: The class whose evidence is wanted. None: the one that is predicted.
+
+    Returns:
+        The heat map with its prediction. `Explanation.overlay` lays it over the picture.
+
+    Raises:
+        ImageError: The file cannot be read.
+        SettingError: It is no classifier, there is no such class, it is no picture, or the network gives
+            vectors from the start, in which nothing has a place.
+
+    References:
+        R. R. Selvaraju et al. (2017), "Grad-CAM: Visual Explanations from Deep Networks via
+        Gradient-based Localization", ICCV, https://arxiv.org/abs/1610.02391. The special case is that
+        of B. Zhou et al. (2016), "Learning Deep Features for Discriminative Localization", CVPR,
+        https://arxiv.org/abs/1512.04150.
+
+    Examples:
+        >>> seen = explain(classifier, "photo.jpg")  # doctest: +SKIP
+        >>> seen.towards, seen.heat_map.shape, seen.overlay().shape  # doctest: +SKIP
+        ('alpaca', (768, 1024), (768, 1024, 3))
+    """
+    check_classifier("classifier", classifier)
+    grad_cam = _GradCam(classifier, (towards,))
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 3:
+            raise SettingError(
+                f"`picture` must be a file or one picture [H, W, 3], got shape {picture.shape}"
+            )
+        size = (picture.shape[0], picture.shape[1])
+        given = as_batch(picture, size)[0].copy()
+        pixels = as_batch(given, classifier.image_size)[0]
+        return grad_cam([_Subject(given, pixels, size, towards)])[0]
+    pixels, facts = read_image(check_path("picture", picture), classifier.image_size)
+    return grad_cam([_Subject(picture, pixels, facts.upright_size, towards)])[0]
+
+
+def explain_files(
+    classifier: TransferClassifier,
+    paths: Sequence[PathLike],
+    *,
+    towards: Sequence[str] | None = None,
+) -> Iterator[Explanation | BadFile]:
+    """Explain many files, a batch at a time.
+
+    Args:
+        classifier: As in `explain`.
+        paths: The files.
+        towards: For each file the class whose evidence is wanted. None: the ones that are predicted.
+
+    Yields:
+        For each file, in the order given, its explanation, or a `BadFile` if it cannot be read.
+
+    Raises:
+        SettingError: As in `explain`.
+    """
+    check_classifier("classifier", classifier)
+    wanted = [None] * len(paths) if towards is None else list(towards)
+    grad_cam = _GradCam(classifier, wanted)
+    decoded = read_images([os.fspath(path) for path in paths], classifier.image_size)
+    given = zip(paths, wanted, decoded, strict=True)
+    while batch := list(islice(given, BATCH_SIZE)):
+        readable = [
+            _Subject(path, found[0], found[1].upright_size, name)
+            for path, name, found in batch
+            if not isinstance(found, BadFile)
+        ]
+        explained = iter(grad_cam(readable) if readable else ())
+        for _, _, found in batch:
+            yield found if isinstance(found, BadFile) else next(explained)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A picture as it was given and as the network takes it, its own size, and the class to explain."""
+
+    picture: PathLike | Pixels
+    pixels: Pixels
+    size: tuple[int, int]
+    towards: str | None
+
+
+class _GradCam:
+    """A classifier's network, cut at its last feature map."""
+
+    def __init__(self, classifier: TransferClassifier, classes: Iterable[str | None]) -> None:
+        import keras
+
+        for name in {*classes} - {None}:
+            check_choice("class", str(name), classifier.class_names)
+        model = classifier.model
+        halves = _halves(keras.Model(model.inputs, model.get_layer("logit").output))
+        if halves is None:
+            raise SettingError(
+                "`classifier` must have a feature map to be explained, but its network turns pictures into "
+                "vectors at once, in which nothing has a place: use a backbone with convolutions"
+            )
+        self._lower, self._upper = halves
+        self._classifier = classifier
+
+    def __call__(self, subjects: Sequence[_Subject]) -> list[Explanation]:
+        pictures = np.stack([subject.pixels for subject in subjects])
+        positive = self._classifier.positive_class
+        found = zip(
+            subjects, self._classifier.predict(pictures), self._evidence(pictures), strict=True
+        )
+        explained = []
+        for subject, prediction, evidence in found:
+            path = None if isinstance(subject.picture, np.ndarray) else subject.picture
+            towards = subject.towards or prediction.label
+            explained.append(
+                Explanation(
+                    prediction=replace(prediction, path=path),
+                    towards=towards,
+                    coarse_map=_shares(evidence if towards == positive else -evidence),
+                    size=subject.size,
+                    picture=subject.picture,
+                )
+            )
+        return explained
+
+    def _evidence(self, pictures: Pictures) -> Floats:
+        """Return how much each place of each picture speaks for the positive class, `[B, h, w]`."""
+        import tensorflow as tf
+
+        feature_map = self._lower(tf.constant(pictures, tf.float32))
+        with tf.GradientTape() as tape:
+            tape.watch(feature_map)
+            logits = self._upper(feature_map)
+        weights = tf.reduce_mean(tape.gradient(logits, feature_map), axis=(1, 2), keepdims=True)
+        evidence: Floats = tf.reduce_sum(weights * feature_map, axis=-1).numpy()
+        return evidence
+
+
+def _checked_size(value: object) -> tuple[int, int]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise SettingError(f"`image_size` must be (height, width), got {value!r}")
+    height, width = (check_int("image_size", side, at_least=1) for side in value)
+    return height, width
+
+
+def _shares(evidence: Floats) -> Floats:
+    """Leave out what speaks against, and measure the rest by the place that says most."""
+    positive = np.maximum(evidence, 0)
+    highest = positive.max()
+    shares = positive / highest if highest > 0 else positive
+    shares.setflags(write=False)
+    return shares
+
+
+def _halves(network: keras.Model) -> tuple[Step, Step] | None:
+    """Split a network at the last feature map that everything passes through.
+
+    Where a network inside this one turns a map into a vector, the split lies in there.
+
+    Returns:
+        Two functions of batches, pictures to map and map to output. None if there is no feature map: one
+        without a learned number below it is only the picture again.
+    """
+    import keras
+
+    image, output = network.inputs[0], network.outputs[0]
+    tensors = [image, *(tensor for _, tensor in cuts(network))]
+    for below, above in reversed(list(pairwise(tensors))):
+        between = keras.Model(below, above).layers[1:]
+        padded = isinstance(between[-1] if between else None, keras.layers.ZeroPadding2D)
+        if len(above.shape) == 4 and above.shape[1] * above.shape[2] > 1 and not padded:
+            learned = keras.Model(image, above).count_params()
+            return (_part(image, above), _part(above, output)) if learned else None
+        is_network = len(between) == 1 and bool(getattr(between[0], "inputs", None))
+        if is_network and (inner := _halves(between[0])):
+            lower, upper = inner
+            return _chain(_part(image, below), lower), _chain(upper, _part(above, output))
+    return None
+
+
+def _chain(first: Step, second: Step) -> Step:
+    return lambda batch: second(first(batch))
+
+
+def _part(below: keras.KerasTensor, above: keras.KerasTensor) -> Step:
+    import keras
+
+    if below is above:  # of which Keras makes no model
+        return lambda batch: batch
+    part = keras.Model(below, above)
+    return lambda batch: part(batch, training=False)

@@ -1,0 +1,152 @@
+"""Which labels are doubtful: those that a classifier contradicts which never saw the picture.
+
+Every picture is ranked by its self-confidence, the probability of the label it was given; the lowest are the
+top losses. Confident learning adds where to stop: a label is likely wrong where the other class is more
+probable, and at least as probable as it is on average among the pictures of that class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from tlkit.classifier.classifier import TransferClassifier, check_classifier
+from tlkit.core.spec import Spec, check_bool, check_float
+from tlkit.errors import SettingError, printable
+from tlkit.evaluation.evaluate import other_class
+from tlkit.evaluation.log_loss import sigmoid
+from tlkit.evaluation.scores import CrossValidation, Scores
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class LabelIssue(Spec):
+    """What a classifier that never saw a picture thinks of its label.
+
+    Attributes:
+        name: Of the picture, relative to the folder.
+        given: Its class as the folder has it.
+        suggested: The more probable class: `given` again where the classifier agrees.
+        probability: Of the given class, 0-1.
+        likely: Whether confident learning calls the label wrong. Someone has to look all the same: a picture
+            can be rightly labelled and unlike all others.
+    """
+
+    name: str
+    given: str
+    suggested: str
+    probability: float
+    likely: bool
+
+    def __post_init__(self) -> None:
+        check_float("probability", self.probability, at_least=0, at_most=1)
+        if check_bool("likely", self.likely) and self.suggested == self.given:
+            raise SettingError("`likely` needs a `suggested` class other than the given one")
+
+    def __str__(self) -> str:
+        thought = "no doubt"
+        if self.suggested != self.given:
+            thought = f"{'probably' if self.likely else 'perhaps'} '{printable(self.suggested)}'"
+        return (
+            f"{printable(self.name)}: labelled '{printable(self.given)}' "
+            f"(probability {self.probability:.3f}), {thought}"
+        )
+
+
+def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[LabelIssue, ...]:
+    """Name the pictures whose labels are most doubtful, so that someone looks at them.
+
+    Args:
+        result: A `CrossValidation`, which has judged every picture; or a `TransferClassifier`, which has
+            judged its training pictures, or all of them if it was made with `folds`.
+
+    Returns:
+        All pictures that were judged, the most doubtful first; `likely` says where to stop.
+
+    Raises:
+        SettingError: It is neither; or the classifier was fine-tuned without `folds`: it has learned every
+            label that it could be asked about.
+
+    Examples:
+        >>> for issue in find_label_issues(cross_validate("alpacas/"))[:5]:  # doctest: +SKIP
+        ...     print(issue)
+
+    References:
+        C. Northcutt, L. Jiang and I. Chuang (2021), Confident learning: estimating uncertainty in dataset
+        labels, Journal of Artificial Intelligence Research 70: 1373-1411.
+    """
+    check_classifier("result", result, CrossValidation)
+    if result.out_of_fold is None:
+        raise SettingError(
+            "this classifier has learned every label it could be asked about: use cross_validate(), or "
+            "train with `folds=5`"
+        )
+    return rank_label_issues(
+        result.out_of_fold, class_names=result.class_names, positive_class=result.positive_class
+    )
+
+
+def rank_label_issues(
+    scores: Scores, *, class_names: Sequence[str], positive_class: str
+) -> tuple[LabelIssue, ...]:
+    """Order pictures by how strongly a classifier contradicts their labels.
+
+    On 327 photographs with 16 random labels flipped, out-of-fold logits of the exact head put most of the
+    flipped ones among the first 16. Logits of pictures that the classifier has learned from are worth little
+    here: it has learned their wrong labels too.
+
+    Args:
+        scores: Logits of pictures that the classifier had not learned from: `CrossValidation.scores`.
+        class_names: Both classes, in the order of the dataset.
+        positive_class: The one of the logits, with label 1.
+
+    Returns:
+        All pictures, the most doubtful first; of equal ones the first in the order of names.
+
+    Raises:
+        SettingError: A class has no picture, or the names are not two classes.
+
+    Examples:
+        >>> scores = Scores(
+        ...     names=("a.jpg", "b.jpg", "c.jpg", "d.jpg"),
+        ...     labels=(1, 1, 0, 0),
+        ...     logits=(3.0, -4.0, -3.0, -2.0),
+        ... )
+        >>> for issue in rank_label_issues(
+        ...     scores, class_names=("alpaca", "not alpaca"), positive_class="alpaca"
+        ... )[:2]:
+        ...     print(issue)
+        b.jpg: labelled 'alpaca' (probability 0.018), probably 'not alpaca'
+        d.jpg: labelled 'not alpaca' (probability 0.881), no doubt
+
+    References:
+        C. Northcutt, L. Jiang and I. Chuang (2021), Confident learning: estimating uncertainty in dataset
+        labels, Journal of Artificial Intelligence Research 70: 1373-1411.
+    """
+    negative_class = other_class(class_names, positive_class)
+    labels, logits = np.array(scores.labels), np.array(scores.logits, np.float64)
+    counts = np.bincount(labels.astype(np.int64), minlength=2)
+    if not counts.all():
+        raise SettingError(
+            f"label checks need pictures of both classes, got {counts[0]} of '{printable(negative_class)}' "
+            f"and {counts[1]} of '{printable(positive_class)}'"
+        )
+    for_given = np.where(labels == 1, logits, -logits)  # keeps apart what a probability rounds to 1
+    given, other = sigmoid(for_given), sigmoid(-for_given)
+    usual = np.array([given[labels == label].mean() for label in (0, 1)])
+    likely = (for_given < 0) & (other >= usual[1 - labels])
+    classes = (negative_class, positive_class)
+    order = sorted(range(len(labels)), key=lambda i: (for_given[i], scores.names[i]))
+    return tuple(
+        LabelIssue(
+            name=scores.names[i],
+            given=classes[labels[i]],
+            suggested=classes[1 - labels[i] if for_given[i] < 0 else labels[i]],
+            probability=float(given[i]),
+            likely=bool(likely[i]),
+        )
+        for i in order
+    )

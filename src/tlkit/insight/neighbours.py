@@ -1,0 +1,192 @@
+"""Which pictures of a folder look like this one to the network: `nearest`, and `FeatureIndex` for many.
+
+Two pictures are alike where their features, the numbers that the last neuron weighs, point the same way.
+Beside a mistake, the most similar training pictures often tell where it was learned.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine
+from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.core.progress import progress
+from tlkit.core.rows import Pictures
+from tlkit.core.spec import check_int, check_path
+from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.errors import DatasetError, SettingError, printable
+from tlkit.images.decoder import BadFile, as_batch, read_image
+from tlkit.images.loader import read_images, warn_of_bad_files
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A picture of a folder that is like another one.
+
+    Attributes:
+        name: Its path relative to the folder, with `/` on every system.
+        class_name: The class folder that it lies in.
+        label: 1 in the folder's positive class, else 0.
+        similarity: Cosine of the angle between both pictures' features, -1 to 1; 1 is the same. Only the
+            order means something: which value is "alike" differs from backbone to backbone.
+        path: The file.
+    """
+
+    name: str
+    class_name: str
+    label: int
+    similarity: float
+    path: PathLike
+
+
+def nearest(
+    classifier: TransferClassifier,
+    picture: PathLike | npt.NDArray[np.generic],
+    data: PathLike | DatasetSpec,
+    count: int = 5,
+) -> tuple[Neighbour, ...]:
+    """Find the pictures of a folder that are most like one picture for the network.
+
+    The whole folder goes through the network; for several pictures make one `FeatureIndex`.
+
+    Args:
+        classifier: Whose features are compared.
+        picture: A file, or RGB 0-255 `[H, W, 3]`. Where it is a file of the folder, it does not count
+            itself; a copy of it does.
+        data: The folder, or its spec.
+        count: How many, at least 1; fewer where the folder has fewer.
+
+    Returns:
+        The most similar first.
+
+    Raises:
+        DatasetError: The folder is not two classes of pictures, or none can be read.
+        ImageError: The file cannot be read; or one of the folder, and the spec says
+            `on_bad_file="raise"`.
+        SettingError: An argument is outside what it may be.
+
+    Examples:
+        >>> nearest(classifier, "photo.jpg", "alpacas/")[0].name  # doctest: +SKIP
+        'alpaca/0f3c.jpg'
+    """
+    check_int("count", count, at_least=1)
+    return FeatureIndex(classifier, data).nearest(picture, count)
+
+
+@final
+class FeatureIndex:
+    """The pictures of a folder in feature space, to be asked many times which of them are alike.
+
+    Args:
+        classifier: Whose features are compared: the numbers that its last neuron weighs.
+        data: The folder, or its spec. Files that cannot be read are left out with a warning, or raise, as
+            the spec's `on_bad_file` says.
+
+    Attributes:
+        examples: The pictures that could be read.
+        features: Of each of them, float32 `[N, D]`, of length 1.
+
+    Raises:
+        DatasetError: The folder is not two classes of pictures, or none can be read.
+        ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+        SettingError: `classifier` is none.
+    """
+
+    def __init__(self, classifier: TransferClassifier, data: PathLike | DatasetSpec) -> None:
+        import keras
+
+        check_classifier("classifier", classifier)
+        model = classifier.model
+        self._image_size = classifier.image_size
+        self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
+        spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
+        self.examples, self.features = self._read(spec)
+
+    def nearest(
+        self,
+        picture: PathLike | npt.NDArray[np.generic],
+        count: int = 5,
+        *,
+        among: Collection[str] | None = None,
+    ) -> tuple[Neighbour, ...]:
+        """Find the pictures of the folder that are most like one picture.
+
+        Args:
+            picture: As in the function `nearest`.
+            count: How many, at least 1.
+            among: Only pictures with these names count, such as
+                `classifier.record.training_names`. None: all.
+
+        Returns:
+            The most similar first; of equals, the one that the folder lists first.
+
+        Raises:
+            ImageError: The file cannot be read.
+            SettingError: An argument is outside what it may be.
+        """
+        check_int("count", count, at_least=1)
+        among = None if among is None else {*among}
+        if isinstance(picture, np.ndarray):
+            pixels, own = as_batch(picture, self._image_size), None
+            if len(pixels) != 1:
+                raise SettingError(f"`picture` must be one picture, got {len(pixels)}")
+        else:
+            own = os.path.realpath(check_path("picture", picture))
+            pixels = read_image(own, self._image_size)[0][np.newaxis]
+        similarity = self.features @ self._features(pixels)[0]
+        found: list[Neighbour] = []
+        for place in np.argsort(-similarity, kind="stable"):
+            example = self.examples[place]
+            allowed = among is None or example.name in among
+            if allowed and os.path.realpath(example.path) != own:
+                found.append(_neighbour(example, float(similarity[place])))
+            if len(found) == count:
+                break
+        return tuple(found)
+
+    def _read(self, spec: DatasetSpec) -> tuple[tuple[Example, ...], Floats]:
+        listed = spec.listing().examples
+        decoded = zip(listed, read_images((e.path for e in listed), self._image_size), strict=True)
+        readable: list[Example] = []
+        rows: list[Floats] = []
+        bad_files: list[BadFile] = []
+        with progress(len(listed), "Comparing") as advance:
+            while batch := list(islice(decoded, BATCH_SIZE)):
+                good = [(e, found[0]) for e, found in batch if not isinstance(found, BadFile)]
+                bad_files += [found for _, found in batch if isinstance(found, BadFile)]
+                if bad_files and spec.on_bad_file == "raise":
+                    raise bad_files[0].error()
+                if good:
+                    readable += [example for example, _ in good]
+                    rows.append(self._features(np.stack([pixels for _, pixels in good])))
+                advance(len(batch))
+        if not rows:
+            raise DatasetError(f"no picture in {printable(spec.directory)} can be read")
+        warn_of_bad_files(bad_files, stacklevel=4)
+        return tuple(readable), np.concatenate(rows)
+
+    def _features(self, pictures: Pictures) -> Floats:
+        features = self._engine(pictures)[0].astype(np.float32, copy=False)
+        length = np.linalg.norm(features, axis=1, keepdims=True)
+        directions: Floats = features / np.maximum(length, np.finfo(np.float32).tiny)
+        return directions
+
+
+def _neighbour(example: Example, similarity: float) -> Neighbour:
+    return Neighbour(
+        name=example.name,
+        class_name=example.class_name,
+        label=example.label,
+        similarity=similarity,
+        path=example.path,
+    )

@@ -1,0 +1,374 @@
+"""Which pictures of a folder a report shows, what was said about them, and how they look in small."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+import numpy as np
+from PIL import Image
+
+from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for
+from tlkit.classifier.record import Record
+from tlkit.core.progress import progress
+from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.errors import DatasetError, SettingError, printable
+from tlkit.evaluation.evaluate import Evaluation
+from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
+from tlkit.images.decoder import BadFile, ImageFacts, Pixels, read_image
+from tlkit.images.loader import read_images
+from tlkit.insight.label_issues import LabelIssue, rank_label_issues
+from tlkit.plot.points import Judged
+
+Size: TypeAlias = tuple[int, int]
+
+PICTURES: Final = 600
+"""How many pictures a page holds at most, the most telling ones: they take about 5 kB each."""
+
+THUMBNAIL: Final = 120  # pixels of the longer side
+_READ: Final = (
+    192,
+    192,
+)  # what thumbnails are made of: finer than they are, as coarse as decodes fast
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Pictures that were judged together.
+
+    Attributes:
+        source: Who judged them: what the functions of `tlkit.plot` take.
+        part: Their name there; None for a cross-validation.
+        title: What they are, in a few words.
+        about: What is to be known before their figures are believed.
+        unseen: Whether whoever judged them had not learned from them.
+    """
+
+    source: TransferClassifier | CrossValidation
+    part: str | None
+    title: str
+    about: str
+    unseen: bool = True
+
+    @property
+    def judged(self) -> Judged:
+        """The evaluation and the scores."""
+        return Judged.of(self.source, self.part)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture that the page shows.
+
+    Attributes:
+        example: The file and its class.
+        thumbnail: The picture in small, as a `data:` address.
+        doubt: What speaks against its label, where much does.
+    """
+
+    example: Example
+    thumbnail: str
+    doubt: LabelIssue | None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Album:
+    """What a report shows of a folder.
+
+    Attributes:
+        directory: The folder.
+        is_own: Whether the classifier was trained on this folder.
+        parts: The most meaningful first.
+        pictures: The most telling first: those whose label was given the lowest probability.
+        said: What was said about each telling picture: the probability of the positive class, by name.
+        doubts: Doubtful labels, the most doubtful first.
+        notes: What the reader should know about the folder as it is now.
+    """
+
+    directory: Path
+    is_own: bool
+    parts: tuple[Part, ...]
+    pictures: tuple[Picture, ...]
+    said: Mapping[str, float]
+    doubts: tuple[LabelIssue, ...]
+    notes: tuple[str, ...]
+
+
+def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> Album:
+    """Look through a folder: predict what nobody has judged yet, and read what is shown.
+
+    Args:
+        classifier: Whose record holds what was said about most pictures.
+        data: The folder, or its spec. None: the one that the classifier was trained on.
+
+    Raises:
+        DatasetError: There is no such folder, or it does not hold these two classes.
+        SettingError: `data` is missing, and the classifier does not know where its folder is.
+    """
+    spec = _spec(classifier, data)
+    examples = {example.name: example for example in examples_for(classifier, spec)}
+    record, names = classifier.record, _names(classifier.record)
+    is_own = names <= examples.keys() or (
+        _same_place(record, spec) and bool(names & examples.keys())
+    )
+    known = names | _bad_names(record) if is_own else set()
+    learned = {*record.training_names} if is_own else set()
+    bad: list[BadFile] = []
+    judge = _predicted(classifier, "new", [e for n, e in examples.items() if n not in known], bad)
+    if classifier.out_of_fold is None and len(examples) <= PICTURES:
+        judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
+    familiar = 0 if is_own else len({*record.training_names} & examples.keys())
+    parts = tuple(_parts(judge, is_own=is_own, familiar=familiar))
+    if not parts:
+        raise DatasetError(f"no picture in {printable(spec.directory)} can be read")
+    doubts = _doubts(parts, classifier)
+    said = _said(parts)
+    telling = [examples[name] for name in said if name in examples]
+    pictures = _pictures(telling[:PICTURES], doubts, bad)
+    gone = sorted(names - examples.keys()) if is_own else []
+    fresh = [name for name in said if is_own and name in examples and name not in known]
+    return Album(
+        directory=spec.directory,
+        is_own=is_own,
+        parts=parts,
+        pictures=pictures,
+        said=said,
+        doubts=doubts,
+        notes=tuple(_notes(gone, fresh, bad, left_out=max(0, len(telling) - PICTURES))),
+    )
+
+
+def data_address(pixels: Pixels, size: Size, *, quality: int = 75) -> str:
+    """Return pixels, stretched to a height and width, as a JPEG that stands in the page itself."""
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if image.size != size[::-1]:
+        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+    image.save(file, "JPEG", quality=quality, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def thumbnail(path: PathLike) -> str:
+    """Return a picture in small, as a `data:` address.
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    return _thumbnail(*read_image(path, _READ))
+
+
+def _thumbnail(pixels: Pixels, facts: ImageFacts) -> str:
+    return data_address(pixels, fitted(facts.upright_size, THUMBNAIL))
+
+
+def fitted(size: Size, longest: int) -> Size:
+    """Return a height and width of the same proportions whose longer side has so many pixels."""
+    height, width = size
+    scale = longest / max(size)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:
+    if isinstance(data, DatasetSpec):
+        return data
+    if data is not None:
+        return DatasetSpec(data, classes=classifier.class_names)
+    if "directory" not in classifier.record.dataset:
+        raise SettingError("`data` must be the folder of the pictures: the classifier does not say")
+    spec = DatasetSpec.from_config(classifier.record.dataset)
+    if not spec.directory.is_dir():
+        seen_from = "" if spec.directory.is_absolute() else f" in {printable(Path.cwd())}"
+        raise DatasetError(
+            f"the folder {printable(spec.directory)}, which the classifier was trained on, is not there"
+            f"{seen_from}: say with `data` where it is now"
+        )
+    return spec
+
+
+def _names(record: Record) -> set[str]:
+    """Return the names of all pictures that training could read."""
+    return {*record.training_names}.union(*(scores.names for scores in record.scores.values()))
+
+
+def _bad_names(record: Record) -> set[str]:
+    """Return the names of the files that training could not read."""
+    directory = str(record.dataset.get("directory"))
+    return {Path(os.path.relpath(bad.path, directory)).as_posix() for bad in record.bad_files}
+
+
+def _same_place(record: Record, spec: DatasetSpec) -> bool:
+    directory = record.dataset.get("directory")
+    return isinstance(directory, str) and Path(directory).resolve() == spec.directory.resolve()
+
+
+def _predicted(
+    classifier: TransferClassifier, part: str, examples: Sequence[Example], bad: list[BadFile]
+) -> TransferClassifier:
+    """Return the classifier with scores for these pictures, if there are any that can be read."""
+    outcomes = classifier.predict([e.path for e in examples], on_bad_file="collect")
+    found = list(zip(examples, outcomes, strict=True))
+    bad += [outcome for _, outcome in found if isinstance(outcome, BadFile)]
+    good = [(e, outcome) for e, outcome in found if not isinstance(outcome, BadFile)]
+    if not good:
+        return classifier
+    scores = Scores(
+        names=tuple(example.name for example, _ in good),
+        labels=tuple(example.label for example, _ in good),
+        logits=tuple(prediction.logit for _, prediction in good),
+    )
+    record = dataclasses.replace(
+        classifier.record, scores={**classifier.record.scores, part: scores}
+    )
+    return TransferClassifier(classifier.model, record)
+
+
+def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> Iterable[Part]:
+    """Yield what was judged, the most meaningful first.
+
+    Args:
+        classifier: With what was said.
+        is_own: Whether it was trained on this folder.
+        familiar: How many names of another folder are those of pictures that it has learned from.
+    """
+    crossed, scores = classifier.cross_validation, classifier.record.scores
+
+    def part(name: str, words: str, about: str, **facts: Any) -> Part:
+        count = len(scores[name].names)
+        title = f"{count:,} {words if count > 1 else words.replace('pictures', 'picture')}"
+        return Part(source=classifier, part=name, title=title, about=about, **facts)
+
+    if not is_own:
+        about = "The classifier was not trained on this folder."
+        if familiar:
+            about = (
+                f"The classifier was trained on another folder, in which {familiar:,} of these names occur: "
+                "if they are the same pictures, it has learned from them, and the figures flatter it."
+            )
+        if "new" in scores:
+            yield part("new", "pictures of this folder", about)
+        return
+    if crossed is not None:
+        yield Part(
+            source=crossed,
+            part=None,
+            title=f"{len(crossed.scores.names):,} pictures, cross-validated",
+            about=f"Each was judged by one of {len(crossed.folds)} classifiers, made in the same way as this "
+            f"one, that had not learned from it.{_chose(crossed.evaluation)}",
+        )
+    if "test" in scores:
+        yield part("test", "test pictures", "They taught and chose nothing.")
+    yield part(
+        "validation",
+        "validation pictures",
+        f"The classifier has not learned from them.{_chose(classifier.evaluation)}",
+    )
+    if crossed is None and OUT_OF_FOLD in scores:
+        chose = _chose(Judged.of(classifier, OUT_OF_FOLD).evaluation)
+        about = f"Each was judged by a head that had not learned from it.{chose}"
+        yield part(OUT_OF_FOLD, "training pictures, out of fold", about)
+    if "new" in scores:
+        yield part("new", "new pictures", "They were not in the folder when it was trained.")
+    if "train" in scores:
+        about = "The classifier has learned from them, so these figures flatter it."
+        yield part("train", "training pictures, as learned", about, unseen=False)
+
+
+def _chose(found: Evaluation) -> str:
+    """Own up to what was chosen on pictures."""
+    chosen = " and ".join(found.used_to_choose)
+    return f" They also chose {chosen}: expect a little less on new ones." if chosen else ""
+
+
+def _doubts(parts: Sequence[Part], classifier: TransferClassifier) -> tuple[LabelIssue, ...]:
+    """Return the labels that confident learning doubts, of pictures that nobody had learned."""
+    wanted = (None, OUT_OF_FOLD, "new")  # where each picture is judged by a stranger
+    known = [p.judged for p in parts if p.unseen and p.part in wanted]
+    issues: dict[str, LabelIssue] = {}
+    for judged in known:
+        if judged.evaluation.positive_count and judged.evaluation.negative_count:
+            for issue in rank_label_issues(
+                judged.scores,
+                class_names=classifier.class_names,
+                positive_class=classifier.positive_class,
+            ):
+                if issue.likely:
+                    issues.setdefault(issue.name, issue)
+    return tuple(sorted(issues.values(), key=lambda issue: (issue.probability, issue.name)))
+
+
+def _said(parts: Sequence[Part]) -> dict[str, float]:
+    """Return the probability of each picture where it was judged worst, the most telling first.
+
+    What was said by a stranger goes before what was said by the classifier that knows the picture.
+    """
+    found: dict[str, tuple[bool, float, float]] = {}
+    for part in parts:
+        judged = part.judged
+        of_truth = np.where(
+            judged.labels == 1, judged.scores.logits, -np.array(judged.scores.logits)
+        )
+        for name, worth, probability in zip(
+            judged.scores.names,
+            of_truth.tolist(),
+            judged.scores.probabilities.tolist(),
+            strict=True,
+        ):
+            entry = (not part.unseen, worth, probability)
+            found[name] = min(found.get(name, entry), entry)
+    order = sorted(found, key=lambda name: (*found[name][:2], name))
+    return {name: found[name][2] for name in order}
+
+
+def _pictures(
+    examples: Sequence[Example], doubts: Sequence[LabelIssue], bad: list[BadFile]
+) -> tuple[Picture, ...]:
+    doubt_of = {issue.name: issue for issue in doubts}
+    pictures = []
+    decoded = read_images([os.fspath(example.path) for example in examples], _READ)
+    with progress(len(examples), "Looking") as advance:
+        for example, outcome in zip(examples, decoded, strict=True):
+            advance(1)
+            if isinstance(outcome, BadFile):
+                bad.append(outcome)
+                continue
+            pixels, facts = outcome
+            small = _thumbnail(pixels, facts)
+            pictures.append(
+                Picture(example=example, thumbnail=small, doubt=doubt_of.get(example.name))
+            )
+    return tuple(pictures)
+
+
+def _notes(
+    gone: Sequence[str], fresh: Sequence[str], bad: Sequence[BadFile], *, left_out: int
+) -> Iterable[str]:
+    if gone:
+        yield (
+            f"Gone from the folder since training: {_named(map(printable, gone), 'picture')}. The figures "
+            "still count what was said then."
+        )
+    if fresh:
+        yield f"New in the folder since training: {_named(map(printable, fresh), 'picture')}."
+    if bad:
+        yield f"Left out, as it cannot be read: {_named(map(str, bad), 'file')}."
+    if left_out:
+        yield (
+            f"Not shown: {left_out:,} pictures whose label the classifier finds easy to believe. The figures "
+            "count them."
+        )
+
+
+def _named(words: Iterable[str], noun: str) -> str:
+    """Say how many there are, and name the first."""
+    names = list(words)
+    more = f" … and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return f"{len(names):,} {noun}{'' if len(names) == 1 else 's'} ({', '.join(names[:3])}{more})"

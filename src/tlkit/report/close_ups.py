@@ -1,0 +1,137 @@
+"""Pictures to look at closely: the most telling ones with their heat maps, samples, and augmented views."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, final
+
+import numpy as np
+
+from tlkit.classifier.classifier import TransferClassifier
+from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.errors import BadFileWarning, SettingError
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.images.decoder import BadFile, read_image
+from tlkit.insight.explain import explain_files
+from tlkit.insight.neighbours import FeatureIndex, Neighbour
+from tlkit.report.album import THUMBNAIL, Album, Picture, data_address, fitted, thumbnail
+
+_LARGE: Final = 240  # pixels of the longer side
+_ALIKE: Final = 3  # similar pictures beside each
+_SAMPLES: Final = 9  # of each class
+_VIEWS: Final = 9
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closer:
+    """What is shown of a picture that is looked at closely.
+
+    Attributes:
+        picture: The picture, larger than its thumbnail, as a `data:` address.
+        heat_map: Where the evidence lies, over the picture in grey, as a `data:` address.
+        towards: The class that it is evidence for.
+        alike: The training pictures most like it, with their thumbnails as `data:` addresses.
+    """
+
+    picture: str
+    heat_map: str
+    towards: str
+    alike: tuple[tuple[Neighbour, str], ...]
+
+
+def look_closer(
+    classifier: TransferClassifier, album: Album, count: int
+) -> Mapping[str, Closer] | None:
+    """Explain the most telling pictures.
+
+    Args:
+        classifier: Whose evidence is shown.
+        album: The pictures.
+        count: How many, at least 0.
+
+    Returns:
+        What is shown of them, by name; None where this network has no heat maps.
+    """
+    chosen = [picture.example for picture in album.pictures][:count]
+    if not chosen:
+        return {}
+    said = [_said(classifier, album.said[example.name]) for example in chosen]
+    try:
+        found = list(explain_files(classifier, [e.path for e in chosen], towards=said))
+    except SettingError:
+        return None  # it turns pictures into vectors at once, in which nothing has a place
+    alike = _alike(classifier, album, chosen)
+    closer = {}
+    for example, seen in zip(chosen, found, strict=True):
+        if not isinstance(seen, BadFile):
+            size = fitted(seen.size, _LARGE)
+            closer[example.name] = Closer(
+                picture=data_address(read_image(example.path, size)[0], size),
+                heat_map=data_address(seen.overlay(image_size=size), size),
+                towards=seen.towards,
+                alike=alike[example.name],
+            )
+    return closer
+
+
+def samples(album: Album) -> tuple[tuple[Picture, ...], ...]:
+    """Choose pictures of both classes at random, the same ones each time, the positive class first."""
+    order = np.random.default_rng(0).permutation(len(album.pictures)).tolist()
+    shuffled = [album.pictures[place] for place in order]
+    chosen = (
+        tuple(picture for picture in shuffled if picture.example.label == label)[:_SAMPLES]
+        for label in (1, 0)
+    )
+    return tuple(filter(None, chosen))  # the most telling may all be of one class
+
+
+def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[str, ...]] | None:
+    """Return a picture and what training made of it, the picture itself first.
+
+    Returns:
+        The picture and its views as `data:` addresses; None where there were none, or their policy could
+        not be kept.
+    """
+    config = classifier.record.augmentation
+    if config is None or "description" in config or not album.is_own:
+        return None
+    policy = AugmentationPolicy.from_config(config)
+    known = {*classifier.record.training_names}
+    examples = [p.example for p in album.pictures if p.example.name in known and p.example.label]
+    if not examples:
+        return None
+    example = min(examples, key=lambda e: e.name)
+    size = classifier.image_size
+    seen = policy.views(example.path, _VIEWS, image_size=size)
+    return example, tuple(data_address(pixels, fitted(size, THUMBNAIL)) for pixels in seen)
+
+
+def _said(classifier: TransferClassifier, probability: float) -> str:
+    positive = probability >= classifier.threshold
+    return classifier.positive_class if positive else classifier.negative_class
+
+
+def _alike(
+    classifier: TransferClassifier, album: Album, examples: Sequence[Example]
+) -> dict[str, tuple[tuple[Neighbour, str], ...]]:
+    """Find the training pictures most like each, where they are at hand."""
+    if not album.is_own:
+        return dict.fromkeys((example.name for example in examples), ())
+    data = DatasetSpec(album.directory, classes=classifier.class_names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BadFileWarning)  # the page names them
+        index = FeatureIndex(classifier, data)
+    known = {*classifier.record.training_names}
+    found = {e.name: index.nearest(e.path, _ALIKE, among=known) for e in examples}
+    thumbnails = {picture.example.name: picture.thumbnail for picture in album.pictures}
+    for neighbour in chain(*found.values()):  # of a large folder, the page may not hold it yet
+        if neighbour.name not in thumbnails:
+            thumbnails[neighbour.name] = thumbnail(neighbour.path)
+    return {
+        name: tuple((neighbour, thumbnails[neighbour.name]) for neighbour in alike)
+        for name, alike in found.items()
+    }

@@ -1,0 +1,157 @@
+"""`write_report`: gather what the page shows, fill the template, put the file in its place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.core.atomic import replacing
+from tlkit.core.spec import Json, check_int, check_path
+from tlkit.data.audit import KINDS
+from tlkit.data.dataset import DatasetSpec
+from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
+from tlkit.report import charts, close_ups, recipe, sentences
+from tlkit.report.album import Album, make_album
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def write_report(
+    classifier: TransferClassifier,
+    path: PathLike,
+    data: PathLike | DatasetSpec | None = None,
+    *,
+    heat_maps: int = 24,
+) -> None:
+    """Write one page that shows how good a classifier is, when it is wrong and how to make it again.
+
+    The page holds all it needs: it opens from a disk, asks nothing of the network and prints. The same
+    classifier and folder give the same page.
+
+    Args:
+        classifier: The classifier.
+        path: The page, which ends in `.html`. A file of that name is replaced once the new one is complete.
+        data: A folder with the same two classes, or its spec. None: the one that it was trained on. In
+            another one its pictures are judged anew; one that holds every name of the training folder is
+            taken for that folder, moved.
+        heat_maps: For how many of the most doubtful pictures to show where the evidence lies, at least 0.
+            Each takes about 30 kB.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+        DatasetError: There is no such folder, or it does not hold these two classes.
+        SettingError: An argument is outside what it may be.
+        TlkitError: The page cannot be written; what was there before is untouched.
+
+    Examples:
+        >>> write_report(classifier, "report.html")  # doctest: +SKIP
+    """
+    check_classifier("classifier", classifier)
+    check_int("heat_maps", heat_maps, at_least=0)
+    target = Path(check_path("path", path))
+    if target.suffix.lower() != ".html":
+        raise SettingError(f"`path` must end in .html, got {printable(target)}")
+    if not target.parent.is_dir():
+        raise TlkitError(f"there is no folder {printable(target.parent)}: make it first")
+    environment = _environment()
+    album = make_album(classifier, data)
+    page = _render(environment, classifier, album, heat_maps)
+    try:
+        with replacing(target) as partial:
+            # A file from elsewhere may hold text in odd places that no UTF-8 can write.
+            partial.write_text(page, "utf-8", errors="backslashreplace", newline="\n")
+    except OSError as error:
+        raise TlkitError(
+            f"cannot write {printable(target)}: {error.strerror or error}; what was there is untouched"
+        ) from error
+
+
+def _environment() -> Environment:
+    """Return what fills templates: it escapes whatever it is given.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl  # noqa: F401 - before the work begins
+        from jinja2 import Environment, StrictUndefined
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "matplotlib"):
+            raise  # it is installed, but broken
+        raise MissingExtraError(
+            f'a report needs {error.name}, which is not installed: pip install "tlkit[report]"'
+        ) from error
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": sentences.percent,
+        "share": sentences.share,
+        "span": sentences.span,
+        "seconds": sentences.seconds,
+        "printable": printable,
+    }
+    return environment
+
+
+def _render(
+    environment: Environment, classifier: TransferClassifier, album: Album, heat_maps: int
+) -> str:
+    style, script, template = (
+        files("tlkit.report").joinpath(f"page.{end}").read_text("utf-8")
+        for end in ("css", "js", "html.jinja")
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    found = album.parts[0].judged.evaluation
+    return environment.from_string(template).render(
+        style=style,
+        script=script,
+        script_hash=f"sha256-{digest}",
+        themes={name: charts.variables(name) for name in ("light", "dark")},
+        classifier=classifier,
+        record=classifier.record,
+        album=album,
+        found=found,
+        parts=[
+            (part, part.judged.evaluation, [*charts.part_charts(classifier, part, f"part{number}")])
+            for number, part in enumerate(album.parts)
+        ],
+        say=sentences,
+        close_ups=close_ups.look_closer(classifier, album, heat_maps),
+        samples=close_ups.samples(album),
+        views=close_ups.views(classifier, album),
+        curves=charts.curves(classifier),
+        kinds=KINDS,
+        python_call=recipe.python_call(classifier.record),
+        command=recipe.command(classifier.record),
+        settings=recipe.settings(classifier.record),
+        data=_data(classifier, album),
+    )
+
+
+def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
+    """Return what the script of the page works on."""
+    place = {picture.example.name: number for number, picture in enumerate(album.pictures)}
+    parts: list[Json] = []
+    for part in album.parts:
+        judged = part.judged
+        parts.append(
+            {
+                "title": part.title,
+                "labels": judged.labels.tolist(),
+                "probabilities": judged.scores.probabilities.tolist(),
+                "pictures": [place.get(name, -1) for name in judged.scores.names],
+            }
+        )
+    found = album.parts[0].judged.evaluation
+    return {
+        "positive": printable(found.positive_class),
+        "negative": printable(found.negative_class),
+        "threshold": classifier.threshold,
+        "parts": parts,
+    }

@@ -1,0 +1,241 @@
+"""From a folder to a classifier: the whole flow, one stage after the other."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.classifier.classifier import PathLike, TransferClassifier
+from tlkit.classifier.record import Record
+from tlkit.core.fingerprint import fingerprint
+from tlkit.core.rows import Positions
+from tlkit.core.spec import check_int
+from tlkit.core.versions import versions
+from tlkit.data.audit import KINDS, AuditReport
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.split import Split
+from tlkit.data.split_dataset import split_known
+from tlkit.errors import AuditWarning, SettingError, printable
+from tlkit.evaluation.calibration import fit_calibration
+from tlkit.evaluation.evaluate import evaluate
+from tlkit.evaluation.history import History
+from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
+from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.run_folders import Keeper
+from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.images.loader import warn_of_bad_files
+from tlkit.training.cross_validation import judge_by_folds
+from tlkit.training.fit import Trained, calibrated, train
+from tlkit.training.schedule import FineTuneSchedule
+from tlkit.training.settings import RunSettings, needs_of
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+KEPT_SCORES: Final = 20_000
+"""Training pictures, evenly spread, whose out-of-fold logits are saved: enough for thresholds and curves."""
+
+_GRAVE = ("label-conflict", "leak")  # problems that no classifier can make up for
+
+
+def transfer_classifier(
+    data: PathLike | DatasetSpec,
+    *,
+    backbone: BackboneAdapter | None = None,
+    augmentation: AugmentationPolicy | None = None,
+    schedule: FineTuneSchedule | None = None,
+    seed: int = 0,
+    cache_dir: PathLike | None = None,
+    checkpoint_dir: PathLike | None = None,
+    folds: int | None = None,
+) -> TransferClassifier:
+    """Turn a folder of two kinds of pictures into a classifier.
+
+    Every picture is decoded once and goes through the frozen part of the backbone once, and once more
+    for each further view; what is trained works on what came out. In the scope of a
+    `tf.distribute.MirroredStrategy` its devices share what is trained.
+
+    Args:
+        data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`.
+        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
+        augmentation: How training pictures vary. None: `AugmentationPolicy.standard()` if the schedule
+            uses views at all; given beside one that uses none, it is an error.
+        schedule: What is trained. None: `FineTuneSchedule.standard()`.
+        seed: Of views, orders and dropout, at least 0. The split has its own, in the `DatasetSpec`.
+        cache_dir: A folder for what came out of the frozen part, used again when files and settings
+            are the same. Many runs may share it, one at a time; delete it to free the space.
+        checkpoint_dir: A folder for the state of this one run: the same call goes on where a killed
+            one stopped, and ends with the same classifier. Delete it when the run is done.
+        folds: Cross-validate the same settings as well, over this many folds, at least 2: every picture is
+            then judged by a classifier that has not learned from it; a test part stays out of it, so that it
+            teaches and chooses nothing. Fine-tuning runs once more for each. The result is in
+            `classifier.cross_validation`; a fine-tuned classifier is calibrated by it. None: do not.
+
+    Returns:
+        The classifier, with its evaluation on the validation part.
+
+    Raises:
+        SettingError: An argument is outside what it may be.
+        DatasetError: The folder is not two classes of pictures, or has too few for its split.
+        ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+        WeightsError: The pretrained weights cannot be had.
+
+    Examples:
+        >>> classifier = transfer_classifier("alpacas/")  # doctest: +SKIP
+        >>> print(classifier.evaluation)  # doctest: +SKIP
+        accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures
+    """
+    if folds is not None:
+        check_int("folds", folds, at_least=2)
+    settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
+    listing = settings.dataset.listing()
+    keeper = Keeper.open(settings.claim(listing), cache_dir, checkpoint_dir)
+    frozen = FrozenPart(
+        settings.backbone, needs_of(settings.schedule), settings.augmentation, settings.seed, keeper
+    )
+    return learn(settings, listing, frozen, keeper, folds=folds)
+
+
+def learn(
+    settings: RunSettings,
+    listing: Listing,
+    frozen: FrozenPart,
+    keeper: Keeper,
+    *,
+    folds: int | None = None,
+) -> TransferClassifier:
+    """Turn a listing into a classifier: the flow behind `transfer_classifier`, whoever reads the pictures.
+
+    Args:
+        settings: What to train, and how.
+        listing: What the folder holds.
+        frozen: Gives the features of its pictures.
+        keeper: Where the states of phases are kept.
+        folds: As in `transfer_classifier`.
+    """
+    started = time.perf_counter()
+    spec, schedule = settings.dataset, settings.schedule
+    originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
+    warn_of_bad_files(originals.bad_files, stacklevel=4)
+    read = time.perf_counter()
+
+    found, groups, split = split_known(
+        spec, listing, originals.readable, originals.facts, originals.bad_files
+    )
+    _warn_of_leaks(found)
+    if not len(split.validation):
+        raise SettingError(
+            "`validation_fraction` must be above 0: the classifier is measured on the validation part"
+        )
+    crossed = None
+    if folds is not None:
+        among = np.union1d(split.train, split.validation)
+        crossed = judge_by_folds(settings, frozen, originals, listing, groups, among, folds=folds)
+    learned = settings.learned_from(listing, groups, split.train, split.validation)
+    trained = train(frozen, originals, learned, schedule, keeper)
+    seconds = {"reading": read - started, "training": time.perf_counter() - read}
+
+    unseen = _unseen_logits(trained, crossed, listing, split.train)
+    line = None
+    if unseen is not None:
+        labels, weights = learned.labels[split.train], learned.weights[split.train]
+        line = fit_calibration(unseen, labels, sample_weight=weights)
+        unseen = line.apply(unseen) if line else unseen
+    trained = calibrated(trained, line)
+    measured = _measure(settings, listing, split, trained, unseen)
+    written = settings.written(listing)
+    record = Record(
+        class_names=listing.class_names,
+        positive_class=listing.positive_class,
+        threshold=0.5,
+        image_size=settings.backbone.image_size,
+        dataset=written["dataset"],
+        backbone=written["backbone"],
+        augmentation=written["augmentation"] if schedule.uses_views else None,
+        schedule=written["schedule"],
+        seed=settings.seed,
+        engine=frozen.engine_name,
+        fingerprint=fingerprint(*(facts.digest for facts in originals.facts)),
+        training_names=_names(listing, split.train),
+        bad_files=originals.bad_files,
+        audit=found.shortened(),
+        history=History(phases=trained.phases, kept=trained.kept, seconds=seconds),
+        calibration=line,
+        cross_validation=crossed,
+        versions=versions(frozen.engine_name),
+        **measured,
+    )
+    return TransferClassifier(trained.model, record)
+
+
+def _unseen_logits(
+    trained: Trained, crossed: CrossValidation | None, listing: Listing, train_part: Positions
+) -> Floats | None:
+    """Return for each training example the logit of a classifier that had not learned from it."""
+    if trained.out_of_fold is not None or crossed is None:
+        return trained.out_of_fold
+    logits = dict(zip(crossed.scores.names, crossed.scores.logits, strict=True))
+    return np.array([logits[name] for name in _names(listing, train_part)])
+
+
+def _measure(
+    settings: RunSettings, listing: Listing, split: Split, trained: Trained, unseen: Floats | None
+) -> dict[str, Any]:
+    """Return what was said about each picture, and how well it fits."""
+    chosen = ("which epoch and phase to keep",) if settings.chooses else ()
+    logits = {
+        part: trained.logits(positions)
+        for part, positions in (("validation", split.validation), ("test", split.test))
+        if len(positions)
+    }
+    scores = {
+        part: _scores(listing, getattr(split, part), of_part) for part, of_part in logits.items()
+    }
+    evaluations = {
+        part: evaluate(
+            scores[part].labels,
+            scores[part].probabilities,
+            class_names=listing.class_names,
+            positive_class=listing.positive_class,
+            part=part,
+            untrained=trained.untrained if part == "validation" else None,
+            used_to_choose=chosen if part == "validation" else (),
+        )
+        for part in scores
+    }
+    if unseen is not None:
+        step = -(-len(unseen) // KEPT_SCORES)
+        scores[OUT_OF_FOLD] = _scores(listing, split.train[::step], unseen[::step])
+    return {
+        "evaluation": evaluations["validation"],
+        "test_evaluation": evaluations.get("test"),
+        "scores": scores,
+    }
+
+
+def _scores(listing: Listing, positions: Positions, logits: Floats) -> Scores:
+    return Scores(
+        names=_names(listing, positions),
+        labels=tuple(listing.labels[positions].tolist()),
+        logits=tuple(logits.tolist()),
+    )
+
+
+def _names(listing: Listing, positions: Positions) -> tuple[str, ...]:
+    return tuple(listing.examples[position].name for position in positions)
+
+
+def _warn_of_leaks(found: AuditReport) -> None:
+    """Say aloud what makes figures wrong, whatever the classifier does."""
+    grave = [f"{found.totals[k]} {k} ({KINDS[k]})" for k in _GRAVE if k in found.totals]
+    if grave:
+        named = "\n".join(f"  {problem}" for k in _GRAVE for problem in found.of_kind(k)[:3])
+        warnings.warn(
+            f"{printable(found.directory)} has {' and '.join(grave)}. `tlkit audit` names them all; "
+            f"the first:\n{named}",
+            AuditWarning,
+            stacklevel=4,  # the line that called transfer_classifier
+        )
