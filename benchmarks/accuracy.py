@@ -25,7 +25,7 @@ from tlkit import (
 )
 from tlkit.data.split import assign_folds
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.training.head import fit_head
 from tlkit.training.settings import needs_of
 
@@ -34,7 +34,7 @@ SEEDS = range(10)
 
 def features_of(data: Path, backbone: BackboneAdapter) -> npt.NDArray[np.float32]:
     schedule, policy = FineTuneSchedule.head_only(), AugmentationPolicy.none()
-    frozen = FrozenPart(backbone, needs_of(schedule), policy, 0, Keeper())
+    frozen = FrozenPart(backbone, needs_of(schedule), policy, 0, RunFolders())
     originals = frozen.read(DatasetSpec(data).listing().examples)
     return originals.outputs[0].read(originals.readable).astype(np.float32)
 
@@ -42,7 +42,7 @@ def features_of(data: Path, backbone: BackboneAdapter) -> npt.NDArray[np.float32
 def head_figures(
     features: npt.NDArray[np.float32], labels: npt.NDArray[np.int8], names: list[str], seed: int
 ) -> tuple[float, float]:
-    """Accuracy and log-loss over the folds of one seed; the strength is chosen inside each training part."""
+    """Accuracy and log-loss over the folds of one seed; the strength is chosen inside each training split."""
     folds, logits = assign_folds(labels, names, count=FOLDS, seed=seed), np.empty(len(labels))
     for fold in range(FOLDS):
         known = np.flatnonzero(folds != fold)

@@ -3,10 +3,10 @@
     python benchmarks/against_course.py --data DIR --weights DIR [--alpha 1.0] [--size 160]
     python benchmarks/against_course.py --data DIR --weights DIR --folds [--fold-seeds 2]
 
-All sides read the same files, split into the same training and validation parts, and start from the same
+All sides read the same files, split into the same training and validation splits, and start from the same
 weights; each run is a process of its own, `seconds` is its time after imports. With `--folds`: how good
-each is on the same folds, each fold the validation part once. Only `standard()` chooses something there
-(the epoch to keep); `accuracy.py --fine-tuning` measures it on pictures that chose nothing.
+each is on the same folds, each fold the validation split once. Only `standard()` chooses something there
+(the epoch to keep); `accuracy.py --fine-tuning` measures it on images that chose nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `scaling.py` measures beyond a folder's pictures: many files, many rows of features, many thumbnails.
+"""What `scaling.py` measures beyond a folder's images: many files, many rows of features, many thumbnails.
 
 Each measurement is a process of its own, started as `beyond.py WHAT COUNT PLACE [--whole]`, which prints its
 figures. "MiB above" is its largest memory above what it had when its imports were done.
@@ -96,9 +96,9 @@ def make_rows(options: argparse.Namespace, place: Path, counts: list[int]) -> No
             one, other = real[random.integers(len(real), size=(2, size))]
             noise = random.standard_normal((size, WIDTH), np.float32) * (NOISE * real.std(axis=0))
             block = np.maximum(share * one + (1 - share) * other + noise, 0)
-            positions = np.arange(start, start + size)
-            rows.write(positions, block)
-            drawn[positions] = random.random(size) < logistic.sigmoid(judge.logits(block))
+            indices = np.arange(start, start + size)
+            rows.write(indices, block)
+            drawn[indices] = random.random(size) < logistic.sigmoid(judge.logits(block))
         np.save(place / f"{count}.labels.npy", drawn)
 
 
@@ -190,8 +190,8 @@ class NoNetwork:
 
     name, parameters = "none", 0
 
-    def __call__(self, pictures: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32]]:
-        return (np.zeros((len(pictures), WIDTH), np.float32),)
+    def __call__(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32]]:
+        return (np.zeros((len(images), WIDTH), np.float32),)
 
 
 def pass_over(count: int, place: Path) -> Figures:
@@ -216,8 +216,8 @@ def compare_thumbnails(count: int, _: Path) -> Figures:
     facts = []
     for start in range(0, count, BLOCK):
         weights = fall * random.standard_normal((min(BLOCK, count - start), 16, 16), np.float32)
-        pictures = np.clip(waves.T @ weights @ waves / 2 + 128, 0, 255).astype(np.uint8)
-        facts += [made_up_facts(p, start + number) for number, p in enumerate(pictures)]
+        images = np.clip(waves.T @ weights @ waves / 2 + 128, 0, 255).astype(np.uint8)
+        facts += [made_up_facts(p, start + number) for number, p in enumerate(images)]
     facts += [made_up_facts(facts[n].thumbnail[:, ::-1], ("copy", n)) for n in range(0, count, 100)]
     labels = np.arange(len(facts)) % 2
     found = []
@@ -228,7 +228,7 @@ def compare_thumbnails(count: int, _: Path) -> Figures:
 
 
 def rates(options: argparse.Namespace, place: Path) -> Figures:
-    """Measure what one picture costs where it is decoded, stored and read back."""
+    """Measure what one image costs where it is decoded, stored and read back."""
     from tlkit.scale.store import FeatureStore
 
     files = sorted(options.data.glob("*/*.jpg"))
@@ -272,8 +272,8 @@ def shared_data(options: argparse.Namespace) -> list[object]:
 
 def run(what: str, count: int, place: Path, *flags: str) -> Figures:
     figures = process(*child(what, count, place), *flags)
-    per_picture = {"seconds": ("us/picture", 1e6), "MiB above": ("bytes/picture", 2.0**20)}
-    return figures | {name: figures[of] * unit / count for of, (name, unit) in per_picture.items()}
+    per_image = {"seconds": ("us/image", 1e6), "MiB above": ("bytes/image", 2.0**20)}
+    return figures | {name: figures[of] * unit / count for of, (name, unit) in per_image.items()}
 
 
 def heads(options: argparse.Namespace, counts: list[int], place: Path) -> Runs:
@@ -308,15 +308,15 @@ def thumbnails(options: argparse.Namespace, counts: list[int], place: Path) -> R
     return interleaved(sides, options.repeats)
 
 
-def pictures(options: argparse.Namespace, _: list[int], place: Path) -> Runs:
-    sides = {"a picture": partial(process, *child("rates", 0, place), *shared_data(options))}
+def images(options: argparse.Namespace, _: list[int], place: Path) -> Runs:
+    sides = {"an image": partial(process, *child("rates", 0, place), *shared_data(options))}
     return interleaved(sides, options.repeats)
 
 
 def main(options: argparse.Namespace) -> None:
     """Measure over what `options.over` says, print the tables and write the JSON."""
-    counts = options.pictures or list(COUNTS[options.over])
-    kinds = {"head": heads, "listing": listings, "duplicates": thumbnails, "rates": pictures}
+    counts = options.images or list(COUNTS[options.over])
+    kinds = {"head": heads, "listing": listings, "duplicates": thumbnails, "rates": images}
     with TemporaryDirectory(prefix="tlkit-beyond-") as place:
         runs = kinds[options.over](options, counts, Path(place))
     names = dict.fromkeys(name for found in runs.values() for name in found[0])

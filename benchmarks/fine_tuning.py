@@ -4,14 +4,14 @@
 
 All sides train the last third of the same network, batch normalisation frozen, from the same exact head, for
 the same epochs with the same optimizer; plain `fit` draws a new view in each epoch, tlkit uses 4 in turn. For
-plain `fit` the whole network runs in each epoch, on the folder or on decoded pictures in memory; tlkit runs
+plain `fit` the whole network runs in each epoch, on the folder or on decoded images in memory; tlkit runs
 the lower part once for each view, and then the upper part in each epoch. Rows of each side:
 
 - `seconds`: all of that without building and tracing graphs. The first epoch and the first batch of views are
   where they happen, so these two are left out and the others stand for them.
 - `epoch seconds`: the epochs alone, likewise.
 - `seconds with tracing`: everything as the clock saw it.
-- `log-loss`, `best log-loss`: on the validation part, after the last and after the best epoch.
+- `log-loss`, `best log-loss`: on the validation split, after the last and after the best epoch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from measuring import (
 from tlkit import AugmentationPolicy, DatasetSpec, FineTuneSchedule, Phase, split_dataset
 from tlkit.data.split import assign_folds
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.training.finetune import Trainee, TrainingData, set_trainable, train_phase
 from tlkit.training.head import LinearHead, fit_head
 from tlkit.training.settings import needs_of
@@ -85,7 +85,7 @@ class Laps:
 
 
 class Task:
-    """What all sides are given: pictures, labels, parts, the exact head, and where training starts."""
+    """What all sides are given: images, labels, parts, the exact head, and where training starts."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options, self.folder = options, folder
@@ -96,7 +96,7 @@ class Task:
         labels = self.listing.labels.astype(np.int64)
         in_train = np.array([example.part == "train" for example in self.listing.examples])
         train, validation = np.flatnonzero(in_train), np.flatnonzero(~in_train)
-        names = [self.listing.examples[position].name for position in train]
+        names = [self.listing.examples[index].name for index in train]
         self.data = TrainingData(
             labels=labels.astype(np.float64),
             weights=np.ones(len(labels)),
@@ -111,20 +111,20 @@ class Task:
         self.start = frozen.starts[0]
         features = originals.outputs[0].read(train).astype(np.float32)
         self.head: LinearHead = fit_head(features, labels[train], folds=self.data.folds)
-        self.pictures = originals.pictures
+        self.images = originals.images
 
     def read(self) -> tuple[FrozenPart, Any]:
-        """Build a new network and run the pictures through it."""
+        """Build a new network and run the images through it."""
         schedule = FineTuneSchedule(phases=(self.phase,))
-        frozen = FrozenPart(mobilenet(self.options), needs_of(schedule), POLICY, 0, Keeper())
+        frozen = FrozenPart(mobilenet(self.options), needs_of(schedule), POLICY, 0, RunFolders())
         return frozen, frozen.read(self.listing.examples)
 
 
 def cached(task: Task) -> Figures:
-    """Train as tlkit does; the pass over the pictures themselves has been there for the head anyway."""
+    """Train as tlkit does; the pass over the images themselves has been there for the head anyway."""
     frozen, originals = task.read()
     batches = Laps()
-    originals.pictures.read = batches.after(originals.pictures.read)
+    originals.images.read = batches.after(originals.images.read)
     [activations] = frozen.views(
         originals, task.data.train, VIEWS, features=False, activations=True
     )
@@ -201,9 +201,9 @@ def from_folder(task: Task) -> tuple[Any, Any]:
 
 
 def from_memory(task: Task) -> tuple[Any, Any]:
-    def dataset(positions: Any) -> Any:
-        pictures, labels = task.pictures.read(positions), task.data.labels[positions, np.newaxis]
-        return tf.data.Dataset.from_tensor_slices((pictures, labels))
+    def dataset(indices: Any) -> Any:
+        images, labels = task.images.read(indices), task.data.labels[indices, np.newaxis]
+        return tf.data.Dataset.from_tensor_slices((images, labels))
 
     train = dataset(task.data.train).shuffle(len(task.data.train), seed=0)
     validation = dataset(task.data.validation)

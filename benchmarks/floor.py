@@ -1,4 +1,4 @@
-"""How far is tlkit from what is needed at least: one decode and one forward pass of every picture?
+"""How far is tlkit from what is needed at least: one decode and one forward pass of every image?
 
     python benchmarks/floor.py --data DIR --weights DIR [--alpha 1.0] [--size 224]
 
@@ -6,7 +6,7 @@ Three tables, or those that `--tables` names:
 
 - `training`: the frozen pass alone, and all of `head_only()`. Network and graph are built anew on all sides.
 - `prediction`: `predict_folder`. Network and graph are there before on both sides.
-- `engines`: forward alone, on decoded pictures. Network and graph are there before.
+- `engines`: forward alone, on decoded images. Network and graph are there before.
 
 The floor decodes with plain Pillow and then runs the engine that tlkit runs; beside it, as a floor of its
 own, what plain Keras makes of the same network.
@@ -46,11 +46,11 @@ from tlkit import AugmentationPolicy, DatasetSpec, FineTuneSchedule, transfer_cl
 from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine, pooled
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, VARIABLE, OnnxEngine, fast_engine
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.training.settings import needs_of
 
-Pictures = npt.NDArray[np.uint8]
-Forward = Callable[[Pictures], object]
+Images = npt.NDArray[np.uint8]
+Forward = Callable[[Images], object]
 HEAD_ONLY = FineTuneSchedule.head_only()
 
 
@@ -60,21 +60,21 @@ class Floor:
     def __init__(self, options: argparse.Namespace) -> None:
         self._size: tuple[int, int] = (options.size, options.size)
         self.files = [example.path for example in DatasetSpec(options.data).listing().examples]
-        self._pictures: list[Pictures] = []
+        self._images: list[Images] = []
 
-    def decode(self) -> list[Pictures]:
+    def decode(self) -> list[Images]:
         with ThreadPoolExecutor() as pool:
-            self._pictures = list(pool.map(self._decode_one, self.files))
-        return self._pictures
+            self._images = list(pool.map(self._decode_one, self.files))
+        return self._images
 
-    def _decode_one(self, path: Path) -> Pictures:
+    def _decode_one(self, path: Path) -> Images:
         with Image.open(path) as image:
             image.draft("RGB", self._size)
             return np.asarray(image.convert("RGB").resize(self._size, Image.Resampling.BILINEAR))
 
     def forward(self, run: Forward) -> None:
-        for start in range(0, len(self._pictures), BATCH_SIZE):
-            run(np.stack(self._pictures[start : start + BATCH_SIZE]))
+        for start in range(0, len(self._images), BATCH_SIZE):
+            run(np.stack(self._images[start : start + BATCH_SIZE]))
 
 
 def traced(model: Callable[[Any], Any], size: int) -> Forward:
@@ -85,7 +85,7 @@ def traced(model: Callable[[Any], Any], size: int) -> Forward:
 
 
 def plain_keras(options: argparse.Namespace) -> Forward:
-    """Build the network from uint8 pictures to pooled features."""
+    """Build the network from uint8 images to pooled features."""
     base = keras.applications.MobileNetV2(
         alpha=options.alpha,
         include_top=False,
@@ -129,7 +129,7 @@ def training(options: argparse.Namespace) -> Runs:
     examples = DatasetSpec(options.data).listing().examples
 
     def frozen_pass() -> None:
-        part = FrozenPart(backbone, needs_of(HEAD_ONLY), AugmentationPolicy.none(), 0, Keeper())
+        part = FrozenPart(backbone, needs_of(HEAD_ONLY), AugmentationPolicy.none(), 0, RunFolders())
         part.read(examples)
 
     def head_only() -> None:
@@ -170,7 +170,7 @@ def engines(options: argparse.Namespace) -> Runs:
     interleaved(sides, 1)
     runs = interleaved(sides, options.repeats)
     return {
-        name: [{**run, "pictures/s": len(floor.files) / run["seconds"]} for run in found]
+        name: [{**run, "images/s": len(floor.files) / run["seconds"]} for run in found]
         for name, found in runs.items()
     }
 
@@ -197,13 +197,13 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     options = parser.parse_args()
     print(f"MobileNetV2 alpha {options.alpha}, {options.size} px, {time.strftime('%F')}")
-    os.environ[VARIABLE] = TensorFlowEngine.name  # on all sides, however many pictures
+    os.environ[VARIABLE] = TensorFlowEngine.name  # on all sides, however many images
     found: dict[str, Runs] = {}
     for name in options.tables:
         found[name] = TABLES[name](options)
         baseline = next(iter(found[name]))
         print(f"\n{name}", end="")
-        for figure in ("seconds", "pictures/s") if name == "engines" else ("seconds",):
+        for figure in ("seconds", "images/s") if name == "engines" else ("seconds",):
             table(found[name], figure, baseline=baseline)
     write_json(options, {"runs": found})
 

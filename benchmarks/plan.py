@@ -1,6 +1,6 @@
 """What a folder of any size costs on a cluster: the arithmetic behind docs/scaling.md.
 
-    python benchmarks/plan.py [--pictures 1e5 1e7 1e9] [--cores 256] [--decode-ms 6.5] …
+    python benchmarks/plan.py [--images 1e5 1e7 1e9] [--cores 256] [--decode-ms 6.5] …
 
 Every rate is an argument; the defaults are those that docs/scaling.md states, with what measured them.
 """
@@ -15,7 +15,7 @@ GB, HOUR = 1e9, 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What one picture costs, and what the cluster is. A core is one core for one second."""
+    """What one image costs, and what the cluster is. A core is one core for one second."""
 
     file_bytes: float = 373_000
     decode_ms: float = 6.6  # of a core
@@ -35,7 +35,7 @@ class Rates:
 
 
 def costs(count: float, rates: Rates) -> dict[str, str]:
-    """Return what so many pictures cost, by what is to be paid."""
+    """Return what so many images cost, by what is to be paid."""
     network = count * (rates.decode_ms + rates.forward_ms) / 1e3 / HOUR
     read = rates.file_bytes / ((rates.decode_ms + rates.forward_ms) / 1e3) * rates.node_cores
     features = count * rates.feature_bytes
@@ -43,7 +43,7 @@ def costs(count: float, rates: Rates) -> dict[str, str]:
         count * rates.passes * rates.head_us / 1e6, rates.passes * features / GB / rates.disk_gb
     )
     return {
-        "pictures to read": size(count * rates.file_bytes),
+        "images to read": size(count * rates.file_bytes),
         "decode": hours(count * rates.decode_ms / 1e3),
         "forward": hours(count * rates.forward_ms / 1e3),
         f"decode and forward on {rates.cores:g} cores": time(network * HOUR / rates.cores),
@@ -88,7 +88,7 @@ def time(seconds: float) -> str:
 def table(counts: list[float], rates: Rates) -> str:
     """Return the costs as a table in Markdown, a column for each size."""
     columns = [costs(count, rates) for count in counts]
-    lines = ["| | " + " | ".join(f"{count:,.0f} pictures" for count in counts) + " |"]
+    lines = ["| | " + " | ".join(f"{count:,.0f} images" for count in counts) + " |"]
     lines += ["| --- |" + " --- |" * len(counts)]
     return "\n".join(
         lines + [f"| {row} | " + " | ".join(c[row] for c in columns) + " |" for row in columns[0]]
@@ -97,13 +97,13 @@ def table(counts: list[float], rates: Rates) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=float, nargs="+", default=[1e5, 1e7, 1e9])
+    parser.add_argument("--images", type=float, nargs="+", default=[1e5, 1e7, 1e9])
     for field in fields(Rates):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}", type=float, default=getattr(Rates(), field.name)
         )
     options = vars(parser.parse_args())
-    print(table(options.pop("pictures"), Rates(**options)))
+    print(table(options.pop("images"), Rates(**options)))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
-"""Does memory stay bounded, and does time grow no faster than the folder, the picture or the network?
+"""Does memory stay bounded, and does time grow no faster than the folder, the image or the network?
 
-    python benchmarks/scaling.py --data DIR --weights DIR [--over pictures] [--alpha 0.35] [--size 160]
-    python benchmarks/scaling.py --data DIR --weights DIR --size 96 --pictures 5000 20000
+    python benchmarks/scaling.py --data DIR --weights DIR [--over images] [--alpha 0.35] [--size 160]
+    python benchmarks/scaling.py --data DIR --weights DIR --size 96 --images 5000 20000
 
-Makes as many distinct pictures as asked for (crops of the photographs, mirrored, rescaled and encoded
+Makes as many distinct images as asked for (crops of the photographs, mirrored, rescaled and encoded
 anew; the same on every run) in a temporary folder, and runs each case in a process of its own: its time after
 imports and its largest memory. Over what, `--over` says:
 
-- `pictures`: `head_only()` on 1, 4 and 16 times the photographs, and fine-tuning whose activations are over
-  the budget, so that they go to disk. `--pictures` asks for other numbers, without fine-tuning.
+- `images`: `head_only()` on 1, 4 and 16 times the photographs, and fine-tuning whose activations are over
+  the budget, so that they go to disk. `--images` asks for other numbers, without fine-tuning.
 - `sizes`: `head_only()` at 96, 160 and 224 pixels.
 - `backbones`: `head_only()` with other networks of the catalogue, random weights, each at `--size`.
-- `engines`: `head_only()` on 4,000 pictures by TensorFlow and by ONNX Runtime, which converts the network in
+- `engines`: `head_only()` on 4,000 images by TensorFlow and by ONNX Runtime, which converts the network in
   its first run and finds it converted in others (`--repeats`).
 - `head`: the exact head on features in a file, up to a million rows, and beside it the same in memory.
 - `listing`: listing and splitting up to a million files, and the pass over them with a decoder and a network
   that cost nothing: what is left is tlkit's own work.
 - `duplicates`: the search among up to a hundred thousand made-up thumbnails.
-- `rates`: bytes and CPU time of one picture, decoded, stored in Parquet and read back.
+- `rates`: bytes and CPU time of one image, decoded, stored in Parquet and read back.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ SCHEDULES = {
     "head": FineTuneSchedule.head_only(),
     "views": FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=1, views=4),)),
 }
-SIDES = (256, 384)  # of the pictures made: pixels, as small photographs of the web have them
+SIDES = (256, 384)  # of the images made: pixels, as small photographs of the web have them
 
 
-def make_picture(photograph: Path, target: Path, number: int) -> None:
-    """Write one crop: at least half of each side, so that the class stays in the picture."""
+def make_image(photograph: Path, target: Path, number: int) -> None:
+    """Write one crop: at least half of each side, so that the class stays in the image."""
     rng = np.random.default_rng((7, number))
     with Image.open(photograph) as image:
         image.draft("RGB", (2 * SIDES[1], 2 * SIDES[1]))
@@ -87,14 +87,14 @@ def make_picture(photograph: Path, target: Path, number: int) -> None:
 
 
 def make_folder(data: Path, target: Path, count: int) -> None:
-    """Make pictures in the proportion of the photographs' classes, all of them distinct."""
+    """Make images in the proportion of the photographs' classes, all of them distinct."""
     photographs = sorted(data.glob("*/*.jpg"), key=lambda path: path.name)  # classes mixed
     for name in {path.parent.name for path in photographs}:
         (target / name).mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
         jobs = [
             pool.submit(
-                make_picture,
+                make_image,
                 photographs[number % len(photographs)],
                 target / photographs[number % len(photographs)].parent.name / f"{number:06d}.jpg",
                 number,
@@ -106,9 +106,9 @@ def make_folder(data: Path, target: Path, count: int) -> None:
 
 
 class Case(NamedTuple):
-    """One row: what is run on how many pictures."""
+    """One row: what is run on how many images."""
 
-    pictures: int
+    images: int
     schedule: str = "head"
     size: int | None = None
     backbone: str | None = None
@@ -122,11 +122,11 @@ def cases(options: argparse.Namespace) -> dict[str, Case]:
     if options.over == "backbones":
         return {name: Case(once, backbone=name) for name in options.backbones}
     if options.over == "engines":
-        count = options.pictures[0] if options.pictures else MANY
+        count = options.images[0] if options.images else MANY
         return {engine: Case(count, engine=engine) for engine in ENGINES}
-    counts = options.pictures or [once * factor for factor in TIMES]
+    counts = options.images or [once * factor for factor in TIMES]
     found = {f"head, {count:,}": Case(count) for count in counts}
-    if not options.pictures:
+    if not options.images:
         ends = (counts[0], counts[-1])
         found |= {f"views, {count:,}": Case(count, schedule="views") for count in ends}
     return found
@@ -134,14 +134,14 @@ def cases(options: argparse.Namespace) -> dict[str, Case]:
 
 def run(options: argparse.Namespace, place: Path, case: Case) -> Figures:
     """Measure one case in a process of its own."""
-    settings = ["--data", place / str(case.pictures), *shared_arguments(options)]
+    settings = ["--data", place / str(case.images), *shared_arguments(options)]
     settings += ["--schedule", case.schedule]
     settings += ["--size", case.size] if case.size else []
     settings += ["--backbone", case.backbone] if case.backbone else []
     environment = {"TLKIT_ENGINE": case.engine, "KERAS_HOME": str(place / "home")}
     with patch.dict(os.environ, environment):
         figures = process(sys.executable, __file__, *settings)
-    return {**figures, "ms/picture": 1000 * figures["seconds"] / case.pictures}
+    return {**figures, "ms/image": 1000 * figures["seconds"] / case.images}
 
 
 def be(options: argparse.Namespace) -> None:
@@ -164,9 +164,9 @@ def be(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.set_defaults(alpha=0.35, size=160, repeats=1)
-    overs = ("pictures", "sizes", "backbones", "engines", *beyond.COUNTS)
+    overs = ("images", "sizes", "backbones", "engines", *beyond.COUNTS)
     parser.add_argument("--over", choices=overs, default=overs[0])
-    parser.add_argument("--pictures", type=int, nargs="+", help="sizes of the folder instead")
+    parser.add_argument("--images", type=int, nargs="+", help="sizes of the folder instead")
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, help="names of the catalogue")
     parser.add_argument("--schedule", choices=SCHEDULES, help=argparse.SUPPRESS)
     parser.add_argument("--backbone", help=argparse.SUPPRESS)
@@ -179,13 +179,13 @@ def main() -> None:
         return
     plan = cases(options)
     with tempfile.TemporaryDirectory(prefix="tlkit-scaling-") as place:
-        for count in {case.pictures for case in plan.values()}:
+        for count in {case.images for case in plan.values()}:
             make_folder(options.data, Path(place) / str(count), count)
         network = "" if options.over == "backbones" else f"MobileNetV2 alpha {options.alpha}, "
         print(f"{network}{options.size} px unless said, {time.strftime('%F')}")
         sides = {name: partial(run, options, Path(place), case) for name, case in plan.items()}
         runs: Runs = interleaved(sides, options.repeats)
-    for figure in ("seconds", "ms/picture", "peak MiB"):
+    for figure in ("seconds", "ms/image", "peak MiB"):
         table(runs, figure, baseline=next(iter(plan)))
     write_json(options, {"runs": runs})
 

@@ -63,10 +63,10 @@ def keras_folder(options: argparse.Namespace) -> Figures:
     model = keras.saving.load_model(saved(options))
 
     def predict() -> None:
-        pictures = keras.utils.image_dataset_from_directory(
+        images = keras.utils.image_dataset_from_directory(
             options.data, labels=None, shuffle=False, image_size=(options.size, options.size)
         )
-        model.predict(pictures, verbose=0)
+        model.predict(images, verbose=0)
 
     return throughput(predict, options)
 
@@ -75,7 +75,7 @@ def throughput(predict: Callable[[], object], options: argparse.Namespace) -> Fi
     predict()  # traces the graph
     figures = timed(predict)()
     count = len(DatasetSpec(options.data).listing().examples)
-    return {**figures, "pictures/s": count / figures["seconds"]}
+    return {**figures, "images/s": count / figures["seconds"]}
 
 
 def saved(options: argparse.Namespace) -> Path:
@@ -131,7 +131,7 @@ def main() -> None:
     waits = {case: runs[case] for case in CASES if case in runs}
     for figure in ("seconds", "process seconds", "peak MiB"):
         table(waits, figure, baseline=FIRST)
-    for figure in ("seconds", "pictures/s", "peak MiB"):
+    for figure in ("seconds", "images/s", "peak MiB"):
         table(folders, figure, baseline="Keras's loop")
     write_json(options, {"runs": runs | folders})
 

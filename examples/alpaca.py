@@ -2,8 +2,8 @@
 
     python examples/alpaca.py [--data DIR] [--weights imagenet|PATH|none] [--output DIR]
 
-Without `--data` it fetches 327 photographs (117 MB, once). Without a network it draws pictures of its
-own and says so. The part about tlkit is `main`; the rest only looks for pictures and prints.
+Without `--data` it fetches 327 photographs (117 MB, once). Without a network it draws images of its
+own and says so. The part about tlkit is `main`; the rest only looks for images and prints.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from drawn_pictures import draw_folder
+from drawn_images import draw_folder
 
 import tlkit
 from tlkit.errors import WeightsError
@@ -52,12 +52,12 @@ UNREACHABLE = (OSError, EOFError, tarfile.TarError, zlib.error, http.client.HTTP
 def main(arguments: list[str] | None = None) -> None:
     """Train, show what came out, save."""
     options = parse(arguments)
-    folder, pictures = find_pictures(options)
+    folder, images = find_images(options)
     spec = tlkit.DatasetSpec(folder, positive_class="alpaca")
     print(f"{spec.listing()}\nTraining on them takes half a minute or so …", flush=True)
 
     def train(weights: str | None) -> tlkit.TransferClassifier:
-        # Of a random MobileNetV2 next to nothing of the picture comes out; of a random DenseNet, much.
+        # Of a random MobileNetV2 next to nothing of the image comes out; of a random DenseNet, much.
         name, size = ("MobileNetV2", 160) if weights else ("DenseNet121", 128)
         return tlkit.transfer_classifier(
             spec,
@@ -74,12 +74,12 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"\n{error}\n\nGoing on with random weights: expect little of them.")
         classifier = train(None)
 
-    print(f"\nTraining, on {pictures}:\n{classifier.history}")
-    print(f"\nEvaluation, on {pictures}:\n{classifier.evaluation}")
+    print(f"\nTraining, on {images}:\n{classifier.history}")
+    print(f"\nEvaluation, on {images}:\n{classifier.evaluation}")
 
     names = classifier.record.scores["validation"].names
     names = names[:: max(1, len(names) // 6)]
-    print(f"\nA few predictions on what it was not trained on ({pictures}):")
+    print(f"\nA few predictions on what it was not trained on ({images}):")
     for name, prediction in zip(
         names, classifier.predict([folder / n for n in names]), strict=True
     ):
@@ -95,9 +95,9 @@ def main(arguments: list[str] | None = None) -> None:
     from tlkit import plot
 
     policy = tlkit.AugmentationPolicy.standard()
-    save_figure(plot.samples(spec), options.output / "samples.png", pictures)
-    save_figure(plot.views(policy, folder / names[0]), options.output / "views.png", pictures)
-    save_figure(plot.learning_curves(classifier.history), options.output / "curves.png", pictures)
+    save_figure(plot.samples(spec), options.output / "samples.png", images)
+    save_figure(plot.views(policy, folder / names[0]), options.output / "views.png", images)
+    save_figure(plot.learning_curves(classifier.history), options.output / "curves.png", images)
     if not installed("jinja2"):
         print('The page needs jinja2: pip install ".[report]", then run this again.')
         return
@@ -121,25 +121,25 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def find_pictures(options: argparse.Namespace) -> tuple[Path, str]:
-    """Return a folder of pictures, and what to call them in every figure and number."""
+def find_images(options: argparse.Namespace) -> tuple[Path, str]:
+    """Return a folder of images, and what to call them in every figure and number."""
     if options.data is not None:
-        return options.data, "your pictures"
+        return options.data, "your images"
     try:
         return fetch_photographs(), "photographs"
     except UNREACHABLE as error:
         reason = getattr(error, "reason", error)  # what urllib wrapped
         print(f"The alpaca photographs cannot be fetched: {reason}")
     print(
-        "This run draws its own pictures instead. Every figure and number below is about DRAWN\n"
-        "pictures and says nothing about photographs. With photographs: --data DIR."
+        "This run draws its own images instead. Every figure and number below is about DRAWN\n"
+        "images and says nothing about photographs. With photographs: --data DIR."
     )
     if options.weights == "imagenet" and not CACHED_WEIGHTS.exists():
         print(
             "ImageNet weights are not on this machine either: the network starts from random ones."
         )
         options.weights = "none"
-    return draw_folder(options.output / "drawn pictures"), "drawn pictures, not photographs"
+    return draw_folder(options.output / "drawn images"), "drawn images, not photographs"
 
 
 def fetch_photographs(url: str = ARCHIVE, target: Path = PHOTOGRAPHS) -> Path:
@@ -208,9 +208,9 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def save_figure(axes: plot.Grid, path: Path, pictures: str) -> None:
+def save_figure(axes: plot.Grid, path: Path, images: str) -> None:
     """Write a figure, with what it was made from below it."""
-    axes.figure.supxlabel(f"made from {pictures}", x=0.99, ha="right", size=8, color="grey")
+    axes.figure.supxlabel(f"made from {images}", x=0.99, ha="right", size=8, color="grey")
     axes.figure.savefig(path)
     print(f"Figure: {path}")
 

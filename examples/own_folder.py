@@ -2,7 +2,7 @@
 
     python examples/own_folder.py DIR [-o MODEL] [--backbone NAME]
 
-DIR holds two folders of pictures, named after what they show.
+DIR holds two folders of images, named after what they show.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tlkit
 
 
 def main() -> None:
-    """Look, train, judge every picture, save."""
+    """Look, train, judge every image, save."""
     options = parse()
     print(tlkit.audit(options.directory))
 
@@ -22,7 +22,7 @@ def main() -> None:
         options.directory,
         backbone=tlkit.BackboneAdapter(options.backbone),
         schedule=tlkit.FineTuneSchedule.head_only(),
-        folds=5,  # every picture is judged by a classifier that has not learned from it
+        folds=5,  # every image is judged by a classifier that has not learned from it
     )
     print(f"\n{classifier.cross_validation}")
 
@@ -39,7 +39,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train on a folder, and say what to look at.")
-    parser.add_argument("directory", metavar="DIR", type=Path, help="two folders of pictures")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="two folders of images")
     parser.add_argument("-o", "--output", metavar="MODEL", default="own-folder.keras")
     parser.add_argument("--backbone", metavar="NAME", default="MobileNetV2")
     return parser.parse_args()

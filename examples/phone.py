@@ -2,7 +2,7 @@
 
     python examples/phone.py [--data DIR] [--output FOLDER]
 
-Without `--data` it draws its own pictures and takes a small network with random weights, which needs no
+Without `--data` it draws its own images and takes a small network with random weights, which needs no
 network connection; what it says about them says nothing about photographs.
 """
 
@@ -15,22 +15,22 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from drawn_pictures import draw_folder
+from drawn_images import draw_folder
 from PIL import Image, ImageOps
 
 import tlkit
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, export, and ask the export about a few pictures."""
+    """Train, export, and ask the export about a few images."""
     parser = argparse.ArgumentParser(description="A classifier for a telephone.")
     parser.add_argument("--data", type=Path, help="a folder with two class folders")
     parser.add_argument("--output", type=Path, default=Path("phone"), help="a folder to be made")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if options.data is None:
-            print("Drawing pictures …", flush=True)
-            folder = draw_folder(Path(scratch) / "drawn pictures")
+            print("Drawing images …", flush=True)
+            folder = draw_folder(Path(scratch) / "drawn images")
             backbone = tlkit.BackboneAdapter("tiny_random", image_size=64)
         else:
             folder = options.data
@@ -45,11 +45,11 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{name:<28} {label:<12} {probability:.3f}")
 
 
-def ask(export: Path, picture: Path) -> tuple[str, float]:
-    """Say what is on a picture with LiteRT, NumPy and Pillow alone."""
+def ask(export: Path, image: Path) -> tuple[str, float]:
+    """Say what is on an image with LiteRT, NumPy and Pillow alone."""
     card = json.loads((export / "tlkit.json").read_text("utf-8"))
     height, width = card["image_size"]
-    with Image.open(picture) as file:
+    with Image.open(image) as file:
         upright = ImageOps.exif_transpose(file).convert("RGB")
     pixels = upright.resize((width, height), Image.Resampling.BILINEAR)
     model = Interpreter(str(export / card["file"]))

@@ -1,8 +1,8 @@
 """Few false alarms: a threshold for a precision, and a table of predictions.
 
-    python examples/precise.py DIR PICTURES [--precision 0.95] [-o TABLE] [--backbone NAME]
+    python examples/precise.py DIR IMAGES [--precision 0.95] [-o TABLE] [--backbone NAME]
 
-DIR holds two folders of pictures to learn from, PICTURES is any folder of pictures to be sorted.
+DIR holds two folders of images to learn from, IMAGES is any folder of images to be sorted.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def main() -> None:
         raise SystemExit(f"precise.py: {error}") from error
     print(precise.record.threshold_choice)
 
-    # One row a picture, also for what cannot be read; with `resume=True` a killed run goes on.
-    print(tlkit.write_predictions(precise, options.pictures, options.output))
+    # One row an image, also for what cannot be read; with `resume=True` a killed run goes on.
+    print(tlkit.write_predictions(precise, options.images, options.output))
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Sort pictures with few false alarms.")
-    parser.add_argument("directory", metavar="DIR", type=Path, help="two folders of pictures")
-    parser.add_argument("pictures", metavar="PICTURES", type=Path, help="pictures to be sorted")
+    parser = argparse.ArgumentParser(description="Sort images with few false alarms.")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="two folders of images")
+    parser.add_argument("images", metavar="IMAGES", type=Path, help="images to be sorted")
     parser.add_argument("--precision", metavar="P", type=float, default=0.95, help="0-1")
     parser.add_argument("-o", "--output", metavar="TABLE", type=Path, default="predictions.csv")
     parser.add_argument("--backbone", metavar="NAME", default="MobileNetV2")

@@ -39,7 +39,7 @@ def problems(page: Page, path: Path, *, dark: bool = False) -> Iterator[str]:
         for element in page.run(_TOO_WIDE):
             yield f"{width} px: scrolls sideways because of {element}"
     for source in page.run(_LOADED):
-        yield f"no picture: {source}"
+        yield f"no image: {source}"
     for address in page.requests:
         if not address.startswith(LOCAL):
             yield f"asks for {address}"
@@ -58,14 +58,14 @@ def shoot(page: Page, path: Path, site: Path, folder: Path, *, dark: bool) -> No
         page.resize(width, 900)
         height = page.run("document.documentElement.scrollHeight")
         target = folder / f"{name}-{width}{'-dark' if dark else ''}.png"
-        page.picture(target, clip={"x": 0, "y": 0, "width": width, "height": height})
+        page.image(target, clip={"x": 0, "y": 0, "width": width, "height": height})
 
 
 def main() -> int:
     """Look at all pages; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--site", type=Path, default=ROOT / "site", help="the built site (site/)")
-    parser.add_argument("--shots", type=Path, help="a folder for pictures of the pages")
+    parser.add_argument("--shots", type=Path, help="a folder for images of the pages")
     parser.add_argument("--dark", action="store_true", help="with the dark colours")
     parser.add_argument("--only", default="", help="pages whose path holds this")
     options = parser.parse_args()

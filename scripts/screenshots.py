@@ -1,8 +1,8 @@
-"""Make the pictures of the documentation that show pictures, which are drawn for it.
+"""Make the images of the documentation that show images, which are drawn for it.
 
     python scripts/screenshots.py [--weights imagenet|PATH] [report] [welcome]
 
-`report`: sections of a report, for which Chromium is needed. Three of the drawn pictures get the wrong label,
+`report`: sections of a report, for which Chromium is needed. Three of the drawn images get the wrong label,
 so that there is something to find. `welcome`: the strip on the first page, with heat maps.
 """
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples")]
 
 from browser import Page, chromium  # noqa: E402
-from drawn_pictures import draw_folder, draw_picture  # noqa: E402
+from drawn_images import draw_folder, draw_image  # noqa: E402
 
 from tlkit.backbones.adapter import BackboneAdapter  # noqa: E402
 from tlkit.classifier.classifier import TransferClassifier  # noqa: E402
@@ -36,7 +36,7 @@ SHOTS: dict[str, dict[str, Any]] = {
     "report-summary": {"section": "summary"},
     "report-figures": {"section": "figures"},
     "report-figures-dark": {"section": "figures", "dark": True},
-    "report-pictures": {"section": "pictures", "height": 1000},
+    "report-pictures": {"section": "images", "height": 1000},
     "report-phone": {"section": "figures", "width": 390, "height": 1250},
 }
 IMAGES = ROOT / "docs" / "images"
@@ -68,14 +68,14 @@ def shoot(
     place = f"document.querySelector('#{section}').getBoundingClientRect()"
     top, whole = page.run(f"[{place}.top + scrollY, {place}.height]")
     clip = {"x": 0, "y": top + 1, "width": width, "height": (height or whole) - 1}
-    page.picture(target, clip=clip)
-    with Image.open(io.BytesIO(target.read_bytes())) as picture:
-        picture.convert("RGB").quantize(256).save(target, optimize=True)
+    page.image(target, clip=clip)
+    with Image.open(io.BytesIO(target.read_bytes())) as image:
+        image.convert("RGB").quantize(256).save(target, optimize=True)
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
 
 
 def report(weights: str) -> None:
-    """Train, write the report, and take its pictures."""
+    """Train, write the report, and take its images."""
     write_report(train(weights), "report.html")
     with chromium() as page:
         for name, settings in SHOTS.items():
@@ -89,10 +89,10 @@ def welcome(weights: str) -> None:
         backbone=BackboneAdapter("MobileNetV2", weights=weights),
         schedule=FineTuneSchedule.head_only(),
     )
-    seen = [explain(classifier, np.asarray(draw_picture("alpaca", number))) for number in STRIP]
+    seen = [explain(classifier, np.asarray(draw_image("alpaca", number))) for number in STRIP]
     strip = Image.new("RGB", (2 * TILE * len(STRIP), TILE))
     for place, (number, one) in enumerate(zip(STRIP, seen, strict=True)):
-        strip.paste(draw_picture("alpaca", number), (2 * place * TILE, 0))
+        strip.paste(draw_image("alpaca", number), (2 * place * TILE, 0))
         strip.paste(Image.fromarray(one.overlay()), ((2 * place + 1) * TILE, 0))
     target = IMAGES / "welcome.png"
     few = strip.quantize(256)

@@ -26,10 +26,10 @@ classifier = transfer_classifier(
     backbone=BackboneAdapter("MobileNetV2", image_size=(32, 32), weights=None, alpha=0.35),
     schedule=FineTuneSchedule.head_only(),
 )
-picture = folder / "data" / "light" / "0.png"
-before = classifier.predict(picture).probability
+image = folder / "data" / "light" / "0.png"
+before = classifier.predict(image).probability
 classifier.save(folder / "light.keras")
-after = TransferClassifier.load(folder / "light.keras").predict(picture).probability
+after = TransferClassifier.load(folder / "light.keras").predict(image).probability
 assert 0 <= before <= 1 and abs(before - after) < 1e-6, (before, after)
 print(classifier.evaluation)
 """

@@ -91,9 +91,7 @@ class Page:
         self("Input.dispatchKeyEvent", type="keyDown", text=text, **facts)
         self("Input.dispatchKeyEvent", type="keyUp", **facts)
 
-    def picture(
-        self, path: Path, *, clip: dict[str, float] | None = None, scale: float = 1
-    ) -> None:
+    def image(self, path: Path, *, clip: dict[str, float] | None = None, scale: float = 1) -> None:
         """Save what is seen as PNG; a `clip` names a part of the whole page."""
         more: dict[str, Any] = {"clip": {**clip, "scale": scale}} if clip else {}
         shot = self(

@@ -1,4 +1,4 @@
-"""What all tests share: where the real data is, and a small folder of generated pictures."""
+"""What all tests share: where the real data is, and a small folder of generated images."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label, class_name in enumerate(("not disc", "disc")):
         (folder / class_name).mkdir()
         for number in range(24):
-            picture = _picture(np.random.default_rng((label, number)), with_disc=label == 1)
-            picture.save(folder / class_name / f"{number:02d}.jpg", quality=92)
+            image = _image(np.random.default_rng((label, number)), with_disc=label == 1)
+            image.save(folder / class_name / f"{number:02d}.jpg", quality=92)
     return folder
 
 
 @pytest.fixture(scope="session")
 def classifier(drawn_folder: Path) -> TransferClassifier:
-    """A small classifier of the drawn folder, with a validation and a test part."""
+    """A small classifier of the drawn folder, with a validation and a test split."""
     return transfer_classifier(
         DatasetSpec(drawn_folder, test_fraction=0.2),
         backbone=BackboneAdapter("tiny_random"),
@@ -69,7 +69,7 @@ def classifier(drawn_folder: Path) -> TransferClassifier:
     )
 
 
-def _picture(rng: np.random.Generator, *, with_disc: bool) -> Image.Image:
+def _image(rng: np.random.Generator, *, with_disc: bool) -> Image.Image:
     side = 48
     pixels = rng.uniform(70, 130) + rng.uniform(-8, 8, 3) + rng.normal(0, 6, (side, side, 3))
     if with_disc:

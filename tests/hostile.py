@@ -1,6 +1,6 @@
-"""Every kind of file that people's picture folders turn out to hold, as one table.
+"""Every kind of file that people's image folders turn out to hold, as one table.
 
-`CASES` says how each is made and what must come of it; `write(folder)` makes them all. Every picture in
+`CASES` says how each is made and what must come of it; `write(folder)` makes them all. Every image in
 it that can be read shows `quadrants()`, so that a test can tell turned, mirrored and miscoloured ones.
 """
 
@@ -27,10 +27,10 @@ RED, GREEN, BLUE, GREY = (200, 30, 40), (20, 160, 60), (30, 50, 190), (120, 120,
 
 def quadrants() -> npt.NDArray[np.uint8]:
     """uint8 [96, 128, 3]: red, green / blue, grey."""
-    picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    picture[:48, :64], picture[:48, 64:] = RED, GREEN
-    picture[48:, :64], picture[48:, 64:] = BLUE, GREY
-    return picture
+    image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    image[:48, :64], image[:48, 64:] = RED, GREEN
+    image[48:, :64], image[48:, 64:] = BLUE, GREY
+    return image
 
 
 def rgb() -> Image.Image:
@@ -53,8 +53,8 @@ def exif(orientation: int) -> bytes:
     return block.tobytes()
 
 
-# What must be done to an upright picture so that this EXIF orientation turns it upright again, from the
-# meaning of the eight numbers: where row 0 and column 0 of the stored pixels lie in the picture.
+# What must be done to an upright image so that this EXIF orientation turns it upright again, from the
+# meaning of the eight numbers: where row 0 and column 0 of the stored pixels lie in the image.
 STORED_AS: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -171,7 +171,7 @@ class Case:
         readable: Whether it must be read, showing `quadrants()`.
         format: What its bytes really are, in Pillow's word or tlkit's (also for readable ones).
         reason: A part of the reason that must be given where it is not readable.
-        listed: Whether a listing of the folder counts it as a picture at all.
+        listed: Whether a listing of the folder counts it as an image at all.
         grey: Whether its colours are gone.
         possible: Whether this machine can make it.
     """
@@ -200,7 +200,7 @@ def _link_to_nothing(path: Path) -> None:
     path.symlink_to("never-there.jpg")
 
 
-def _link_to_picture(path: Path) -> None:
+def _link_to_image(path: Path) -> None:
     target = path.parent / ".linked" / "target.jpg"
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(jpeg())
@@ -259,16 +259,16 @@ TRUNCATED = (
     _unreadable("empty.jpg", b"", "empty"),
 )  # fmt: skip
 
-NOT_PICTURES = (
-    _unreadable("web page.jpg", HTML, "not a picture", "HTML"),
-    _unreadable("text.jpg", b"file not found\n", "not a picture", "text"),
-    _unreadable("document.jpg", b"%PDF-1.7\n" + bytes(100), "not a picture", "PDF"),
-    _unreadable("archive.jpg", b"PK\3\4" + bytes(100), "not a picture", "ZIP"),
+NOT_IMAGES = (
+    _unreadable("web page.jpg", HTML, "not an image", "HTML"),
+    _unreadable("text.jpg", b"file not found\n", "not an image", "text"),
+    _unreadable("document.jpg", b"%PDF-1.7\n" + bytes(100), "not an image", "PDF"),
+    _unreadable("archive.jpg", b"PK\3\4" + bytes(100), "not an image", "ZIP"),
     _unreadable("drawing.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing", "SVG"),
-    _unreadable("film.jpg", b"\0\0\0\x18ftypisom" + bytes(100), "not a picture", "MP4"),
-    _unreadable("program.png", EPS, "not a picture", "EPS"),
-    _unreadable("zeros.jpg", bytes(5000), "not a picture"),
-    _unreadable("bytes.jpg", _NOISE.tobytes()[:5000], "not a picture"),
+    _unreadable("film.jpg", b"\0\0\0\x18ftypisom" + bytes(100), "not an image", "MP4"),
+    _unreadable("program.png", EPS, "not an image", "EPS"),
+    _unreadable("zeros.jpg", bytes(5000), "not an image"),
+    _unreadable("bytes.jpg", _NOISE.tobytes()[:5000], "not an image"),
     _unreadable("phone.jpg", HEIC, "pillow-heif", "HEIC"),
     _unreadable("jpeg xl.jpg", b"\xff\x0a" + bytes(100), "pillow-jxl", "JPEG XL"),
     _unreadable("git lfs.jpg", GIT_LFS, "git lfs pull", "Git LFS pointer"),
@@ -278,9 +278,9 @@ NOT_PICTURES = (
 
 NOT_LISTED = (
     _unreadable("._side file.jpg", APPLE_DOUBLE, "macOS", "AppleDouble", listed=False),
-    _unreadable(".DS_Store", b"\0\0\0\1Bud1" + bytes(100), "not a picture", listed=False),
-    _unreadable("Thumbs.db", b"\xd0\xcf\x11\xe0" + bytes(100), "not a picture", listed=False),
-    _unreadable("readme.txt", b"hello\n", "not a picture", "text", listed=False),
+    _unreadable(".DS_Store", b"\0\0\0\1Bud1" + bytes(100), "not an image", listed=False),
+    _unreadable("Thumbs.db", b"\xd0\xcf\x11\xe0" + bytes(100), "not an image", listed=False),
+    _unreadable("readme.txt", b"hello\n", "not an image", "text", listed=False),
     _readable(".ipynb_checkpoints/copy.jpg", jpeg, "JPEG", listed=False),
     _readable("no extension", jpeg, "JPEG", listed=False),
     Case(name="folder.jpg", make=Path.mkdir, readable=False, reason="folder", listed=False),
@@ -288,9 +288,9 @@ NOT_LISTED = (
 
 LINKS_AND_NAMES = (
     Case(name="broken link.jpg", make=_link_to_nothing, readable=False, reason="link to no", possible=_POSIX),
-    Case(name="link.jpg", make=_link_to_picture, format="JPEG", possible=_POSIX),
+    Case(name="link.jpg", make=_link_to_image, format="JPEG", possible=_POSIX),
     Case(name="pipe.jpg", make=_pipe, readable=False, reason="regular file", listed=False, possible=_POSIX),
-    _readable("nested/deeper/picture.jpg", jpeg, "JPEG"),
+    _readable("nested/deeper/image.jpg", jpeg, "JPEG"),
     _readable("UPPER.JPG", jpeg, "JPEG"),
     _readable("with 'quotes' \"and\" spaces.jpg", jpeg, "JPEG", possible=_POSIX),
     _readable("лама 🦙.jpg", jpeg, "JPEG"),
@@ -309,14 +309,14 @@ WRONG_EXTENSIONS = (
 )
 
 RARE_FORMATS = (
-    _readable("picture.jfif", jpeg, "JPEG"),
-    _readable("picture.webp", lambda: encode(rgb(), "WEBP", quality=95), "WEBP"),
-    _readable("picture.avif", lambda: encode(rgb(), "AVIF", quality=95), "AVIF", possible=_AVIF),
-    _readable("picture.tiff", lambda: encode(rgb(), "TIFF", compression="tiff_lzw"), "TIFF"),
+    _readable("image.jfif", jpeg, "JPEG"),
+    _readable("image.webp", lambda: encode(rgb(), "WEBP", quality=95), "WEBP"),
+    _readable("image.avif", lambda: encode(rgb(), "AVIF", quality=95), "AVIF", possible=_AVIF),
+    _readable("image.tiff", lambda: encode(rgb(), "TIFF", compression="tiff_lzw"), "TIFF"),
     _readable("pages.tiff", lambda: animated("TIFF"), "TIFF"),
     _readable("grey 16 bit.tiff", lambda: encode(grey16(), "TIFF"), "TIFF", grey=True),
-    _readable("picture.ppm", lambda: encode(rgb(), "PPM"), "PPM"),
-    _readable("picture.tga", lambda: encode(rgb(), "TGA"), "TGA"),
+    _readable("image.ppm", lambda: encode(rgb(), "PPM"), "PPM"),
+    _readable("image.tga", lambda: encode(rgb(), "TGA"), "TGA"),
 )
 
 MODES = (
@@ -347,7 +347,7 @@ MODES = (
 
 CASES: tuple[Case, ...] = tuple(
     case
-    for group in (TRUNCATED, NOT_PICTURES, NOT_LISTED, LINKS_AND_NAMES, WRONG_EXTENSIONS, RARE_FORMATS, MODES)
+    for group in (TRUNCATED, NOT_IMAGES, NOT_LISTED, LINKS_AND_NAMES, WRONG_EXTENSIONS, RARE_FORMATS, MODES)
     for case in group
     if case.possible
 )  # fmt: skip

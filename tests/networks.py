@@ -1,4 +1,4 @@
-"""Networks that several tests use, and what they have to say to a picture."""
+"""Networks that several tests use, and what they have to say to an image."""
 
 from __future__ import annotations
 

@@ -42,10 +42,8 @@ def check_equal(one: TransferClassifier, other: TransferClassifier) -> None:
         assert scores.names == other.record.scores[part].names
         found = other.record.scores[part].probabilities
         assert np.allclose(scores.probabilities, found, rtol=0, atol=1e-5)
-    pictures = np.random.default_rng(0).integers(0, 256, (5, *one.image_size, 3), np.uint8)
-    assert np.allclose(
-        one.predict_proba(pictures), other.predict_proba(pictures), rtol=0, atol=1e-5
-    )
+    images = np.random.default_rng(0).integers(0, 256, (5, *one.image_size, 3), np.uint8)
+    assert np.allclose(one.predict_proba(images), other.predict_proba(images), rtol=0, atol=1e-5)
 
 
 def kept(location: Path) -> tuple[list[str], npt.NDArray[np.float32], list[BadFile]]:

@@ -169,5 +169,5 @@ def test_a_model_that_cannot_work_at_a_size_is_refused() -> None:
 def test_two_inputs_are_refused() -> None:
     one, two = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     model = keras.Model([one, two], keras.layers.Add()([one, two]))
-    with pytest.raises(SettingError, match="one input of RGB pictures"):
+    with pytest.raises(SettingError, match="one input of RGB images"):
         BackboneAdapter(model)

@@ -10,7 +10,7 @@ import pytest
 from tlkit import BackboneAdapter, DatasetSpec, FineTuneSchedule, audit, transfer_classifier
 from tlkit.data.split import assign_folds
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.head import fit_head
 from tlkit.training.settings import needs_of
@@ -30,7 +30,7 @@ def cross_validated_accuracy(
     names: list[str],
     seed: int,
 ) -> float:
-    """5-fold accuracy of the exact head, its strength chosen inside each training part."""
+    """5-fold accuracy of the exact head, its strength chosen inside each training split."""
     folds, right = assign_folds(labels, names, count=5, seed=seed), 0
     for fold in range(5):
         known, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -54,7 +54,7 @@ def test_five_fold_accuracy(
         needs_of(FineTuneSchedule.head_only()),
         AugmentationPolicy.none(),
         0,
-        Keeper(),
+        RunFolders(),
     )
     originals = frozen.read(listing.examples)
     features = originals.outputs[0].read(originals.readable).astype(np.float32)
@@ -73,8 +73,8 @@ def test_the_main_job(alpaca_dir: Path, weights_dir: Path, tmp_path: Path) -> No
     assert classifier.positive_class == "alpaca"
     assert (len(classifier.record.training_names), classifier.evaluation.count) == (262, 65)
     assert classifier.evaluation.accuracy > 0.85
-    assert classifier.evaluation.untrained is not None
-    assert 0.2 < classifier.evaluation.untrained < 0.8
+    assert classifier.evaluation.random_head_baseline is not None
+    assert 0.2 < classifier.evaluation.random_head_baseline < 0.8
     assert not classifier.bad_files
     classifier.save(tmp_path / "alpaca.keras")
     size = (tmp_path / "alpaca.keras").stat().st_size

@@ -66,20 +66,20 @@ def test_what_is_loaded_is_what_was_saved(
     again = TransferClassifier.load(saved)
     assert again.record == classifier.record
     assert read_record(saved) == classifier.record
-    pictures = sorted(drawn_folder.rglob("*.jpg"))
-    assert again.predict(pictures) == classifier.predict(pictures)
+    images = sorted(drawn_folder.rglob("*.jpg"))
+    assert again.predict(images) == classifier.predict(images)
 
 
 def test_plain_keras_gives_the_same_probabilities(
     classifier: TransferClassifier, saved: Path, tmp_path: Path
 ) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    np.save(tmp_path / "in.npy", pictures)
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    np.save(tmp_path / "in.npy", images)
     arguments = [str(saved), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
     subprocess.run([sys.executable, "-c", PLAIN_KERAS, *arguments], check=True, capture_output=True)
     got = np.load(tmp_path / "out.npy")
     assert got.shape == (5, 1)
-    assert np.allclose(got[:, 0], classifier.predict_proba(pictures), atol=1e-6)
+    assert np.allclose(got[:, 0], classifier.predict_proba(images), atol=1e-6)
 
 
 def test_the_model_is_plain(classifier: TransferClassifier) -> None:

@@ -37,7 +37,7 @@ def fill(folder: Path, names: Iterable[str]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six + six unlike pictures in `cat` and `dog`, with nothing wrong."""
+    """Six + six unlike images in `cat` and `dog`, with nothing wrong."""
     fill(tmp_path, (f"{name}/{n}.jpg" for name in ("cat", "dog") for n in range(6)))
     return tmp_path
 
@@ -114,7 +114,7 @@ EXPECTED: dict[str, set[str]] = {
     "colour 16 bit.png": {"16-bit"},
     **{f"animated.{end}": {"animated"} for end in ("gif", "png", "webp")},
 }  # fmt: skip
-SAME_PICTURE = {"exact-duplicate", "near-duplicate", "scene"}  # all cases show the same
+SAME_IMAGE = {"exact-duplicate", "near-duplicate", "large-cluster"}  # all cases show the same
 
 
 def test_every_hostile_case_is_named(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_every_hostile_case_is_named(tmp_path: Path) -> None:
     report = audit(tmp_path)
     said: dict[str, set[str]] = {}
     for problem in report.problems:
-        if problem.kind not in SAME_PICTURE:
+        if problem.kind not in SAME_IMAGE:
             said.setdefault(problem.path, set()).add(problem.kind)
     for path, case in cases.items():
         name = printable(path.relative_to(tmp_path).as_posix())
@@ -161,7 +161,7 @@ def test_strange_names_stay_one_group(folder: Path) -> None:
     assert "two\\nlines.jpg" in str(report)
 
 
-def test_the_shape_of_pictures(folder: Path) -> None:
+def test_the_shape_of_images(folder: Path) -> None:
     for name, size in (
         ("tiny", (63, 64)),
         ("small", (64, 64)),
@@ -185,9 +185,9 @@ def test_a_fixed_camera_is_one_problem(tmp_path: Path) -> None:
     for n, data in enumerate(camera(60, moves=3)):
         write(tmp_path, f"{('whole', 'scratched')[n % 2]}/{n:02d}.jpg", data)
     report = audit(tmp_path)
-    assert report.kinds() == ("scene",)
-    assert report.totals == {"scene": 1}
-    assert list(report.scenes.values()) == [60]
+    assert report.kinds() == ("large-cluster",)
+    assert report.totals == {"large-cluster": 1}
+    assert list(report.large_clusters.values()) == [60]
     assert report.clusters == ()
     assert "`group_by`" in str(report)
 
@@ -226,7 +226,7 @@ def test_neither_duplicates_nor_user_groups_straddle_parts(seed: int) -> None:
     examples = tuple(Example(Path(name), name, name[:3], int(name < "d")) for name in names)
     listing = Listing(examples, ("cat", "dog"), "cat", {})
     groups = report.groups(listing, own)
-    # Twenty more groups of single pictures, so that a split exists whatever was merged.
+    # Twenty more groups of single images, so that a split exists whatever was merged.
     labels = [*listing.labels.tolist(), *([0, 1] * 10)]
     split = assign_parts(
         labels,
@@ -250,8 +250,8 @@ def test_exit_codes() -> None:
     assert {kind for kind in KINDS if report(kind).exit_code()} == set(FAIL_ON)
     assert report("tiny").exit_code("any") == 1
     assert report("leak").exit_code("none") == 0
-    assert report("tiny").exit_code("scene, tiny") == 1
-    assert report("tiny").exit_code(["scene"]) == 0
+    assert report("tiny").exit_code("large-cluster, tiny") == 1
+    assert report("tiny").exit_code(["large-cluster"]) == 0
     with pytest.raises(SettingError, match="did you mean 'leak'"):
         report().exit_code("leek")
 
@@ -279,8 +279,8 @@ def test_text_is_short_and_in_the_order_of_the_kinds(folder: Path) -> None:
         "     cat  dog",
         "all   16    6",
         "",
-        "unreadable           1  cannot be read as a picture: left out",
-        "    cat/broken.jpg: not a picture (its bytes are HTML)",
+        "unreadable           1  cannot be read as an image: left out",
+        "    cat/broken.jpg: not an image (its bytes are HTML)",
         "exact-duplicate      9  the same file once more: kept in one part",
         "    cat/copy 0.jpg: same bytes as 'cat/1.jpg'",
         "    cat/copy 1.jpg: same bytes as 'cat/1.jpg'",

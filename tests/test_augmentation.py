@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.errors import SettingError
 from tlkit.images.augmentation import AugmentationPolicy
 
@@ -35,7 +35,7 @@ def named(name: str) -> AugmentationPolicy:
     return policy
 
 
-def photograph(height: int = 40, width: int = 56, seed: int = 0) -> Pictures:
+def photograph(height: int = 40, width: int = 56, seed: int = 0) -> Images:
     """Smooth colours that no flip, turn or shift maps to themselves."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / 20.0
@@ -43,19 +43,19 @@ def photograph(height: int = 40, width: int = 56, seed: int = 0) -> Pictures:
     return (127 + 90 * np.stack(waves, axis=-1)).astype(np.uint8)
 
 
-def batch(count: int) -> Pictures:
-    """The same picture `count` times, so that only the transforms can make a difference."""
+def batch(count: int) -> Images:
+    """The same image `count` times, so that only the transforms can make a difference."""
     return np.repeat(photograph()[np.newaxis], count, axis=0)
 
 
 def augmented(
     policy: AugmentationPolicy, count: int = 32, *, view: int = 1, seed: int = 0
-) -> Pictures:
+) -> Images:
     augmenter = policy.build((40, 56), seed=seed, batch_size=count)
     return augmenter(batch(count), view=view, key=0)
 
 
-def same(one: Pictures, other: Pictures) -> bool:
+def same(one: Images, other: Images) -> bool:
     return bool(np.array_equal(one, other))
 
 
@@ -74,9 +74,7 @@ def distance(one: Any, other: Any) -> float:
     ],
     ids=["horizontal", "vertical"],
 )
-def test_a_flip_gives_the_picture_or_its_mirror(
-    policy: AugmentationPolicy, mirror: Pictures
-) -> None:
+def test_a_flip_gives_the_image_or_its_mirror(policy: AugmentationPolicy, mirror: Images) -> None:
     views = augmented(policy)
     mirrored = np.array([same(view, mirror) for view in views])
     kept = np.array([same(view, photograph()) for view in views])
@@ -95,14 +93,14 @@ def test_two_flips_are_independent(at_once: bool) -> None:
         horizontal_flip=True, vertical_flip=True, zoom_fraction=tiny, translation_fraction=tiny
     )
     views = augmented(policy, 64)
-    picture = photograph()
-    four = [picture, picture[:, ::-1], picture[::-1], picture[::-1, ::-1]]
+    image = photograph()
+    four = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
     found = [int(np.argmin([distance(view, one) for one in four])) for view in views]
     assert all(distance(view, four[one]) < 1 for view, one in zip(views, found, strict=True))
     assert np.all(np.bincount(found, minlength=4) >= 6)  # 16 are expected of each
 
 
-def disc() -> Pictures:
+def disc() -> Images:
     """A bright spot to the right of the middle, from which a turn, zoom or shift can be read."""
     y, x = np.mgrid[0:81, 0:81]
     spot = 250 * np.exp(-((x - 60) ** 2 + (y - 40) ** 2) / 8)
@@ -169,11 +167,11 @@ def test_turn_zoom_shift_and_flips_together_are_one_layer() -> None:
         "RandomErasing",
     ]
     assert all(isinstance(layer, keras.layers.Layer) for layer in layers)
-    pictures = batch(2).astype("float32")
-    assert same(np.asarray(layers[0](pictures, training=False)), pictures)
+    images = batch(2).astype("float32")
+    assert same(np.asarray(layers[0](images, training=False)), images)
 
 
-def test_brightness_adds_one_amount_to_all_pixels_of_a_picture() -> None:
+def test_brightness_adds_one_amount_to_all_pixels_of_an_image() -> None:
     policy = AugmentationPolicy(brightness_fraction=0.1)
     changes = augmented(policy).astype(int) - batch(32)
     assert np.all(np.ptp(changes, axis=(1, 2, 3)) == 0)
@@ -185,12 +183,12 @@ def test_brightness_adds_one_amount_to_all_pixels_of_a_picture() -> None:
 
 def test_contrast_goes_both_ways_around_the_mean_of_each_channel() -> None:
     views = augmented(AugmentationPolicy(contrast_fraction=0.3)).astype(float)
-    picture = photograph().astype(float)
-    ratios = views.std(axis=(1, 2)) / picture.std(axis=(0, 1))
+    image = photograph().astype(float)
+    ratios = views.std(axis=(1, 2)) / image.std(axis=(0, 1))
     assert np.all((ratios > 0.69) & (ratios < 1.31))
     assert ratios.min() < 0.85
     assert ratios.max() > 1.15
-    assert np.all(np.abs(views.mean(axis=(1, 2)) - picture.mean(axis=(0, 1))) < 2)
+    assert np.all(np.abs(views.mean(axis=(1, 2)) - image.mean(axis=(0, 1))) < 2)
 
 
 def test_erasing_paints_one_rectangle_in_a_share_of_the_views() -> None:
@@ -221,7 +219,7 @@ def test_course_is_made_of_the_layers_of_the_course() -> None:
 
 
 def test_layers_have_seeds_of_their_own() -> None:
-    # With one seed for both, every picture that is flipped would be turned the same way.
+    # With one seed for both, every image that is flipped would be turned the same way.
     flip, turn = (layer.seed for layer in AugmentationPolicy.course().keras_layers(seed=5))
     assert flip != turn
     assert [flip, turn] == [
@@ -236,12 +234,12 @@ def test_layers_have_seeds_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_view_0_is_the_picture_itself(name: str) -> None:
+def test_view_0_is_the_image_itself(name: str) -> None:
     assert same(augmented(named(name), 4, view=0), batch(4))
 
 
 @pytest.mark.parametrize("name", NAMED[1:])
-def test_pictures_of_one_batch_are_changed_differently(name: str) -> None:
+def test_images_of_one_batch_are_changed_differently(name: str) -> None:
     views = augmented(named(name), 8)
     assert views.dtype == np.uint8
     assert views.shape == (8, 40, 56, 3)
@@ -250,14 +248,14 @@ def test_pictures_of_one_batch_are_changed_differently(name: str) -> None:
 
 def test_views_depend_on_seed_view_and_key_and_not_on_what_was_made_before() -> None:
     policy = AugmentationPolicy.strong()
-    pictures = batch(4)
+    images = batch(4)
     augmenters = [policy.build((40, 56), seed=seed, batch_size=4) for seed in (0, 1)]
     keys: list[int | str] = [0, 4, "a"]
     calls = list(itertools.product(augmenters, (1, 2), keys))
-    first = [augmenter(pictures, view=view, key=key) for augmenter, view, key in calls]
+    first = [augmenter(images, view=view, key=key) for augmenter, view, key in calls]
     assert len({views.tobytes() for views in first}) == len(calls)
     for (augmenter, view, key), views in reversed(list(zip(calls, first, strict=True))):
-        assert same(augmenter(pictures, view=view, key=key), views)
+        assert same(augmenter(images, view=view, key=key), views)
 
 
 def test_view_and_key_are_not_mixed_up() -> None:
@@ -277,10 +275,10 @@ def test_a_short_batch_gives_the_first_views_of_a_full_one() -> None:
 
 def test_numpys_whole_numbers_draw_the_views_of_plain_ones() -> None:
     policy, two = AugmentationPolicy.course(), np.int64(2)
-    pictures = photograph()[np.newaxis]
-    plain = policy.build((40, 56), seed=2, batch_size=1)(pictures, view=2, key=2)
+    images = photograph()[np.newaxis]
+    plain = policy.build((40, 56), seed=2, batch_size=1)(images, view=2, key=2)
     numpys = policy.build((40, 56), seed=two, batch_size=1)  # type: ignore[arg-type]
-    assert np.array_equal(numpys(pictures, view=two, key=two), plain)  # type: ignore[arg-type]
+    assert np.array_equal(numpys(images, view=two, key=two), plain)  # type: ignore[arg-type]
 
 
 def test_neither_the_global_seed_nor_the_precision_policy_matters() -> None:
@@ -298,17 +296,17 @@ def test_neither_the_global_seed_nor_the_precision_policy_matters() -> None:
 DIGEST = """
 import hashlib, numpy as np
 from tlkit.images.augmentation import AugmentationPolicy
-pictures = np.arange(2 * 40 * 56 * 3, dtype=np.uint32).reshape(2, 40, 56, 3).astype(np.uint8)
+images = np.arange(2 * 40 * 56 * 3, dtype=np.uint32).reshape(2, 40, 56, 3).astype(np.uint8)
 augmenter = AugmentationPolicy.strong().build((40, 56), seed=3, batch_size=2)
-print(hashlib.sha256(augmenter(pictures, view=2, key="x").tobytes()).hexdigest())
+print(hashlib.sha256(augmenter(images, view=2, key="x").tobytes()).hexdigest())
 """
 
 
 def test_another_process_makes_the_same_views() -> None:
-    pictures = np.arange(2 * 40 * 56 * 3, dtype=np.uint32).reshape(2, 40, 56, 3).astype(np.uint8)
+    images = np.arange(2 * 40 * 56 * 3, dtype=np.uint32).reshape(2, 40, 56, 3).astype(np.uint8)
     augmenter = AugmentationPolicy.strong().build((40, 56), seed=3, batch_size=2)
-    augmenter(pictures, view=1, key=0)
-    here = hashlib.sha256(augmenter(pictures, view=2, key="x").tobytes()).hexdigest()
+    augmenter(images, view=1, key=0)
+    here = hashlib.sha256(augmenter(images, view=2, key="x").tobytes()).hexdigest()
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     done = subprocess.run(
         [sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True, env=environment
@@ -318,11 +316,11 @@ def test_another_process_makes_the_same_views() -> None:
 
 def test_several_threads_may_share_one_augmenter() -> None:
     augmenter = AugmentationPolicy.strong().build((40, 56), seed=0, batch_size=2)
-    pictures = batch(2)
+    images = batch(2)
     keys = range(320)  # without a lock, a few of these come out wrong
-    alone = [augmenter(pictures, view=1, key=key) for key in keys]
+    alone = [augmenter(images, view=1, key=key) for key in keys]
     with ThreadPoolExecutor(8) as pool:
-        shared = list(pool.map(lambda key: augmenter(pictures, view=1, key=key), keys))
+        shared = list(pool.map(lambda key: augmenter(images, view=1, key=key), keys))
     assert all(same(one, other) for one, other in zip(shared, alone, strict=True))
 
 
@@ -338,7 +336,7 @@ def test_the_graph_is_traced_once() -> None:
 # Looking at views
 
 
-def test_views_start_with_the_picture_itself() -> None:
+def test_views_start_with_the_image_itself() -> None:
     views = AugmentationPolicy.course().views(photograph(), 9, seed=1)
     assert views.shape == (9, 40, 56, 3)
     assert views.dtype == np.uint8
@@ -440,8 +438,8 @@ def test_other_layers_cannot_be_written_as_json() -> None:
     from keras import layers
 
     class Mine(layers.Layer):  # type: ignore[misc]
-        def call(self, pictures: Any) -> Any:
-            return pictures
+        def call(self, images: Any) -> Any:
+            return images
 
     for layer in (
         Mine(name="mine"),
@@ -513,7 +511,7 @@ def test_build_checks_its_arguments(settings: dict[str, Any], match: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "images",
     [
         np.zeros((1, 8, 8, 3), np.float32),
         np.zeros((8, 8, 3), np.uint8),
@@ -522,10 +520,10 @@ def test_build_checks_its_arguments(settings: dict[str, Any], match: str) -> Non
         np.zeros((3, 8, 8, 3), np.uint8),
     ],
 )
-def test_pictures_must_have_the_shape_that_was_said(pictures: Any) -> None:
+def test_images_must_have_the_shape_that_was_said(images: Any) -> None:
     augmenter = AugmentationPolicy.none().build((8, 8), seed=0, batch_size=2)
     with pytest.raises(SettingError, match=r"uint8 array \[at most 2, 8, 8, 3\]"):
-        augmenter(pictures, view=1, key=0)
+        augmenter(images, view=1, key=0)
 
 
 @pytest.mark.parametrize(("view", "key"), [(-1, 0), (1.0, 0), (1, -1), (1, True), (1, None)])
@@ -542,7 +540,7 @@ def test_count_of_views_must_be_at_least_1(value: Any) -> None:
 
 
 @pytest.mark.parametrize("image", [None, np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
-def test_views_need_a_picture(image: Any) -> None:
+def test_views_need_an_image(image: Any) -> None:
     with pytest.raises(SettingError, match="`image` must be a uint8 array"):
         AugmentationPolicy.none().views(image, 2)
 

@@ -1,4 +1,4 @@
-"""Platt's line, drawn back where the pictures leave room for chance; the ranking never changes."""
+"""Platt's line, drawn back where the images leave room for chance; the ranking never changes."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_says_what_is_wrong(arguments: tuple[Any, ...], message: str) -> None:
 def test_a_calibration_is_a_value() -> None:
     calibration = Calibration(slope=0.8, intercept=-0.126, count=262)
     assert Calibration.from_json(calibration.to_json()) == calibration
-    assert str(calibration) == "calibrated on 262 pictures: logit · 0.8 - 0.13 (it was too sure)"
+    assert str(calibration) == "calibrated on 262 images: logit · 0.8 - 0.13 (it was too sure)"
     unsure = Calibration(slope=1.25, intercept=0.0, count=262)
     assert str(unsure).endswith("logit · 1.25 + 0.00 (it was not sure enough)")
     assert str(Calibration(slope=0.97, intercept=0.02, count=9)).endswith("logit · 0.97 + 0.02")

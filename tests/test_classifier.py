@@ -34,11 +34,11 @@ from tlkit import (
     find_label_issues,
     nearest,
     plot,
-    predictor,
     transfer_classifier,
     write_report,
 )
 from tlkit.backbones.engines import TensorFlowEngine
+from tlkit.classifier import predictor
 from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
 from tlkit.images.decoder import BadFile, read_image
 
@@ -49,20 +49,18 @@ def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def pictures(drawn_folder: Path) -> list[Path]:
+def images(drawn_folder: Path) -> list[Path]:
     return sorted(drawn_folder.rglob("*.jpg"))
 
 
-def test_one_file_gives_one_prediction(
-    classifier: TransferClassifier, pictures: list[Path]
-) -> None:
-    prediction = classifier.predict(pictures[0])
+def test_one_file_gives_one_prediction(classifier: TransferClassifier, images: list[Path]) -> None:
+    prediction = classifier.predict(images[0])
     assert isinstance(prediction, Prediction)
-    assert prediction.path == pictures[0]
+    assert prediction.path == images[0]
     assert prediction.positive_class == "disc"
     assert prediction.label == ("disc" if prediction.probability >= 0.5 else "not disc")
     assert prediction.probability == pytest.approx(1 / (1 + np.exp(-prediction.logit)))
-    assert classifier.predict(str(pictures[0])).path == str(pictures[0])
+    assert classifier.predict(str(images[0])).path == str(images[0])
 
 
 def test_a_file_may_be_any_path_object(classifier: TransferClassifier, drawn_folder: Path) -> None:
@@ -75,7 +73,7 @@ def test_a_file_may_be_any_path_object(classifier: TransferClassifier, drawn_fol
 
 
 @pytest.mark.parametrize(
-    ("pictures", "got"),
+    ("images", "got"),
     [
         (b"a.jpg", "b'a.jpg' (bytes)"),
         (None, "None (NoneType)"),
@@ -86,11 +84,9 @@ def test_a_file_may_be_any_path_object(classifier: TransferClassifier, drawn_fol
         ([["a.jpg"]], "['a.jpg'] (list)"),
     ],
 )
-def test_what_is_no_picture_is_named(
-    classifier: TransferClassifier, pictures: Any, got: str
-) -> None:
+def test_what_is_no_image_is_named(classifier: TransferClassifier, images: Any, got: str) -> None:
     with pytest.raises(SettingError, match=f"NumPy array .*, got .*{re.escape(got)}$"):
-        classifier.predict(pictures)
+        classifier.predict(images)
 
 
 @pytest.mark.parametrize("value", [None, 3, b"a", ""])
@@ -101,26 +97,26 @@ def test_what_is_no_path_is_named(classifier: TransferClassifier, method: str, v
 
 
 def test_the_probability_is_that_of_the_model(
-    classifier: TransferClassifier, pictures: list[Path]
+    classifier: TransferClassifier, images: list[Path]
 ) -> None:
-    expected = classifier.model.predict(pixels_of(pictures[7])[np.newaxis], verbose=0)[0, 0]
-    assert classifier.predict(pictures[7]).probability == pytest.approx(expected, abs=1e-6)
+    expected = classifier.model.predict(pixels_of(images[7])[np.newaxis], verbose=0)[0, 0]
+    assert classifier.predict(images[7]).probability == pytest.approx(expected, abs=1e-6)
 
 
 def test_many_files_come_back_in_the_order_given(
-    classifier: TransferClassifier, pictures: list[Path]
+    classifier: TransferClassifier, images: list[Path]
 ) -> None:
-    shuffled = [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
+    shuffled = [images[i] for i in np.random.default_rng(0).permutation(len(images))]
     predictions = classifier.predict(iter(shuffled))
     assert [prediction.path for prediction in predictions] == shuffled
     assert len(predictions) == 48 > 32, "more than a batch"
-    alone = {path: classifier.predict(path).probability for path in pictures[::6]}
+    alone = {path: classifier.predict(path).probability for path in images[::6]}
     together = {p.path: p.probability for p in predictions if p.path in alone}
     assert together == pytest.approx(alone, abs=1e-6)
 
 
-def test_it_tells_the_classes_apart(classifier: TransferClassifier, pictures: list[Path]) -> None:
-    right = [p.label == Path(str(p.path)).parent.name for p in classifier.predict(pictures)]
+def test_it_tells_the_classes_apart(classifier: TransferClassifier, images: list[Path]) -> None:
+    right = [p.label == Path(str(p.path)).parent.name for p in classifier.predict(images)]
     assert np.mean(right) > 0.9
 
 
@@ -129,14 +125,14 @@ def test_no_file_gives_no_prediction(classifier: TransferClassifier) -> None:
 
 
 def test_arrays_are_predicted_as_files_are(
-    classifier: TransferClassifier, pictures: list[Path]
+    classifier: TransferClassifier, images: list[Path]
 ) -> None:
-    batch = np.stack([pixels_of(path) for path in pictures[:3]])
-    expected = [prediction.probability for prediction in classifier.predict(pictures[:3])]
+    batch = np.stack([pixels_of(path) for path in images[:3]])
+    expected = [prediction.probability for prediction in classifier.predict(images[:3])]
     assert classifier.predict_proba(batch) == pytest.approx(expected, abs=1e-6)
     assert classifier.predict_proba(batch.astype(np.float32)) == pytest.approx(expected, abs=1e-6)
     assert [p.probability for p in classifier.predict(batch)] == pytest.approx(expected, abs=1e-6)
-    large = np.asarray(Image.open(pictures[0]).convert("RGB"))
+    large = np.asarray(Image.open(images[0]).convert("RGB"))
     assert large.shape != batch[0].shape
     assert classifier.predict_proba(large) == pytest.approx(expected[:1], abs=1e-6)
 
@@ -148,18 +144,18 @@ def test_an_array_scaled_to_one_is_refused(classifier: TransferClassifier) -> No
 
 
 def test_a_bad_file_is_raised_skipped_or_collected(
-    classifier: TransferClassifier, pictures: list[Path], tmp_path: Path
+    classifier: TransferClassifier, images: list[Path], tmp_path: Path
 ) -> None:
     bad = tmp_path / "page.jpg"
     bad.write_bytes(b"<html>")
-    files = [pictures[0], bad, pictures[1]]
+    files = [images[0], bad, images[1]]
     for wrong in (bad, files):
         with pytest.raises(ImageError, match=r"page\.jpg") as caught:
             classifier.predict(wrong)
         assert caught.value.path == str(bad)
     with pytest.warns(BadFileWarning, match=r"page\.jpg"):
         kept = classifier.predict(files, on_bad_file="skip")
-    assert [prediction.path for prediction in kept] == [pictures[0], pictures[1]]
+    assert [prediction.path for prediction in kept] == [images[0], images[1]]
     collected = classifier.predict(files, on_bad_file="collect")
     assert [type(outcome) for outcome in collected] == [Prediction, BadFile, Prediction]
     assert collected[0] == kept[0]
@@ -201,7 +197,7 @@ def test_a_folder_is_walked_in_the_order_of_names(
     shutil.copytree(drawn_folder / "disc", tmp_path / "deep" / "er")
     shutil.copy(drawn_folder / "disc" / "00.jpg", tmp_path / "a.jpg")
     (tmp_path / ".hidden.jpg").write_bytes(b"")
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "b.png").write_bytes(b"broken")
     with pytest.warns(BadFileWarning, match=r"left out 1 file.*\n.*b\.png"):
         outcomes = classifier.predict_folder(tmp_path)
@@ -212,21 +208,24 @@ def test_a_folder_is_walked_in_the_order_of_names(
 
 
 def test_the_threshold_decides_the_label_and_the_counts(
-    classifier: TransferClassifier, pictures: list[Path]
+    classifier: TransferClassifier, images: list[Path]
 ) -> None:
     before, scores = classifier.evaluation, classifier.record.scores["validation"]
     probabilities = 1 / (1 + np.exp(-np.array(scores.logits)))
     middle = float(np.median(probabilities[np.array(scores.labels) == 1]))
     moved = classifier.with_threshold(middle)
-    labels = [prediction.label for prediction in moved.predict(pictures)]
+    labels = [prediction.label for prediction in moved.predict(images)]
     assert labels == [
         "disc" if prediction.probability >= middle else "not disc"
-        for prediction in classifier.predict(pictures)
+        for prediction in classifier.predict(images)
     ]
     evaluation = moved.evaluation
     assert evaluation.threshold == middle
     assert 0 < evaluation.true_positives < before.true_positives
-    assert (evaluation.log_loss, evaluation.untrained) == (before.log_loss, before.untrained)
+    assert (evaluation.log_loss, evaluation.random_head_baseline) == (
+        before.log_loss,
+        before.random_head_baseline,
+    )
     assert moved.test_evaluation is not None
     assert moved.test_evaluation.threshold == middle
     assert moved.with_threshold(0.0).evaluation.false_negatives == 0
@@ -238,7 +237,7 @@ def test_the_threshold_decides_the_label_and_the_counts(
         dataclasses.replace(classifier.record, scores={})  # there would be nothing to count anew
 
 
-def test_evaluating_a_folder_counts_its_pictures(
+def test_evaluating_a_folder_counts_its_images(
     classifier: TransferClassifier, drawn_folder: Path
 ) -> None:
     evaluation = classifier.evaluate(drawn_folder)
@@ -388,12 +387,12 @@ def test_evaluating_the_training_folder_owns_up(
 ) -> None:
     known = len(classifier.record.training_names)
     text = str(classifier.evaluate(drawn_folder))
-    assert f"These pictures also chose the weights ({known} of them were trained on)" in text
+    assert f"These images also chose the weights ({known} of them were trained on)" in text
     shutil.copytree(drawn_folder, tmp_path / "elsewhere")
     assert "trained on" not in str(classifier.evaluate(tmp_path / "elsewhere"))
 
 
-def test_a_threshold_for_a_purpose_is_chosen_on_pictures_not_learned_from(
+def test_a_threshold_for_a_purpose_is_chosen_on_images_not_learned_from(
     classifier: TransferClassifier, tmp_path: Path
 ) -> None:
     choosy = classifier.with_threshold(ThresholdGoal.recall(1.0))

@@ -57,9 +57,9 @@ def trained(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.fixture
-def pictures(drawn_folder: Path, tmp_path: Path) -> Path:
-    """Two readable pictures, in a folder and below it, and one that is none."""
-    folder = tmp_path / "pictures"
+def images(drawn_folder: Path, tmp_path: Path) -> Path:
+    """Two readable images, in a folder and below it, and one that is none."""
+    folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     shutil.copy(drawn_folder / "disc" / "00.jpg", folder / "a disc.jpg")
     shutil.copy(drawn_folder / "not disc" / "00.jpg", folder / "more" / "-none.jpg")
@@ -72,7 +72,7 @@ def pictures(drawn_folder: Path, tmp_path: Path) -> Path:
 
 def test_train_shows_classes_numbers_history_and_what_is_next(trained: tuple[Path, str]) -> None:
     model, printed = trained
-    assert printed.startswith("48 pictures: 24 disc (positive), 24 not disc\n")
+    assert printed.startswith("48 images: 24 disc (positive), 24 not disc\n")
     assert "accuracy" in printed
     assert "95 % CI" in printed
     assert "head: exact head; 65 of" in printed
@@ -294,7 +294,7 @@ def test_bad_files_are_a_plain_warning(
 
     assert main(["train", str(folder), "-o", str(tmp_path / "m.keras"), *NETWORK]) == 0
     err = capsys.readouterr().err
-    assert "warning: left out 1 file that cannot be read as pictures:\n" in err
+    assert "warning: left out 1 file that cannot be read as images:\n" in err
     assert "00.jpg: the file is empty" in err
     assert ".py" not in err
     stop = ["--on-bad-file", "raise"]
@@ -353,33 +353,31 @@ def test_evaluate_needs_the_same_classes(
 
 
 def test_predict_takes_files_and_folders_and_finishes_despite_bad_ones(
-    trained: tuple[Path, str], pictures: Path, drawn_folder: Path, capsys: Captured
+    trained: tuple[Path, str], images: Path, drawn_folder: Path, capsys: Captured
 ) -> None:
-    extra, missing = str(drawn_folder / "disc" / "01.jpg"), str(pictures / "missing.jpg")
-    assert main(["predict", str(trained[0]), extra, str(pictures), missing]) == 1
+    extra, missing = str(drawn_folder / "disc" / "01.jpg"), str(images / "missing.jpg")
+    assert main(["predict", str(trained[0]), extra, str(images), missing]) == 1
     written = capsys.readouterr()
 
     header, *rows = [line.split("\t") for line in written.out.splitlines()]
     assert header == ["path", "label", "probability", "positive_class", "error"]
-    a_disc, broken, none = (
-        str(pictures / n) for n in ("a disc.jpg", "broken.jpg", "more/-none.jpg")
-    )
+    a_disc, broken, none = (str(images / n) for n in ("a disc.jpg", "broken.jpg", "more/-none.jpg"))
     assert [row[0] for row in rows] == [extra, a_disc, broken, none, missing]
     assert [row[1] for row in rows] == ["disc", "disc", "", "not disc", ""]
     expected = TransferClassifier.load(trained[0]).predict(a_disc).probability
     assert float(rows[1][2]) == pytest.approx(expected, abs=1e-6)
     assert "HTML" in rows[2][4]
     assert rows[4][4] == "no such file"
-    assert written.err.startswith("error: 2 of 5 files cannot be read as pictures:\n")
+    assert written.err.startswith("error: 2 of 5 files cannot be read as images:\n")
     assert broken in written.err
 
 
-def test_predict_writes_csv(trained: tuple[Path, str], pictures: Path, capsys: Captured) -> None:
-    table = pictures.parent / "predictions.csv"
-    shutil.copy(pictures / "a disc.jpg", pictures / "two\nlines.jpg")
-    (pictures / "broken.jpg").unlink()
+def test_predict_writes_csv(trained: tuple[Path, str], images: Path, capsys: Captured) -> None:
+    table = images.parent / "predictions.csv"
+    shutil.copy(images / "a disc.jpg", images / "two\nlines.jpg")
+    (images / "broken.jpg").unlink()
 
-    assert main(["predict", str(trained[0]), str(pictures), "-o", str(table)]) == 0
+    assert main(["predict", str(trained[0]), str(images), "-o", str(table)]) == 0
     assert capsys.readouterr().out == f"saved: {table} (3 rows)\n"
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -387,23 +385,23 @@ def test_predict_writes_csv(trained: tuple[Path, str], pictures: Path, capsys: C
     assert rows[2]["path"].endswith(r"two\nlines.jpg")
     assert {row["positive_class"] for row in rows} == {"disc"}
     assert {row["error"] for row in rows} == {""}
-    assert [path.name for path in pictures.parent.glob(".*")] == []
+    assert [path.name for path in images.parent.glob(".*")] == []
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_predict_names_the_first_of_many_bad_files(
-    trained: tuple[Path, str], pictures: Path, capsys: Captured, suffix: str
+    trained: tuple[Path, str], images: Path, capsys: Captured, suffix: str
 ) -> None:
     for number in range(11):
-        (pictures / f"bad {number:02}.jpg").touch()
-    table = pictures.parent / f"predictions{suffix}"
-    assert main(["predict", str(trained[0]), str(pictures), "-o", str(table)]) == 1
+        (images / f"bad {number:02}.jpg").touch()
+    table = images.parent / f"predictions{suffix}"
+    assert main(["predict", str(trained[0]), str(images), "-o", str(table)]) == 1
     written = capsys.readouterr()
     assert written.out == f"saved: {table} (14 rows)\n"
     first, *named, last = written.err.splitlines()
-    assert first == "error: 12 of 14 files cannot be read as pictures:"
+    assert first == "error: 12 of 14 files cannot be read as images:"
     assert [line.split(":")[0] for line in named] == [
-        f"  {pictures / f'bad {number:02}.jpg'}" for number in range(10)
+        f"  {images / f'bad {number:02}.jpg'}" for number in range(10)
     ]
     assert last == "  … and 2 more: see the column `error`"
 
@@ -431,7 +429,7 @@ def test_predict_goes_on_where_it_was_interrupted(
 @pytest.mark.parametrize(("words", "address"), [([], None), (["10.0.0.1:6379"], "10.0.0.1:6379")])
 def test_predict_asks_ray(
     trained: tuple[Path, str],
-    pictures: Path,
+    images: Path,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     address: str | None,
@@ -445,11 +443,11 @@ def test_predict_asks_ray(
         return PredictionSummary(output=output, count=1, label_counts={"disc": 1})
 
     monkeypatch.setattr("tlkit.scale.predict", ray)
-    table = str(pictures.parent / "t.csv")
+    table = str(images.parent / "t.csv")
     arguments = [
         "predict",
         str(trained[0]),
-        str(pictures),
+        str(images),
         "-o",
         table,
         "--resume",
@@ -457,13 +455,13 @@ def test_predict_asks_ray(
         *words,
     ]
     assert main(arguments) == 0
-    assert asked == {"paths": [str(pictures)], "address": address, "resume": True}
+    assert asked == {"paths": [str(images)], "address": address, "resume": True}
 
 
 def test_predict_prints_json_and_obeys_the_threshold(
-    trained: tuple[Path, str], pictures: Path, capsys: Captured
+    trained: tuple[Path, str], images: Path, capsys: Captured
 ) -> None:
-    arguments = ["predict", str(trained[0]), str(pictures), "--json", "--threshold", "0"]
+    arguments = ["predict", str(trained[0]), str(images), "--json", "--threshold", "0"]
     assert main(arguments) == 1
     rows = json.loads(capsys.readouterr().out)
     assert [row["label"] for row in rows] == ["disc", None, "disc"]
@@ -475,7 +473,7 @@ def test_predict_refuses_an_empty_folder(
     trained: tuple[Path, str], tmp_path: Path, capsys: Captured
 ) -> None:
     assert main(["predict", str(trained[0]), str(tmp_path)]) == 1
-    assert "must hold pictures, found none" in capsys.readouterr().err
+    assert "must hold images, found none" in capsys.readouterr().err
 
 
 # tables
@@ -596,16 +594,16 @@ def test_no_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["backbones"]) == 0
 
 
-def test_tensorflow_starts_without_its_banner(trained: tuple[Path, str], pictures: Path) -> None:
-    done = tlkit_process("predict", str(trained[0]), str(pictures / "a disc.jpg"))
+def test_tensorflow_starts_without_its_banner(trained: tuple[Path, str], images: Path) -> None:
+    done = tlkit_process("predict", str(trained[0]), str(images / "a disc.jpg"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "a disc.jpg\tdisc\t" in done.stdout
 
 
 @pytest.mark.slow
-def test_tensorflow_shows_its_banner_when_asked(trained: tuple[Path, str], pictures: Path) -> None:
-    picture = str(pictures / "a disc.jpg")
-    done = tlkit_process("predict", str(trained[0]), picture, TLKIT_TF_LOG="1")
+def test_tensorflow_shows_its_banner_when_asked(trained: tuple[Path, str], images: Path) -> None:
+    image = str(images / "a disc.jpg")
+    done = tlkit_process("predict", str(trained[0]), image, TLKIT_TF_LOG="1")
     assert done.returncode == 0
     assert without_banner(done.stderr.encode()) != done.stderr.encode()
 

@@ -1,4 +1,4 @@
-"""Every picture is judged once, by a classifier that has neither learned from it nor chosen on it."""
+"""Every image is judged once, by a classifier that has neither learned from it nor chosen on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from tlkit import (
     Phase,
     TransferClassifier,
     cross_validate,
-    cross_validation,
     find_label_issues,
     transfer_classifier,
 )
@@ -31,7 +30,7 @@ from tlkit.errors import DatasetError, SettingError
 from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.evaluate import evaluate
 from tlkit.features.passes import Originals
-from tlkit.training import fit
+from tlkit.training import cross_validation, fit
 from tlkit.training.finetune import TrainingData
 
 TUNED = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=2, views=2),))
@@ -139,9 +138,9 @@ def test_one_pass_serves_all_folds(
     calls: list[int] = []
     real = TensorFlowEngine.__call__
 
-    def counted(engine: TensorFlowEngine, pictures: Any) -> Any:
-        calls.append(len(pictures))
-        return real(engine, pictures)
+    def counted(engine: TensorFlowEngine, images: Any) -> Any:
+        calls.append(len(images))
+        return real(engine, images)
 
     monkeypatch.setattr(TensorFlowEngine, "__call__", counted)
     first = cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path)
@@ -237,7 +236,7 @@ def test_another_threshold_counts_everything_anew(judged: CrossValidation) -> No
     said = judged.scores.probabilities >= 0.9
     assert careful.evaluation.true_positives == said[np.array(judged.scores.labels) == 1].sum()
     assert {fold.threshold for fold in careful.folds} == {0.9}
-    assert "These pictures also chose the threshold" in str(careful)
+    assert "These images also chose the threshold" in str(careful)
     assert careful.recounted(0.5) == judged
 
 
@@ -284,7 +283,7 @@ def test_what_calibrates_what(drawn_folder: Path) -> None:
     assert beside.record.scores["out-of-fold"].names == beside.record.training_names
 
 
-def test_of_many_training_pictures_an_even_part_is_remembered(
+def test_of_many_training_images_an_even_part_is_remembered(
     drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = trained(drawn_folder)
@@ -310,9 +309,9 @@ def test_calibration_is_folded_into_the_last_layer(
     assert np.allclose(moved.record.scores["validation"].logits, line.apply(raw), atol=1e-5)
     moved.save(tmp_path / "moved.keras")
     name = tmp_path / "moved.keras"
-    pictures = np.random.default_rng(0).integers(256, size=(5, 32, 32, 3)).astype("float32")
-    probabilities = keras.saving.load_model(name).predict(pictures, verbose=0)[:, 0]
-    assert np.allclose(moved.predict_proba(pictures), probabilities, atol=1e-6)
+    images = np.random.default_rng(0).integers(256, size=(5, 32, 32, 3)).astype("float32")
+    probabilities = keras.saving.load_model(name).predict(images, verbose=0)[:, 0]
+    assert np.allclose(moved.predict_proba(images), probabilities, atol=1e-6)
     again = TransferClassifier.load(name)
     assert again.calibration == line
     assert again.record == moved.record

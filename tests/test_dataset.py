@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit.data.dataset import DatasetSpec, Listing, part_of, picture_files
-from tlkit.data.folders import PICTURE_SUFFIXES, scan_folder
+from tlkit.data.dataset import DatasetSpec, Listing, image_files, part_of
+from tlkit.data.folders import IMAGE_SUFFIXES, scan_folder
 from tlkit.errors import DatasetError, SettingError
 
 Make = Callable[..., Path]
@@ -117,15 +117,15 @@ def test_a_tilde_is_the_home_folder(make: Make, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(variable, str(home))
     assert DatasetSpec("~/x").directory == home / "x"
     assert DatasetSpec(Path("~/x")) == DatasetSpec(home / "x")
-    assert picture_files("~/x/a") == [home / "x/a/1.jpg"]
+    assert image_files("~/x/a") == [home / "x/a/1.jpg"]
     monkeypatch.chdir(home)
-    assert picture_files("~none") == [Path("~none/a/1.jpg")], "no user's home but a folder"
+    assert image_files("~none") == [Path("~none/a/1.jpg")], "no user's home but a folder"
 
 
 @pytest.mark.parametrize("value", ["", b"x", None, 3, "a\0b"])
-def test_a_folder_of_pictures_must_be_a_path(value: Any) -> None:
+def test_a_folder_of_images_must_be_a_path(value: Any) -> None:
     with pytest.raises(SettingError, match="`folder` must be a path"):
-        picture_files(value)
+        image_files(value)
 
 
 def test_a_part_goes_by_the_names_of_its_folder() -> None:
@@ -176,29 +176,29 @@ def test_listing_of_a_folder_as_people_pass_it_around(make: Make) -> None:
         ".txt": 2,
         "no extension": 2,
         ".csv": 1,
-        "picture outside the class folders": 1,
+        "image outside the class folders": 1,
     }
     assert str(listing) == repr(listing)
     assert str(listing) == (
-        "4 pictures: 3 cat, 1 dog (positive); ignored: 8 hidden, 2 .txt, 2 no extension, 1 .csv, "
-        "1 picture outside the class folders"
+        "4 images: 3 cat, 1 dog (positive); ignored: 8 hidden, 2 .txt, 2 no extension, 1 .csv, "
+        "1 image outside the class folders"
     )
 
 
-def test_every_picture_suffix_counts_in_any_case(make: Make) -> None:
-    expected = {f"a/x{suffix.upper()}" for suffix in PICTURE_SUFFIXES}
+def test_every_image_suffix_counts_in_any_case(make: Make) -> None:
+    expected = {f"a/x{suffix.upper()}" for suffix in IMAGE_SUFFIXES}
     assert {"a/x.HEIC", "a/x.AVIF", "a/x.JFIF", "a/x.TIF"} <= expected
     listing = DatasetSpec(make("b/1.jpg", *expected)).listing()
     assert set(names(listing)) == {"b/1.jpg", *expected}
 
 
-def test_pillow_or_a_plugin_reads_every_picture_suffix() -> None:
+def test_pillow_or_a_plugin_reads_every_image_suffix() -> None:
     from PIL import Image
 
     Image.init()
     readable = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     plugins = {".heic", ".heif", ".hif", ".jxl", ".mpo", ".avif", ".avifs"}
-    assert readable | plugins >= PICTURE_SUFFIXES
+    assert readable | plugins >= IMAGE_SUFFIXES
 
 
 def test_order_does_not_depend_on_the_file_system(make: Make) -> None:
@@ -269,7 +269,7 @@ def test_broken_links_are_examples(make: Make) -> None:
     ]
 
 
-def test_a_pipe_named_like_a_picture_is_ignored(make: Make) -> None:
+def test_a_pipe_named_like_an_image_is_ignored(make: Make) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("this system has no named pipes")
     folder = make("cat/1.jpg", "dog/2.jpg")
@@ -300,7 +300,7 @@ def test_ready_made_parts(make: Make, validation: str) -> None:
     }
     assert names(listing) == list(parts(listing))  # in the order of the parts
     assert listing.ignored == {".txt": 1, "other folder": 1}
-    assert str(listing).startswith("6 pictures: 3 a, 3 b (positive); parts: 2 train, 2 validation")
+    assert str(listing).startswith("6 images: 3 a, 3 b (positive); parts: 2 train, 2 validation")
 
 
 def test_train_and_test_without_validation(make: Make) -> None:
@@ -455,12 +455,12 @@ def test_very_many_class_folders_are_not_all_named(make: Make) -> None:
 
 def test_an_empty_class(make: Make) -> None:
     folder = make("cat/1.jpg", "dog/notes.txt", "dog/.1.jpg")
-    assert f"'{folder / 'dog'}' must hold pictures, found none" in refused(folder)
+    assert f"'{folder / 'dog'}' must hold images, found none" in refused(folder)
 
 
 def test_an_empty_class_in_one_part(make: Make) -> None:
     folder = make("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/")
-    assert f"'{folder / 'val/b'}' must hold pictures, found none" in refused(folder)
+    assert f"'{folder / 'val/b'}' must hold images, found none" in refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -519,19 +519,19 @@ def test_a_folder_that_cannot_be_listed(make: Make, monkeypatch: pytest.MonkeyPa
 # A folder without classes
 
 
-def test_picture_files_of_any_folder(make: Make) -> None:
+def test_image_files_of_any_folder(make: Make) -> None:
     folder = make("b.jpg", "a/c.PNG", "a/notes.txt", ".hidden.jpg", ".git/x.jpg")
-    assert picture_files(folder) == [folder / "a/c.PNG", folder / "b.jpg"]
-    with pytest.raises(DatasetError, match="must hold pictures, found none"):
-        picture_files(make("empty/") / "empty")
+    assert image_files(folder) == [folder / "a/c.PNG", folder / "b.jpg"]
+    with pytest.raises(DatasetError, match="must hold images, found none"):
+        image_files(make("empty/") / "empty")
     with pytest.raises(DatasetError, match="cannot list"):
-        picture_files(folder / "missing")
+        image_files(folder / "missing")
 
 
 # Speed
 
 
-def test_no_picture_is_looked_at_one_by_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_is_looked_at_one_by_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(*(f"{kind}/{number}.jpg" for kind in "ab" for number in range(200)))
     calls: list[str] = []
     for name in ("stat", "lstat"):
@@ -558,5 +558,5 @@ def test_real_alpaca_folder() -> None:
     if not folder:
         pytest.skip("TLKIT_ALPACA_DIR is not set to the folder of alpaca photographs")
     assert str(DatasetSpec(folder).listing()) == (
-        "327 pictures: 142 alpaca (positive), 185 not alpaca; ignored: 1 hidden"
+        "327 images: 142 alpaca (positive), 185 not alpaca; ignored: 1 hidden"
     )

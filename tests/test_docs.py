@@ -78,14 +78,14 @@ def runnable(page: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pages.draw_pictures(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pages.draw_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="session")
-def furnished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("furnished") / "home"
-    return pages.add_classifiers(Path(shutil.copytree(pictures, folder)))
+    return pages.add_classifiers(Path(shutil.copytree(images, folder)))
 
 
 @pytest.fixture(scope="session")
@@ -113,9 +113,9 @@ def run(page: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(QUICK))
 def test_a_page_without_a_network_runs_from_top_to_bottom(
-    name: str, pictures: Path, home: Path
+    name: str, images: Path, home: Path
 ) -> None:
-    shutil.copytree(pictures, home, dirs_exist_ok=True)
+    shutil.copytree(images, home, dirs_exist_ok=True)
     run(PAGES[name])
 
 

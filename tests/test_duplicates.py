@@ -29,17 +29,17 @@ def photograph(seed: int, side: int = SIDE) -> Image.Image:
         pixels += (np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC)) - 127.5) * (
             2 / cells**0.5
         )
-    picture = Image.fromarray((pixels / 2 + 127.5).clip(0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray((pixels / 2 + 127.5).clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
     for _ in range(4):
         x, y, w, h = rng.integers(10, side // 2, 4).tolist()
         draw.ellipse((x, y, x + w, y + h), fill=tuple(rng.integers(0, 256, 3).tolist()))
-    return picture
+    return image
 
 
-def jpeg(picture: Image.Image, quality: int = 90) -> bytes:
+def jpeg(image: Image.Image, quality: int = 90) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
@@ -47,14 +47,14 @@ def facts_of(files: Sequence[bytes]) -> list[ImageFacts]:
     return [read_image(file, (32, 32))[1] for file in files]
 
 
-def cut(picture: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
-    w, h = picture.size
+def cut(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
+    w, h = image.size
     box = (left * w, top * h, (1 - right) * w, (1 - bottom) * h)
-    return picture.crop(tuple(map(round, box)))  # type: ignore[arg-type] # four of them
+    return image.crop(tuple(map(round, box)))  # type: ignore[arg-type] # four of them
 
 
-def half(picture: Image.Image) -> Image.Image:
-    return picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
+def half(image: Image.Image) -> Image.Image:
+    return image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
 
 
 COPIES: dict[str, Callable[[Image.Image], bytes]] = {
@@ -79,7 +79,7 @@ def photographs() -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def originals(photographs: list[Image.Image]) -> list[ImageFacts]:
-    return facts_of([jpeg(picture, 92) for picture in photographs])
+    return facts_of([jpeg(image, 92) for image in photographs])
 
 
 def found(facts: Sequence[ImageFacts], **options: float) -> Duplicates:
@@ -91,18 +91,18 @@ def found(facts: Sequence[ImageFacts], **options: float) -> Duplicates:
 def test_planted_copies_are_found(
     kind: str, photographs: list[Image.Image], originals: list[ImageFacts]
 ) -> None:
-    planted = facts_of([COPIES[kind](picture) for picture in photographs])
+    planted = facts_of([COPIES[kind](image) for image in photographs])
     duplicates = found(originals + planted)
-    original_of = {copy.position: copy.original for copy in duplicates.copies}
+    original_of = {copy.row: copy.original for copy in duplicates.copies}
     right = sum(original_of.get(PHOTOGRAPHS + n) == n for n in range(PHOTOGRAPHS))
     assert right >= 0.95 * PHOTOGRAPHS
     assert len(original_of) == right, "nothing else is a copy"
     assert all(copy.mirrored == ("mirrored" in kind) for copy in duplicates.copies)
     assert not any(copy.exact for copy in duplicates.copies)
-    assert duplicates.scenes == ()
+    assert duplicates.large_clusters == ()
 
 
-def test_unlike_pictures_are_not_copies(originals: list[ImageFacts]) -> None:
+def test_unlike_images_are_not_copies(originals: list[ImageFacts]) -> None:
     assert found(originals) == Duplicates((), ())
 
 
@@ -111,7 +111,7 @@ def test_equal_files_are_exact_copies_and_join_the_cluster_of_their_original(
 ) -> None:
     near = facts_of([jpeg(half(photographs[3]))])
     duplicates = found([*originals, *near, *near, originals[5]])
-    assert [(c.position, c.original, c.exact) for c in duplicates.copies] == [
+    assert [(c.row, c.original, c.exact) for c in duplicates.copies] == [
         (60, 3, False),
         (61, 60, True),
         (62, 5, True),
@@ -127,10 +127,10 @@ def test_copies_are_joined_to_one_centre_and_not_chained(photographs: list[Image
     clusters = found(facts, largest=99).clusters()
     assert max(map(len, clusters)) < len(steps)
     for copy in found(facts, largest=99).copies:
-        assert copy.original not in {c.position for c in found(facts, largest=99).copies}
+        assert copy.original not in {c.row for c in found(facts, largest=99).copies}
 
 
-def test_flat_pictures_are_not_near_duplicates() -> None:
+def test_flat_images_are_not_near_duplicates() -> None:
     flat = [jpeg(Image.new("RGB", (100, 100), (n, n, n))) for n in range(0, 250, 10)]
     rng = np.random.default_rng(0)
     noise = [128 + rng.normal(0, 1, (100, 100)) for _ in range(20)]
@@ -145,14 +145,14 @@ def camera(count: int, *, moves: int, noise: float = 4, light: float = 0.0) -> l
     for n in range(count):
         rng = np.random.default_rng((7, n))
         x, y = (SIDE // 2 + rng.integers(-moves, moves + 1, 2)).tolist()
-        picture = background.copy()
-        draw = ImageDraw.Draw(picture)
+        image = background.copy()
+        draw = ImageDraw.Draw(image)
         draw.rounded_rectangle((x - 60, y - 45, x + 60, y + 45), 12, fill=(90, 95, 110))
         draw.ellipse((x - 15, y - 15, x + 15, y + 15), fill=(40, 40, 50))
         if n % 2:
             a, b = rng.integers(-40, 40, 2).tolist()
             draw.line((x + a, y + b, x + a + 20, y + b - 12), fill=(230, 230, 230), width=3)
-        pixels = np.asarray(picture) * rng.uniform(1 - light, 1 + light)
+        pixels = np.asarray(image) * rng.uniform(1 - light, 1 + light)
         pixels = pixels + rng.normal(0, noise, pixels.shape)
         files.append(jpeg(Image.fromarray(pixels.clip(0, 255).astype(np.uint8))))
     return files
@@ -164,26 +164,26 @@ def test_a_camera_that_stands_still_is_a_scene_and_not_one_group(moves: int, lig
     duplicates = found(facts_of(files))
     groups = merged_groups([str(n) for n in range(80)], duplicates.clusters())
     assert len(set(groups)) >= 76, "hardly anything is grouped"
-    assert len(duplicates.scenes) <= 3
+    assert len(duplicates.large_clusters) <= 3
     if moves <= 4:
-        assert len(duplicates.scenes) == 1
-        assert len(duplicates.scenes[0]) == 80
+        assert len(duplicates.large_clusters) == 1
+        assert len(duplicates.large_clusters[0]) == 80
 
 
 def test_equal_files_are_found_in_a_scene_too() -> None:
     files = camera(40, moves=2)
     duplicates = found(facts_of([*files, files[7]]))
-    assert [(copy.position, copy.original) for copy in duplicates.copies] == [(40, 7)]
-    assert len(duplicates.scenes) == 1
+    assert [(copy.row, copy.original) for copy in duplicates.copies] == [(40, 7)]
+    assert len(duplicates.large_clusters) == 1
 
 
-def test_a_scene_beside_other_pictures_leaves_their_duplicates_alone(
+def test_a_scene_beside_other_images_leaves_their_duplicates_alone(
     photographs: list[Image.Image], originals: list[ImageFacts]
 ) -> None:
     files = [*camera(40, moves=2), jpeg(half(photographs[8]))]
     duplicates = found(originals + facts_of(files))
     assert duplicates.clusters() == [[8, PHOTOGRAPHS + 40]]
-    assert [sorted(scene) for scene in duplicates.scenes] == [list(range(60, 100))]
+    assert [sorted(cluster) for cluster in duplicates.large_clusters] == [list(range(60, 100))]
 
 
 def test_a_small_cluster_with_many_of_either_class_is_a_scene(originals: list[ImageFacts]) -> None:
@@ -192,17 +192,17 @@ def test_a_small_cluster_with_many_of_either_class_is_a_scene(originals: list[Im
     labels = [place % 2 for place in range(10)]
     rest = [0] * len(originals)
     mixed = find_duplicates(facts, labels + rest, largest=15)
-    assert [len(scene) for scene in mixed.scenes] == [10]
+    assert [len(cluster) for cluster in mixed.large_clusters] == [10]
     assert mixed.copies == ()
     one_class = find_duplicates(facts, [1] * 10 + rest, largest=15)
     assert [len(cluster) for cluster in one_class.clusters()] == [10]
-    assert one_class.scenes == ()
+    assert one_class.large_clusters == ()
 
 
 def test_blocks_decide_only_the_memory(
     photographs: list[Image.Image], originals: list[ImageFacts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = originals + facts_of([jpeg(half(picture)) for picture in photographs[:20]])
+    facts = originals + facts_of([jpeg(half(image)) for image in photographs[:20]])
     facts += facts_of(camera(30, moves=25))
     at_once = found(facts)
     monkeypatch.setattr(tlkit.data.duplicates, "_BLOCK", 7)
@@ -210,7 +210,7 @@ def test_blocks_decide_only_the_memory(
     assert found(facts) == at_once
 
 
-def test_thousands_of_pictures_take_no_table_of_all_pairs() -> None:
+def test_thousands_of_images_take_no_table_of_all_pairs() -> None:
     count, planted = 3000, 60
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (count, 8, 8), dtype=np.uint8)
@@ -220,7 +220,7 @@ def test_thousands_of_pictures_take_no_table_of_all_pairs() -> None:
     ]
     facts = [fact(str(n), thumbnail) for n, thumbnail in enumerate(thumbnails)]
     copies = find_duplicates(facts, [0] * len(facts), largest=600).copies
-    assert [(copy.position - count, copy.original) for copy in copies] == [
+    assert [(copy.row - count, copy.original) for copy in copies] == [
         (n, n) for n in range(planted)
     ]
 
@@ -244,14 +244,14 @@ def test_merged_groups_never_straddle(case: tuple[list[str], list[list[int]]]) -
     groups, clusters = case
     merged = merged_groups(groups, clusters)
     for cluster in clusters:
-        assert len({merged[position] for position in cluster}) == 1
+        assert len({merged[index] for index in cluster}) == 1
     for key in set(groups):
         own = {new for old, new in zip(groups, merged, strict=True) if old == key}
         assert len(own) == 1
         assert min(own) <= key
     assert merged == merged_groups(groups, [cluster[::-1] for cluster in reversed(clusters)])
     # Nothing is merged without a reason: there are as many groups left as union-find must leave.
-    joins = [{groups[position] for position in cluster} for cluster in clusters]
+    joins = [{groups[index] for index in cluster} for cluster in clusters]
     parts: list[set[str]] = [{key} for key in set(groups)]
     for join in joins:
         touched = [part for part in parts if part & join]
@@ -263,21 +263,21 @@ def test_alpaca_photographs_and_planted_copies(alpaca_dir: Path) -> None:
     paths = sorted(alpaca_dir.rglob("*.jpg"))
     facts = facts_of([path.read_bytes() for path in paths])
     untouched = found(facts)
-    names = [(paths[c.position].name, paths[c.original].name) for c in untouched.copies]
+    names = [(paths[c.row].name, paths[c.original].name) for c in untouched.copies]
     assert names == [("5f843228ab49d81b.jpg", "09915aad4cd6bf0d.jpg")]  # one second apart
-    assert untouched.scenes == ()
+    assert untouched.large_clusters == ()
 
     sources = range(0, len(paths), 12)  # their draft, so that re-encoding them takes no time
     for kind, make in COPIES.items():
         planted = facts_of([make(small(paths[n])) for n in sources])
         duplicates = found(facts + planted)
-        original_of = {copy.position: copy.original for copy in duplicates.copies}
+        original_of = {copy.row: copy.original for copy in duplicates.copies}
         right = [original_of.get(len(paths) + k) == n for k, n in enumerate(sources)]
         assert sum(right) >= 0.95 * len(right), kind
         assert len(duplicates.copies) == len(untouched.copies) + sum(right), kind
 
 
 def small(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        picture.draft("RGB", (450, 450))
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        image.draft("RGB", (450, 450))
+        return image.convert("RGB")

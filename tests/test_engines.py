@@ -15,9 +15,9 @@ from tlkit import TransferClassifier
 from tlkit.backbones import engines
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.engines import TensorFlowEngine, in_shares, workers
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 
-PICTURES = np.random.default_rng(0).integers(256, size=(20, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(256, size=(20, 32, 32, 3), dtype=np.uint8)
 
 
 def test_large_weights_are_handed_to_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,10 +27,10 @@ def test_large_weights_are_handed_to_the_graph(monkeypatch: pytest.MonkeyPatch) 
     handed = TensorFlowEngine(model)
     assert not folded._forward.captured_inputs
     assert handed._forward.captured_inputs
-    assert np.allclose(folded(PICTURES)[0], handed(PICTURES)[0], atol=1e-5)
-    expected = handed(PICTURES)[0]
+    assert np.allclose(folded(IMAGES)[0], handed(IMAGES)[0], atol=1e-5)
+    expected = handed(IMAGES)[0]
     model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
-    assert np.array_equal(handed(PICTURES)[0], expected)
+    assert np.array_equal(handed(IMAGES)[0], expected)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
@@ -40,7 +40,7 @@ def test_outputs_are_float32(policy: str) -> None:
     image = keras.Input((32, 32, 3))
     model = keras.Model(image, keras.layers.Conv2D(2, 3, dtype=policy)(image))
     assert model.output.dtype == policy.removeprefix("mixed_")
-    assert TensorFlowEngine(model)(PICTURES)[0].dtype == np.float32
+    assert TensorFlowEngine(model)(IMAGES)[0].dtype == np.float32
 
 
 def test_an_engine_is_gone_with_its_last_user() -> None:
@@ -55,27 +55,27 @@ def test_an_engine_is_gone_with_its_last_user() -> None:
 
 
 def test_what_goes_wrong_in_a_share_is_raised() -> None:
-    def run(pictures: Pictures) -> NoReturn:
-        raise MemoryError(f"{len(pictures)} pictures are too many")
+    def run(images: Images) -> NoReturn:
+        raise MemoryError(f"{len(images)} images are too many")
 
-    with pytest.raises(MemoryError, match="8 pictures are too many"):
-        in_shares(run, PICTURES, 8, workers())
+    with pytest.raises(MemoryError, match="8 images are too many"):
+        in_shares(run, IMAGES, 8, workers())
 
 
-def test_no_pictures_are_no_predictions(
+def test_no_images_are_no_predictions(
     classifier: TransferClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TLKIT_ENGINE", "onnxruntime")  # nothing to convert for
     fresh = TransferClassifier(classifier.model, classifier.record)
-    assert fresh.predict(PICTURES[:0]) == []
-    assert fresh.predict_proba(PICTURES[:0]).shape == (0,)
+    assert fresh.predict(IMAGES[:0]) == []
+    assert fresh.predict_proba(IMAGES[:0]).shape == (0,)
     assert fresh._predictor._engine is None
 
 
 def test_a_classifier_is_copied_and_pickled_without_its_engine(
     classifier: TransferClassifier,
 ) -> None:
-    expected = classifier.predict(PICTURES)
+    expected = classifier.predict(IMAGES)
     for other in (copy.deepcopy(classifier), pickle.loads(pickle.dumps(classifier))):
         assert other.record == classifier.record
-        assert other.predict(PICTURES) == expected
+        assert other.predict(IMAGES) == expected

@@ -115,8 +115,8 @@ def test_the_interval_of_an_area_holds_the_truth_as_often_as_it_says(
     assert at_least <= held / 1000 <= at_most
 
 
-def test_standard_errors_are_how_far_other_pictures_would_be() -> None:
-    """Of 200 pictures with believable probabilities, drawn a thousand times."""
+def test_standard_errors_are_how_far_other_images_would_be() -> None:
+    """Of 200 images with believable probabilities, drawn a thousand times."""
     random = np.random.default_rng(0)
     found = []
     for _ in range(1000):
@@ -256,7 +256,7 @@ def test_areas_with_many_ties_equal_scikit_learn(pairs: list[tuple[bool, int]]) 
 
 
 def test_calibration_error_by_hand() -> None:
-    # Bins (0.1, 0.2] and (0.8, 0.9]: |0.2 - 1/2| with 2 of 5 pictures, |0.85 - 2/3| with 3 of 5.
+    # Bins (0.1, 0.2] and (0.8, 0.9]: |0.2 - 1/2| with 2 of 5 images, |0.85 - 2/3| with 3 of 5.
     result = judged([0, 1, 1, 1, 0], [0.2, 0.2, 0.85, 0.9, 0.8000001])
     assert result.calibration_error == pytest.approx(0.4 * 0.3 + 0.6 * (0.85 - 2 / 3), abs=1e-6)
     assert judged([0, 1], [0, 1]).calibration_error == 0
@@ -367,7 +367,7 @@ def test_the_text_explains_itself() -> None:
     probabilities = [0.9] * 26 + [0.1] * 2 + [0.8] + [0.2] * 36
     result = judged(labels, probabilities)
     assert str(result) == (
-        "accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures\n"
+        "accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation images\n"
         "  always saying 'not alpaca': 0.57\n"
         "balanced accuracy 0.95 (0.86–0.98): the mean over the classes, however unequal\n"
         "ROC-AUC 0.93 (0.83–0.97): how often 'alpaca' is ranked above 'not alpaca'; 0.5 is guessing\n"
@@ -379,7 +379,7 @@ def test_the_text_explains_itself() -> None:
         "is 'not alpaca'                1                   36  specificity 0.97 (0.86–1.00)\n"
         "                 precision 0.96 (0.82–0.99), F1 0.95 (0.85–0.98)\n"
         "\n"
-        "65 pictures say little: cross-validation (folds=5, --folds 5) judges them all."
+        "65 images say little: cross-validation (folds=5, --folds 5) judges them all."
     )
     many = judged(labels * 4, probabilities * 4)
     assert "say little" not in str(many)
@@ -391,16 +391,16 @@ def test_the_text_owns_up() -> None:
         [1, 0],
         [0.9, 0.1],
         part="train",
-        untrained=Rate.wilson(34, 65),
+        random_head_baseline=Rate.wilson(34, 65),
         used_to_choose=["the best epoch", "the threshold"],
     )
     text = str(result)
-    assert "on 2 training pictures" in text
-    assert ": 0.50; the untrained network: 0.52 (0.40–0.64)\n" in text
+    assert "on 2 training images" in text
+    assert ": 0.50; a random head: 0.52 (0.40–0.64)\n" in text
     assert text.endswith(
-        "\n\nThese pictures also chose the best epoch and the threshold: expect a little less on new ones."
+        "\n\nThese images also chose the best epoch and the threshold: expect a little less on new ones."
     )
-    assert "on 1 test picture\n" in str(judged([1], [0.9], part="test"))
+    assert "on 1 test image\n" in str(judged([1], [0.9], part="test"))
 
 
 def test_hostile_class_names_stay_on_their_line() -> None:
@@ -413,12 +413,12 @@ def test_hostile_class_names_stay_on_their_line() -> None:
 def test_json_round_trip() -> None:
     labels, probabilities = made_up(4)
     result = judged(
-        labels, probabilities, untrained=Rate.wilson(0, 5), used_to_choose=("the phase",)
+        labels, probabilities, random_head_baseline=Rate.wilson(0, 5), used_to_choose=("the phase",)
     )
     again = Evaluation.from_json(result.to_json())
     assert again == result
-    assert isinstance(again.untrained, Rate)
-    assert again.untrained.to_config() == Rate.wilson(0, 5).to_config()
+    assert isinstance(again.random_head_baseline, Rate)
+    assert again.random_head_baseline.to_config() == Rate.wilson(0, 5).to_config()
     config = json.loads(result.to_json())
     assert config["rates"]["accuracy"] == result.accuracy.to_config()
     assert pickle.loads(pickle.dumps(result)) == result
@@ -433,7 +433,7 @@ def test_configs_that_are_no_evaluation_are_refused() -> None:
         config | {"true_positives": 0, "true_negatives": 0},
         config | {"positive_class": "llama"},
         config | {"threshold": 2.0},
-        config | {"untrained": {"value": 0.5}},
+        config | {"random_head_baseline": {"value": 0.5}},
         config | {"part": 3},
         config | {"used_to_choose": "everything"},
         config | {"roc_auc": 1.5},
@@ -447,7 +447,7 @@ def test_configs_that_are_no_evaluation_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": [], "probabilities": []}, "at least one picture"),
+        ({"labels": [], "probabilities": []}, "at least one image"),
         ({"labels": [1, 0, 1]}, r"one length, got shapes \[3\] and \[2\]"),
         ({"labels": [[1], [0]], "probabilities": [[0.1], [0.9]]}, "two lists"),
         ({"labels": [1, 2]}, r"0 or 1, got \[1, 2\]"),

@@ -1,4 +1,4 @@
-"""The example finds photographs or draws pictures, and says which."""
+"""The example finds photographs or draws images, and says which."""
 
 from __future__ import annotations
 
@@ -33,45 +33,45 @@ def alpaca(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def drawn_pictures(monkeypatch: pytest.MonkeyPatch) -> Any:
+def drawn_images(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module("drawn_pictures")
+    return importlib.import_module("drawn_images")
 
 
 # Drawing
 
 
-def test_drawn_pictures_are_the_same_for_the_same_seed_and_differ_otherwise(
-    drawn_pictures: Any,
+def test_drawn_images_are_the_same_for_the_same_seed_and_differ_otherwise(
+    drawn_images: Any,
 ) -> None:
-    pictures = [
-        np.asarray(drawn_pictures.draw_picture(class_name, number, seed=seed))
+    images = [
+        np.asarray(drawn_images.draw_image(class_name, number, seed=seed))
         for class_name in ("alpaca", "not alpaca")
         for number in range(7)
         for seed in (0, 1)
     ]
-    again = np.asarray(drawn_pictures.draw_picture("alpaca", 0, seed=0))
+    again = np.asarray(drawn_images.draw_image("alpaca", 0, seed=0))
 
-    assert np.array_equal(pictures[0], again)
-    assert {picture.shape for picture in pictures} == {(256, 256, 3)}
-    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    assert np.array_equal(images[0], again)
+    assert {image.shape for image in images} == {(256, 256, 3)}
+    assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_drawn_folder_has_both_classes_as_rgb_jpegs(drawn_pictures: Any, tmp_path: Path) -> None:
-    folder = drawn_pictures.draw_folder(tmp_path / "drawn", count=6)
+def test_drawn_folder_has_both_classes_as_rgb_jpegs(drawn_images: Any, tmp_path: Path) -> None:
+    folder = drawn_images.draw_folder(tmp_path / "drawn", count=6)
 
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.jpg"))
     assert {file.parts[0] for file in files} == {"alpaca", "not alpaca"}
     assert len(files) == 12
-    with Image.open(folder / files[0]) as picture:
-        assert (picture.format, picture.mode) == ("JPEG", "RGB")
+    with Image.open(folder / files[0]) as image:
+        assert (image.format, image.mode) == ("JPEG", "RGB")
 
 
-def test_the_background_tells_little_about_the_class(drawn_pictures: Any) -> None:
+def test_the_background_tells_little_about_the_class(drawn_images: Any) -> None:
     """The upper corners hold sky alone; no threshold on their brightness should tell the classes apart."""
     sky = {
         class_name: np.array(
-            [np.asarray(drawn_pictures.draw_picture(class_name, n))[:12].mean() for n in range(48)]
+            [np.asarray(drawn_images.draw_image(class_name, n))[:12].mean() for n in range(48)]
         )
         for class_name in ("alpaca", "not alpaca")
     }
@@ -260,22 +260,22 @@ def test_without_photographs_it_says_so_and_draws(
     monkeypatch.setattr(alpaca, "CACHED_WEIGHTS", tmp_path / "none.h5")
     options = alpaca.parse(["--output", str(tmp_path / "out")])
 
-    folder, pictures = alpaca.find_pictures(options)
+    folder, images = alpaca.find_images(options)
 
     said = capsys.readouterr().out
     assert "cannot be fetched: Name or service not known" in said
     assert "DRAWN" in said
-    assert "drawn pictures" in pictures
+    assert "drawn images" in images
     assert options.weights == "none"
     assert len(list(folder.rglob("*.jpg"))) == 4
 
 
-def test_given_pictures_are_taken_as_they_are(alpaca: Any, tmp_path: Path) -> None:
+def test_given_images_are_taken_as_they_are(alpaca: Any, tmp_path: Path) -> None:
     options = alpaca.parse(
         ["--data", str(tmp_path), "--output", str(tmp_path), "--weights", "w.h5"]
     )
 
-    assert alpaca.find_pictures(options) == (tmp_path, "your pictures")
+    assert alpaca.find_images(options) == (tmp_path, "your images")
     assert options.weights == "w.h5"
 
 
@@ -301,9 +301,9 @@ def test_the_command_ends_with_something_to_look_at_even_without_a_network(tmp_p
 
     assert done.returncode == 0, done.stderr
     assert "The alpaca photographs cannot be fetched" in done.stdout
-    assert "Evaluation, on drawn pictures, not photographs:" in done.stdout
+    assert "Evaluation, on drawn images, not photographs:" in done.stdout
     assert re.search(r"alpaca/drawn-\d{3}\.jpg +(not )?alpaca +P\(alpaca\) = 0\.\d{3}", done.stdout)
     results = {path.name for path in (tmp_path / "out").iterdir()}
     figures = {"curves.png", "samples.png", "views.png"}
-    assert results == {"alpaca.keras", "drawn pictures", "report.html", *figures}
-    assert "drawn pictures" in (tmp_path / "out" / "report.html").read_text()
+    assert results == {"alpaca.keras", "drawn images", "report.html", *figures}
+    assert "drawn images" in (tmp_path / "out" / "report.html").read_text()

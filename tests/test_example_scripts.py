@@ -1,4 +1,4 @@
-"""The short scripts in examples/ print and write what they say, on drawn pictures and without a network."""
+"""The short scripts in examples/ print and write what they say, on drawn images and without a network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProce
 
 @pytest.fixture
 def mislabelled(drawn_folder: Path, tmp_path: Path) -> Path:
-    """The drawn folder, with one disc among those without, and one file that is no picture."""
+    """The drawn folder, with one disc among those without, and one file that is no image."""
     folder = Path(shutil.copytree(drawn_folder, tmp_path / "discs"))
     (folder / "disc" / "07.jpg").rename(folder / "not disc" / "wrong.jpg")
     (folder / "not disc" / "broken.jpg").write_text("<html>not found</html>")
@@ -42,14 +42,14 @@ def test_own_folder_names_what_to_look_at(mislabelled: Path, tmp_path: Path) -> 
 
     assert done.returncode == 0, done.stderr
     assert re.search(r"unreadable +1 .*\n +not disc/broken\.jpg", done.stdout)
-    assert "on 48 out-of-fold pictures" in done.stdout
+    assert "on 48 out-of-fold images" in done.stdout
     listed = done.stdout.partition("the most doubtful first:\n")[2].splitlines()
     assert listed[0].startswith("  not disc/wrong.jpg: labelled 'not disc'")
     classifier = tlkit.TransferClassifier.load(tmp_path / "discs.keras")
     assert classifier.predict(mislabelled / "disc" / "00.jpg").label == "disc"
 
 
-def test_precise_keeps_its_promise_and_writes_a_row_a_picture(
+def test_precise_keeps_its_promise_and_writes_a_row_an_image(
     drawn_folder: Path, tmp_path: Path
 ) -> None:
     done = run(tmp_path, "precise.py", str(drawn_folder), str(drawn_folder), "--precision", "0.9")
@@ -66,7 +66,7 @@ def test_precise_keeps_its_promise_and_writes_a_row_a_picture(
     assert min(float(row["probability"]) for row in called) >= float(chosen[1]) - 0.01
     right = sum("/disc/" in row["path"] for row in called)
     assert right / len(called) >= 0.9
-    assert "predictions.csv: 48 pictures: " in done.stdout
+    assert "predictions.csv: 48 images: " in done.stdout
     assert re.search(rf"\b{len(called)} disc\b", done.stdout)
 
 

@@ -1,4 +1,4 @@
-"""A heat map lies where the evidence is, whatever the network; the most similar pictures come first."""
+"""A heat map lies where the evidence is, whatever the network; the most similar images come first."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def made_of(
 
 
 def class_activation_map(
-    model: keras.Model, network: keras.Model, picture: Pixels, sign: int
+    model: keras.Model, network: keras.Model, image: Pixels, sign: int
 ) -> npt.NDArray[np.float32]:
     """Zhou et al. (2016) by hand: the last feature map, weighted by the weights of the last neuron."""
-    feature_map = output(network, picture[np.newaxis].astype(np.float32))[0]
+    feature_map = output(network, image[np.newaxis].astype(np.float32))[0]
     evidence = np.maximum(0, sign * feature_map @ model.get_layer("logit").get_weights()[0][:, 0])
     return np.asarray(evidence / evidence.max())
 
@@ -73,9 +73,9 @@ def test_on_a_pooled_map_and_one_neuron_it_is_the_class_activation_map(
 ) -> None:
     adapter = BackboneAdapter("tiny_random", image_size=64)
     other = made_of(adapter, classifier)
-    picture = noise(64, 64, 3)
-    expected = class_activation_map(other.model, adapter.build().model, picture, sign)
-    seen = explain(other, picture, towards=towards)
+    image = noise(64, 64, 3)
+    expected = class_activation_map(other.model, adapter.build().model, image, sign)
+    seen = explain(other, image, towards=towards)
     assert seen.coarse_map.shape == expected.shape == (8, 8)
     np.testing.assert_allclose(seen.coarse_map, expected, atol=1e-5)
 
@@ -90,19 +90,19 @@ def test_what_lies_above_the_map_is_weighed_by_its_gradient(
     above = layers.Dense(5, activation="tanh", name="hidden")(layers.Flatten()(feature_map))
     other = made_of(BackboneAdapter(keras.Model(image, above)), classifier)
     base = next(layer for layer in other.model.layers if isinstance(layer, keras.Model))
-    picture = noise(12, 12, 3)
+    pixels = noise(12, 12, 3)
 
-    values = np.asarray(base.get_layer("map")(picture[np.newaxis] / np.float32(255)))[0]
+    values = np.asarray(base.get_layer("map")(pixels[np.newaxis] / np.float32(255)))[0]
     kernel, bias = (w.astype(np.float64) for w in base.get_layer("hidden").get_weights())
     final = other.model.get_layer("logit").get_weights()[0][:, 0].astype(np.float64)
     slope = (kernel * (1 - np.tanh(values.ravel() @ kernel + bias) ** 2)) @ final
     weights = slope.reshape(values.shape).mean(axis=(0, 1))
     expected = np.maximum(0, values @ weights)
-    seen = explain(other, picture, towards="disc")
+    seen = explain(other, image, towards="disc")
     np.testing.assert_allclose(seen.coarse_map, expected / expected.max(), atol=1e-4)
 
 
-def corner_pictures(folder: Path) -> None:
+def corner_images(folder: Path) -> None:
     """Grey noise; in the positive class one corner holds a warm square. Its number names the corner."""
     rng = np.random.default_rng(5)
     for number in range(48):
@@ -117,7 +117,7 @@ def corner_pictures(folder: Path) -> None:
 
 
 def test_the_corner_that_decides_is_the_one_that_glows(tmp_path: Path) -> None:
-    corner_pictures(tmp_path)
+    corner_images(tmp_path)
     convolutions = [
         layers.Conv2D(count, 3, strides=2, padding="same", activation="relu") for count in (12, 24)
     ]
@@ -158,7 +158,7 @@ def test_the_prediction_is_that_of_predict(
         assert seen.towards == seen.prediction.label
 
 
-def test_the_map_has_the_picture_s_own_size_upright(
+def test_the_map_has_the_image_s_own_size_upright(
     classifier: TransferClassifier, tmp_path: Path
 ) -> None:
     upright = noise(30, 50, 3)
@@ -223,9 +223,9 @@ def test_many_files_are_explained_as_one_by_one(
 def test_what_cannot_be_explained_is_named(classifier: TransferClassifier, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="unknown class 'disk': did you mean 'disc'"):
         explain(classifier, noise(8, 8, 3), towards="disk")
-    with pytest.raises(SettingError, match=r"one picture \[H, W, 3\], got shape \(2, 8, 8, 3\)"):
+    with pytest.raises(SettingError, match=r"one image \[H, W, 3\], got shape \(2, 8, 8, 3\)"):
         explain(classifier, noise(2, 8, 8, 3))
-    with pytest.raises(SettingError, match="`picture` must be a path, got None"):
+    with pytest.raises(SettingError, match="`image` must be a path, got None"):
         explain(classifier, None)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match=r"none\.jpg"):
         explain(classifier, tmp_path / "none.jpg")
@@ -337,10 +337,10 @@ def test_a_network_without_a_feature_map_is_refused(
 # How it looks
 
 
-def test_the_overlay_mixes_a_grey_picture_and_a_glow(classifier: TransferClassifier) -> None:
-    picture = noise(16, 16, 3)
-    seen = explain(classifier, picture)
-    grey = np.asarray(Image.fromarray(picture).convert("L"))[..., np.newaxis]
+def test_the_overlay_mixes_a_grey_image_and_a_glow(classifier: TransferClassifier) -> None:
+    image = noise(16, 16, 3)
+    seen = explain(classifier, image)
+    grey = np.asarray(Image.fromarray(image).convert("L"))[..., np.newaxis]
     np.testing.assert_array_equal(seen.overlay(strength=0), grey.repeat(3, axis=-1))
     glow = seen.overlay(strength=1).astype(float)
     brightest, darkest = (
@@ -351,13 +351,13 @@ def test_the_overlay_mixes_a_grey_picture_and_a_glow(classifier: TransferClassif
     half = seen.overlay().astype(float)
     np.testing.assert_allclose(half, (grey + glow) / 2, atol=1)
     assert seen.overlay(image_size=(5, 9)).shape == (5, 9, 3)
-    np.testing.assert_array_equal(picture, noise(16, 16, 3))
+    np.testing.assert_array_equal(image, noise(16, 16, 3))
     with pytest.raises(SettingError, match="`strength` must be"):
         seen.overlay(strength=1.5)
 
 
 @pytest.mark.parametrize("image_size", [(0, 5), (5,), (5, 5.0), "ab", 5])
-def test_the_picture_is_not_blamed_for_a_wrong_size(
+def test_the_image_is_not_blamed_for_a_wrong_size(
     classifier: TransferClassifier, drawn_folder: Path, image_size: Any
 ) -> None:
     seen = explain(classifier, drawn_folder / "disc" / "00.jpg")
@@ -381,11 +381,11 @@ def test_a_notebook_shows_it(classifier: TransferClassifier) -> None:
     assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (480, 15)
 
 
-def test_the_picture_given_may_change_later(classifier: TransferClassifier) -> None:
-    picture = noise(32, 32, 3)
-    seen = explain(classifier, picture)
+def test_the_image_given_may_change_later(classifier: TransferClassifier) -> None:
+    image = noise(32, 32, 3)
+    seen = explain(classifier, image)
     before = seen.overlay()
-    picture[:] = 0
+    image[:] = 0
     np.testing.assert_array_equal(seen.overlay(), before)
 
 

@@ -32,7 +32,7 @@ from tlkit import (
 )
 from tlkit.cli.app import main
 from tlkit.delivery import export_formats as formats
-from tlkit.delivery import export_sample as pictures
+from tlkit.delivery import export_sample as images
 from tlkit.delivery.export_check import Comparison
 from tlkit.delivery.export_formats import FORMATS
 from tlkit.delivery.export_sample import read_sample
@@ -67,7 +67,7 @@ def script_of(name: str) -> str:
     return section.split("```python\n")[1].split("```")[0]
 
 
-def camera_pictures(folder: Path) -> list[Path]:
+def camera_images(folder: Path) -> list[Path]:
     """A large JPEG that lies on its side, a grey one, and a small PNG of 256 colours."""
     rows, columns = np.mgrid[:700, :1100]
     waves = np.sin(rows / 90) + np.cos(columns / 70), np.sin(columns / 50), np.cos(rows / 40)
@@ -113,7 +113,7 @@ def test_the_script_of_the_page_gives_the_probability_of_every_kind_of_file(
     script.write_text(script_of(name))
     assert len(list(filter(None, script.read_text().splitlines()))) <= 20
     (tmp_path / "photos").mkdir()
-    photos = [*camera_pictures(tmp_path / "photos"), drawn_folder / "disc" / "00.jpg"]
+    photos = [*camera_images(tmp_path / "photos"), drawn_folder / "disc" / "00.jpg"]
     if name == "saved_model":  # which takes seconds to load
         photos = [path for path in photos if path.name == "lying.jpg"]
     for photo in photos:
@@ -178,7 +178,7 @@ def test_what_a_program_has_to_know_travels_with_it(
         }
         == card
     )
-    assert card["input"]["name"] == "pictures"
+    assert card["input"]["name"] == "images"
     assert card["input"]["shape"] == [batch, height, width, 3]
     assert (card["input"]["dtype"], card["input"]["range"]) == ("float32", [0, 255])
     assert card["output"]["shape"] == [batch, 1]
@@ -224,7 +224,7 @@ def as_if(
 
 
 def flipped(count: int) -> Callable[[Floats], Floats]:
-    """Give the first few pictures the other label, and leave their log-loss nearly as it is."""
+    """Give the first few images the other label, and leave their log-loss nearly as it is."""
     return lambda p: np.where(np.arange(len(p)) < count, 1 - p, p)
 
 
@@ -238,9 +238,7 @@ def test_float32_that_differs_by_more_than_1e_4_is_not_written(
     as_if(lambda p: p + np.where(p < 0.5, 9e-5, -9e-5))
     assert export(classifier, tmp_path / "good").comparison.largest_difference > 8e-5
     as_if(lambda p: p + np.where(p < 0.5, 1.1e-4, -1.1e-4))
-    with pytest.raises(
-        ArtifactError, match=r"to 0\.0001, but on \d+ pictures .* by up to 0\.00011"
-    ):
+    with pytest.raises(ArtifactError, match=r"to 0\.0001, but on \d+ images .* by up to 0\.00011"):
         export(classifier, tmp_path / "bad", tolerance=1)
     assert left_in(tmp_path) == ["good"]
 
@@ -339,7 +337,7 @@ def said(
     )
 
 
-def test_the_figures_are_those_of_the_pictures() -> None:
+def test_the_figures_are_those_of_the_images() -> None:
     found = said([0.9, 0.2, 0.6, 0.4], [0.8, 0.1, 0.4, 0.4], [1, 0, 1, 1])
     assert (found.count, found.relabelled_count) == (4, 1)
     assert found.largest_difference == pytest.approx(0.2)
@@ -355,7 +353,7 @@ def test_an_int8_zero_is_half_a_step_and_a_float_zero_is_not() -> None:
         assert found.log_loss_after == pytest.approx(cost)
 
 
-def test_one_picture_proves_nothing_and_two_do() -> None:
+def test_one_image_proves_nothing_and_two_do() -> None:
     before = [0.51] * 20
     said(before, [0.49, *before[1:]], [1] * 20).check("int8", 0.01)
     two = said(before, [0.49, 0.49, *before[2:]], [1] * 20)
@@ -385,7 +383,7 @@ def test_without_labels_probabilities_count() -> None:
         flips.check("float16", 0.1)
 
 
-# Which pictures
+# Which images
 
 
 def names_of(classifier: TransferClassifier, part: str) -> list[str]:
@@ -397,7 +395,7 @@ def pixels_of(folder: Path, names: list[str], classifier: TransferClassifier) ->
     return {read_image(folder / n, classifier.image_size)[0].tobytes() for n in names}
 
 
-def test_the_validation_part_is_compared_and_training_pictures_calibrate(
+def test_the_validation_part_is_compared_and_training_images_calibrate(
     classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
 ) -> None:
     moved = shutil.copytree(drawn_folder, tmp_path / "moved")
@@ -407,8 +405,8 @@ def test_the_validation_part_is_compared_and_training_pictures_calibrate(
             pixels_of(drawn_folder, names_of(classifier, part), classifier)
             for part in ("validation", "train")
         )
-        assert {picture.tobytes() for picture in sample.compared} == validation
-        assert {picture.tobytes() for picture in sample.calibrating} == training
+        assert {image.tobytes() for image in sample.compared} == validation
+        assert {image.tobytes() for image in sample.calibrating} == training
         assert sample.labels is not None
         assert sample.labels.sum() == sum(
             name.startswith("disc/") for name in names_of(classifier, "validation")
@@ -416,14 +414,14 @@ def test_the_validation_part_is_compared_and_training_pictures_calibrate(
     assert len(read_sample(classifier, None, calibrate=False).calibrating) == 0
 
 
-def test_of_many_pictures_some_of_both_classes_are_taken_and_none_twice(
+def test_of_many_images_some_of_both_classes_are_taken_and_none_twice(
     classifier: TransferClassifier,
     drawn_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pictures, "COMPARED", 10)
-    monkeypatch.setattr(pictures, "CALIBRATING", 5)
+    monkeypatch.setattr(images, "COMPARED", 10)
+    monkeypatch.setattr(images, "CALIBRATING", 5)
     shutil.copytree(drawn_folder / "disc", tmp_path / "disc")
     (tmp_path / "not disc").mkdir()
     for name in ("00.jpg", "01.jpg", "02.jpg", "03.jpg", "04.jpg", "05.jpg", "06.jpg"):
@@ -432,16 +430,16 @@ def test_of_many_pictures_some_of_both_classes_are_taken_and_none_twice(
     assert sample.labels is not None
     assert (len(sample.labels), sample.labels.sum()) == (10, 5)
     assert len(sample.calibrating) == 5
-    both = [picture.tobytes() for picture in (*sample.compared, *sample.calibrating)]
+    both = [image.tobytes() for image in (*sample.compared, *sample.calibrating)]
     assert len({*both}) == 15
     again = read_sample(classifier, tmp_path, calibrate=True)
     np.testing.assert_array_equal(again.compared, sample.compared)
-    monkeypatch.setattr(pictures, "COMPARED", 200)
+    monkeypatch.setattr(images, "COMPARED", 200)
     everything = read_sample(classifier, tmp_path, calibrate=False)
     assert len(everything.compared) == 31
 
 
-def test_few_pictures_are_shared_out(
+def test_few_images_are_shared_out(
     classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(drawn_folder / "disc", tmp_path / "any")
@@ -480,7 +478,7 @@ def test_what_cannot_be_read_is_named(
         export(classifier, tmp_path / "other", data=spec)
     shutil.rmtree(data / "disc")
     with (
-        pytest.raises(DatasetError, match="none of the pictures"),
+        pytest.raises(DatasetError, match="none of the images"),
         pytest.warns(BadFileWarning, match=r"bad\.jpg"),
     ):
         export(classifier, tmp_path / "other", data=data)
@@ -582,7 +580,7 @@ def test_the_command_line_says_what_was_measured(
     assert main(["export", str(saved), "-o", str(tmp_path / "a")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"saved: {tmp_path}/a: LiteRT, float32, 0.00 MB"
-    assert re.match(r"\d+ pictures compared: .*; none got the other label", lines[1])
+    assert re.match(r"\d+ images compared: .*; none got the other label", lines[1])
     assert re.match(r"accuracy .* → .*, log-loss .* → ", lines[2])
     words = ("--precision", "int8", "--tolerance", "0.1", "--json")
     assert main(["export", str(saved), "-o", str(tmp_path / "b"), *words]) == 0

@@ -1,4 +1,4 @@
-"""The pass gives what the network gives, once for each picture, and names what it cannot read."""
+"""The pass gives what the network gives, once for each image, and names what it cannot read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import PicturesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import ImagesToo, TensorFlowEngine, frozen_model
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import ImageError
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.schedule import FineTuneSchedule, GradientHead, Phase
 from tlkit.training.settings import needs_of
@@ -25,9 +25,15 @@ TUNED = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, views=3),))
 POLICY = AugmentationPolicy(horizontal_flip=True, brightness_fraction=0.2)
 
 
-def part(schedule: FineTuneSchedule, keeper: Keeper | None = None, *, seed: int = 0) -> FrozenPart:
+def part(
+    schedule: FineTuneSchedule, run_folders: RunFolders | None = None, *, seed: int = 0
+) -> FrozenPart:
     return FrozenPart(
-        BackboneAdapter("tiny_random"), needs_of(schedule), POLICY, seed, keeper or Keeper()
+        BackboneAdapter("tiny_random"),
+        needs_of(schedule),
+        POLICY,
+        seed,
+        run_folders or RunFolders(),
     )
 
 
@@ -35,7 +41,7 @@ def examples_of(folder: Path) -> tuple[Example, ...]:
     return DatasetSpec(folder).listing().examples
 
 
-def pictures_of(examples: tuple[Example, ...]) -> npt.NDArray[np.uint8]:
+def images_of(examples: tuple[Example, ...]) -> npt.NDArray[np.uint8]:
     def read(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
@@ -47,7 +53,7 @@ def test_features_are_those_of_the_network(drawn_folder: Path) -> None:
     examples = examples_of(drawn_folder)
     originals = part(FineTuneSchedule.head_only()).read(examples)
     model = BackboneAdapter("tiny_random").build().model
-    expected = model.predict(pictures_of(examples).astype("float32"), verbose=0).mean(axis=(1, 2))
+    expected = model.predict(images_of(examples).astype("float32"), verbose=0).mean(axis=(1, 2))
     (features,) = originals.outputs
     assert originals.readable.tolist() == list(range(48))
     assert np.allclose(features.read(originals.readable), expected, atol=1e-5)
@@ -65,23 +71,23 @@ def test_activations_lead_to_the_features(drawn_folder: Path) -> None:
 
 
 def test_numbers_do_not_depend_on_the_company_in_a_batch(drawn_folder: Path) -> None:
-    pictures = pictures_of(examples_of(drawn_folder))
+    images = images_of(examples_of(drawn_folder))
     engine = TensorFlowEngine(BackboneAdapter("tiny_random").build().model)
-    together = engine(pictures)[0]
-    alone = np.concatenate([engine(picture[np.newaxis])[0] for picture in pictures])
+    together = engine(images)[0]
+    alone = np.concatenate([engine(image[np.newaxis])[0] for image in images])
     assert np.allclose(together, alone, atol=1e-6)
 
 
-def test_without_a_cut_the_pictures_stand_for_the_activations() -> None:
+def test_without_a_cut_the_images_stand_for_the_activations() -> None:
     network = BackboneAdapter("tiny_random").build()
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     engine = TensorFlowEngine(frozen_model(network, None, features=True, activations=False))
-    features, kept = PicturesToo(engine)(pictures)
-    assert np.array_equal(features, engine(pictures)[0])
-    assert kept is pictures
+    features, kept = ImagesToo(engine)(images)
+    assert np.array_equal(features, engine(images)[0])
+    assert kept is images
 
 
-def test_views_are_made_from_the_pictures_and_seeded(drawn_folder: Path) -> None:
+def test_views_are_made_from_the_images_and_seeded(drawn_folder: Path) -> None:
     train = np.array([3, 40, 7, 21], np.int64)
 
     def views(seed: int) -> list[npt.NDArray[np.generic]]:
@@ -97,14 +103,14 @@ def test_views_are_made_from_the_pictures_and_seeded(drawn_folder: Path) -> None
     assert not np.array_equal(first[0], other[0])
 
 
-def test_a_view_is_the_networks_answer_to_the_augmented_picture(drawn_folder: Path) -> None:
+def test_a_view_is_the_networks_answer_to_the_augmented_image(drawn_folder: Path) -> None:
     examples, train = examples_of(drawn_folder), np.array([5, 30], np.int64)
     schedule = FineTuneSchedule(head=GradientHead(views=2))
     frozen = part(schedule)
     (views,) = frozen.views(frozen.read(examples), train, 2, features=True, activations=False)
     augment = POLICY.build((32, 32), seed=0)
-    pictures = augment(pictures_of(examples)[train], view=1, key=0)
-    expected = frozen.network.model.predict(pictures.astype("float32"), verbose=0)
+    images = augment(images_of(examples)[train], view=1, key=0)
+    expected = frozen.network.model.predict(images.astype("float32"), verbose=0)
     assert np.allclose(views.read(train, 1), expected.mean(axis=(1, 2)), atol=1e-5)
 
 
@@ -128,14 +134,14 @@ def test_unreadable_files_are_named_and_left_out(drawn_folder: Path, tmp_path: P
 def test_a_kept_pass_is_read_back_without_a_network(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper, examples = Keeper(cache=tmp_path), examples_of(drawn_folder)
-    first = part(FineTuneSchedule.head_only(), keeper).read(examples)
+    run_folders, examples = RunFolders(cache=tmp_path), examples_of(drawn_folder)
+    first = part(FineTuneSchedule.head_only(), run_folders).read(examples)
 
     def build(_self: BackboneAdapter) -> NoReturn:
         pytest.fail("the network was built, although everything was there")
 
     monkeypatch.setattr(BackboneAdapter, "build", build)
-    again = part(FineTuneSchedule.head_only(), keeper).read(examples)
+    again = part(FineTuneSchedule.head_only(), run_folders).read(examples)
     assert np.array_equal(
         again.outputs[0].read(first.readable), first.outputs[0].read(first.readable)
     )
@@ -144,12 +150,12 @@ def test_a_kept_pass_is_read_back_without_a_network(
 
 
 def test_a_changed_file_is_computed_anew(drawn_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     shutil.copytree(drawn_folder, folder)
-    keeper = Keeper(cache=tmp_path / "cache")
-    first = part(FineTuneSchedule.head_only(), keeper).read(examples_of(folder))
+    run_folders = RunFolders(cache=tmp_path / "cache")
+    first = part(FineTuneSchedule.head_only(), run_folders).read(examples_of(folder))
     shutil.copy(folder / "disc" / "01.jpg", folder / "disc" / "00.jpg")
-    again = part(FineTuneSchedule.head_only(), keeper).read(examples_of(folder))
+    again = part(FineTuneSchedule.head_only(), run_folders).read(examples_of(folder))
     changed = (first.outputs[0].read(first.readable) != again.outputs[0].read(first.readable)).any(
         axis=1
     )
@@ -161,7 +167,7 @@ def test_weights_of_large_networks_are_not_folded_but_count_as_they_were(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = BackboneAdapter("tiny_random").build().model
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     folded = TensorFlowEngine(model)
     monkeypatch.setattr("tlkit.backbones.engines._FOLDED_AT_MOST", 1000)
     large = TensorFlowEngine(model)
@@ -169,8 +175,8 @@ def test_weights_of_large_networks_are_not_folded_but_count_as_they_were(
         len(engine._forward.graph.as_graph_def().SerializeToString()) for engine in (folded, large)
     ]
     assert sizes[0] - sizes[1] > 4 * model.count_params() / 2
-    before = large(pictures)[0]
-    assert np.allclose(folded(pictures)[0], before, atol=1e-5)
+    before = large(images)[0]
+    assert np.allclose(folded(images)[0], before, atol=1e-5)
     for weight in model.weights:
         weight.assign(weight * 2)
-    assert np.array_equal(large(pictures)[0], before)
+    assert np.array_equal(large(images)[0], before)

@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from figures import COUNTED, FIGURES, MEASURED  # noqa: E402
-from figures.drawing import IMAGES, kept, picture_paths, svg  # noqa: E402
+from figures.drawing import IMAGES, image_paths, kept, svg  # noqa: E402
 from figures.sources import Sources  # noqa: E402
 
 DRAWN_WITH = "3.11"
@@ -49,7 +49,7 @@ def test_what_needs_no_photographs_is_still_so(name: str) -> None:
 )
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_shows_the_numbers_that_are_kept(name: str) -> None:
-    for theme, path in picture_paths(name).items():
+    for theme, path in image_paths(name).items():
         drawn, places = shape_of(svg(FIGURES[name].draw, kept(name), theme))
         words, wanted = shape_of(path.read_text("utf-8"))
         assert drawn == words, f"draw it anew: python scripts/draw_figures.py {name}"
@@ -75,11 +75,11 @@ def test_the_first_page_says_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_pictures_exist_and_are_described(name: str) -> None:
+def test_images_exist_and_are_described(name: str) -> None:
     shown = list(NAMED.finditer(PAGES[name].read_text("utf-8")))
-    for picture in shown:
-        assert (PAGES[name].parent / picture["path"]).is_file(), picture["path"]
-        assert len(picture["alt"].split()) > 4, f"describe {picture['path']}"
+    for image in shown:
+        assert (PAGES[name].parent / image["path"]).is_file(), image["path"]
+        assert len(image["alt"].split()) > 4, f"describe {image['path']}"
     variants = [(p["path"], p["theme"], p["alt"]) for p in shown if p["theme"]]
     pairs = zip(variants[::2], variants[1::2], strict=True)
     for (light, first, alt), (dark, second, same) in pairs:  # a page shows one of each pair
@@ -87,19 +87,19 @@ def test_pictures_exist_and_are_described(name: str) -> None:
         assert (light.replace("-light.", "-dark."), alt) == (dark, same)
 
 
-def test_every_picture_is_shown_somewhere() -> None:
+def test_every_image_is_shown_somewhere() -> None:
     shown = {
-        (page.parent / picture["path"]).resolve()
+        (page.parent / image["path"]).resolve()
         for page in PAGES.values()
-        for picture in NAMED.finditer(page.read_text("utf-8"))
+        for image in NAMED.finditer(page.read_text("utf-8"))
     }
     there = {path for path in IMAGES.iterdir() if path.suffix != ".json"}
     assert there == {path for path in shown if path.parent == IMAGES}
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_pictures_are_small_and_transparent_and_carry_no_date(name: str) -> None:
-    for path in picture_paths(name).values():
+def test_images_are_small_and_transparent_and_carry_no_date(name: str) -> None:
+    for path in image_paths(name).values():
         text = path.read_text("utf-8")
         assert len(text) < 100_000
         assert "dc:date" not in text

@@ -40,26 +40,26 @@ def data(*, seed: int = 0) -> TrainingData:
 
 
 def log_loss(logits: npt.NDArray[np.float64]) -> float:
-    """Of the validation part."""
+    """Of the validation split."""
     signs = np.where(data().labels[30:] > 0, -logits, logits)
     return float(np.log1p(np.exp(signs)).mean())
 
 
 @pytest.fixture(scope="module")
-def pictures() -> npt.NDArray[np.uint8]:
-    """Two views of forty noisy pictures; the odd ones are redder."""
+def images() -> npt.NDArray[np.uint8]:
+    """Two views of forty noisy images; the odd ones are redder."""
     random = np.random.default_rng(1)
-    pictures = random.normal(110, 25, (2, COUNT, 32, 32, 3))
-    pictures[:, 1::2, 8:24, 8:24, 0] += 60
-    return pictures.clip(0, 255).astype(np.uint8)
+    images = random.normal(110, 25, (2, COUNT, 32, 32, 3))
+    images[:, 1::2, 8:24, 8:24, 0] += 60
+    return images.clip(0, 255).astype(np.uint8)
 
 
-def views_of(network: Network, cut: Any, pictures: npt.NDArray[np.uint8]) -> Views:
-    """What the pass would have kept: activations at the cut, or the pictures without one."""
-    size = cut.shape if cut else pictures.shape[2:]
+def views_of(network: Network, cut: Any, images: npt.NDArray[np.uint8]) -> Views:
+    """What the pass would have kept: activations at the cut, or the images without one."""
+    size = cut.shape if cut else images.shape[2:]
     dtype = np.float32 if cut else np.uint8
     originals, augmented = Rows(COUNT, size, dtype), Rows(30, size, dtype)
-    for rows, batch in ((originals, pictures[0]), (augmented, pictures[1, :30])):
+    for rows, batch in ((originals, images[0]), (augmented, images[1, :30])):
         values = network.lower(cut).predict(batch, verbose=0) if cut else batch
         rows.write(np.arange(len(batch)), values)
     return Views(originals, augmented, np.arange(30))
@@ -79,7 +79,7 @@ PHASE = Phase(unfreeze_fraction=0.4, epochs=3, learning_rate=1e-2, patience=None
 
 
 def test_batch_normalisation_and_what_lies_below_stay_bit_identical(
-    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.uint8],
 ) -> None:
     network = BackboneAdapter("tiny_random").build()
     first = network.place(fraction=0.4)
@@ -88,7 +88,7 @@ def test_batch_normalisation_and_what_lies_below_stay_bit_identical(
     set_trainable(network, first)
     train_phase(
         trainee_of(network, cut),
-        views_of(network, cut, pictures),
+        views_of(network, cut, images),
         data(),
         PHASE,
         name="fine-tuning",
@@ -107,9 +107,9 @@ def test_batch_normalisation_and_what_lies_below_stay_bit_identical(
 
 
 def test_cached_activations_train_as_the_whole_network_does(
-    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.uint8],
 ) -> None:
-    """The same phase from a cut and, slowly, from the pictures ends with the same weights."""
+    """The same phase from a cut and, slowly, from the images ends with the same weights."""
 
     def trained(*, cached: bool) -> tuple[dict[str, npt.NDArray[np.generic]], tuple[float, ...]]:
         network = BackboneAdapter("tiny_random").build()
@@ -118,7 +118,7 @@ def test_cached_activations_train_as_the_whole_network_does(
         set_trainable(network, first)
         history = train_phase(
             trainee_of(network, cut),
-            views_of(network, cut, pictures),
+            views_of(network, cut, images),
             data(),
             PHASE,
             name="fine-tuning",
@@ -132,7 +132,7 @@ def test_cached_activations_train_as_the_whole_network_does(
         assert np.allclose(one, other, atol=1e-4)
 
 
-def test_it_equals_plain_fit(pictures: npt.NDArray[np.uint8]) -> None:
+def test_it_equals_plain_fit(images: npt.NDArray[np.uint8]) -> None:
     """Keras alone, on the same batches in the same order, with batch norms frozen one by one."""
     network, plain = (BackboneAdapter("tiny_random").build() for _ in range(2))
     first = network.place(fraction=0.4)
@@ -140,9 +140,7 @@ def test_it_equals_plain_fit(pictures: npt.NDArray[np.uint8]) -> None:
     phase = replace(PHASE, learning_rate_decay="none", weight_decay=0.0, epochs=2, views=2)
     set_trainable(network, first)
     trainee = trainee_of(network, cut)
-    train_phase(
-        trainee, views_of(network, cut, pictures), data(), phase, name="fine-tuning", stage=1
-    )
+    train_phase(trainee, views_of(network, cut, images), data(), phase, name="fine-tuning", stage=1)
 
     for index, layer in enumerate(plain.base.layers):
         layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
@@ -156,9 +154,9 @@ def test_it_equals_plain_fit(pictures: npt.NDArray[np.uint8]) -> None:
     for epoch in range(2):
         for rows, views in data().epoch(epoch, view_count=2, stage=1):
             model.train_on_batch(
-                pictures[views, rows].astype("float32"), data().labels[rows, np.newaxis]
+                images[views, rows].astype("float32"), data().labels[rows, np.newaxis]
             )
-        logits = model.predict(pictures[0, 30:].astype("float32"), verbose=0)[:, 0]
+        logits = model.predict(images[0, 30:].astype("float32"), verbose=0)[:, 0]
         losses.append(log_loss(logits.astype(np.float64)))
     assert losses[1] < losses[0], "the test needs the last epoch to be the best one"
     assert np.allclose(trainee.head().kernel, dense.get_weights()[0][:, 0], atol=1e-4)
@@ -166,7 +164,7 @@ def test_it_equals_plain_fit(pictures: npt.NDArray[np.uint8]) -> None:
 
 @pytest.mark.parametrize("devices", [2, 5])
 def test_batches_filled_up_for_several_devices_teach_the_same(
-    pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, devices: int
+    images: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, devices: int
 ) -> None:
     """30 examples make four batches of 7 and one of 2; for two devices the former are filled up."""
     weighted = replace(data(), weights=np.where(data().labels > 0, 3.0, 1.0), batch_size=7)
@@ -175,7 +173,7 @@ def test_batches_filled_up_for_several_devices_teach_the_same(
         network = BackboneAdapter("tiny_random").build()
         cut = network.cut_below(first := network.place(fraction=0.4))
         set_trainable(network, first)
-        trainee, views = trainee_of(network, cut), views_of(network, cut, pictures)
+        trainee, views = trainee_of(network, cut), views_of(network, cut, images)
         history = train_phase(trainee, views, weighted, PHASE, name="f", stage=1)
         return trainee.head().kernel, history
 
@@ -198,13 +196,13 @@ def test_other_strategies_are_refused_before_anything_is_read() -> None:
     assert device_count() == 1
 
 
-def test_the_same_seed_gives_the_same_bits(pictures: npt.NDArray[np.uint8]) -> None:
+def test_the_same_seed_gives_the_same_bits(images: npt.NDArray[np.uint8]) -> None:
     def kernel(seed: int) -> npt.NDArray[np.float64]:
         network = BackboneAdapter("tiny_random").build()
         cut = network.cut_below(first := network.place(fraction=0.4))
         set_trainable(network, first)
         trainee = trainee_of(network, cut)
-        views = views_of(network, cut, pictures)
+        views = views_of(network, cut, images)
         train_phase(trainee, views, data(seed=seed), PHASE, name="f", stage=1)
         return trainee.head().kernel
 
@@ -213,12 +211,12 @@ def test_the_same_seed_gives_the_same_bits(pictures: npt.NDArray[np.uint8]) -> N
 
 
 def test_the_best_epoch_stays_and_patience_ends_the_phase(
-    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.uint8],
 ) -> None:
     network = BackboneAdapter("tiny_random").build()
     cut = network.cut_below(first := network.place(fraction=0.4))
     set_trainable(network, first)
-    trainee, views = trainee_of(network, cut), views_of(network, cut, pictures)
+    trainee, views = trainee_of(network, cut), views_of(network, cut, images)
     wild = replace(PHASE, learning_rate=0.3, epochs=30, patience=2)
     history = train_phase(trainee, views, data(), wild, name="fine-tuning", stage=1)
     losses = history.validation_loss
@@ -229,11 +227,11 @@ def test_the_best_epoch_stays_and_patience_ends_the_phase(
 
 
 def test_the_gradient_head_learns_and_counts_its_parameters(
-    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.uint8],
 ) -> None:
     network = BackboneAdapter("tiny_random").build()
     features = Rows(COUNT, (network.model.outputs[0].shape[-1],), np.float32)
-    values = network.model.predict(pictures[0].astype("float32"), verbose=0).mean(axis=(1, 2))
+    values = network.model.predict(images[0].astype("float32"), verbose=0).mean(axis=(1, 2))
     features.write(np.arange(COUNT), values)
     head = LinearHead(kernel=np.zeros(values.shape[1]), bias=0.0, l2=0.0)
     trainee = Trainee(None, None, head, backbone_parameters=1000, dropout_fraction=0.2)
@@ -248,7 +246,7 @@ def test_the_gradient_head_learns_and_counts_its_parameters(
 
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_phase_goes_on_from_its_checkpoint(
-    pictures: npt.NDArray[np.uint8], tmp_path: Path, stop_after: int
+    images: npt.NDArray[np.uint8], tmp_path: Path, stop_after: int
 ) -> None:
     phase = replace(PHASE, epochs=4)
 
@@ -257,7 +255,7 @@ def test_a_phase_goes_on_from_its_checkpoint(
         cut = network.cut_below(first := network.place(fraction=0.4))
         set_trainable(network, first)
         trainee = trainee_of(network, cut)
-        source: Any = views_of(network, cut, pictures)
+        source: Any = views_of(network, cut, images)
         if dies:
             source = _Dying(source, validations=stop_after)
         try:
@@ -284,12 +282,12 @@ class _Dying:
         self._left = validations
         self.shape, self.dtype = views.shape, views.dtype
 
-    def read(self, positions: npt.NDArray[np.int64], views: Any = 0) -> Any:
-        if positions[0] == 30:
+    def read(self, indices: npt.NDArray[np.int64], views: Any = 0) -> Any:
+        if indices[0] == 30:
             self._left -= 1
             if self._left < 0:
                 raise KeyboardInterrupt
-        return self._views.read(positions, views)
+        return self._views.read(indices, views)
 
 
 def test_an_epoch_shows_every_example_once_and_every_view_in_turn() -> None:
@@ -306,7 +304,7 @@ def test_an_epoch_shows_every_example_once_and_every_view_in_turn() -> None:
     assert list(seen[0]) != list(seen[1])
 
 
-def test_a_phase_that_diverges_at_once_is_an_error(pictures: npt.NDArray[np.uint8]) -> None:
+def test_a_phase_that_diverges_at_once_is_an_error(images: npt.NDArray[np.uint8]) -> None:
     network = BackboneAdapter("tiny_random").build()
     cut = network.cut_below(first := network.place(fraction=0.4))
     set_trainable(network, first)
@@ -314,7 +312,7 @@ def test_a_phase_that_diverges_at_once_is_an_error(pictures: npt.NDArray[np.uint
     with pytest.raises(SettingError, match=r"diverged in its first epoch.*`learning_rate`"):
         train_phase(
             trainee_of(network, cut),
-            views_of(network, cut, pictures),
+            views_of(network, cut, images),
             data(),
             wild,
             name="fine-tuning",
@@ -323,12 +321,12 @@ def test_a_phase_that_diverges_at_once_is_an_error(pictures: npt.NDArray[np.uint
 
 
 def test_what_was_good_before_a_phase_diverged_stays(
-    pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    images: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = BackboneAdapter("tiny_random").build()
     cut = network.cut_below(first := network.place(fraction=0.4))
     set_trainable(network, first)
-    trainee, views = trainee_of(network, cut), views_of(network, cut, pictures)
+    trainee, views = trainee_of(network, cut), views_of(network, cut, images)
     real, calls = Trainee.logits, iter(range(9))
 
     def logits(self: Trainee, *given: Any) -> npt.NDArray[np.float64]:

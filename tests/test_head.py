@@ -304,12 +304,12 @@ class RowGroups:
 
 
 def spilled(features: npt.NDArray[np.float32]) -> Selected:
-    """Every second or third row of a file: the training part of a large folder."""
+    """Every second or third row of a file: the training split of a large folder."""
     count, width = features.shape
-    positions = np.cumsum(np.random.default_rng(0).integers(1, 4, count))
-    rows = Rows(int(positions[-1]) + 1, (width,), np.float32, memory_budget=0)
-    rows.write(positions, features)
-    return Selected(Views(rows, None, np.empty(0, np.int64)), positions)
+    indices = np.cumsum(np.random.default_rng(0).integers(1, 4, count))
+    rows = Rows(int(indices[-1]) + 1, (width,), np.float32, memory_budget=0)
+    rows.write(indices, features)
+    return Selected(Views(rows, None, np.empty(0, np.int64)), indices)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -43,7 +43,7 @@ def difference(found: Pixels, expected: Pixels) -> float:
 
 
 @pytest.mark.parametrize("case", [case for case in hostile.CASES if case.readable], ids=str)
-def test_every_readable_case_shows_its_picture(case: Case, tmp_path: Path) -> None:
+def test_every_readable_case_shows_its_image(case: Case, tmp_path: Path) -> None:
     pixels, facts = read_image(case.write(tmp_path), SIZE)
     assert difference(pixels, grey_quadrants() if case.grey else hostile.quadrants()) < 2.0
     assert facts.format == case.format
@@ -84,10 +84,10 @@ def grey_key() -> int:
     return int(grey_quadrants()[0, 0, 0])
 
 
-def with_background(picture: Pixels) -> Pixels:
+def with_background(image: Pixels) -> Pixels:
     """What is left when the colour of the upper left corner is transparent."""
-    cleared = picture.copy()
-    cleared[(picture == picture[0, 0]).all(axis=2)] = BACKGROUND
+    cleared = image.copy()
+    cleared[(image == image[0, 0]).all(axis=2)] = BACKGROUND
     return cleared
 
 
@@ -119,9 +119,9 @@ def test_one_transparent_colour_is_laid_over_the_background() -> None:
             colour,
         ),
     }
-    for name, (data, picture) in files.items():
+    for name, (data, image) in files.items():
         pixels, facts = read_image(data, SIZE)
-        np.testing.assert_array_equal(pixels, with_background(picture), err_msg=name)
+        np.testing.assert_array_equal(pixels, with_background(image), err_msg=name)
         assert facts.transparent, name
 
 
@@ -208,12 +208,12 @@ def photograph(height: int, width: int) -> Pixels:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_drafted_jpegs_are_turned_and_stretched_like_whole_ones(orientation: int) -> None:
-    picture = photograph(700, 1000)
-    stored = np.ascontiguousarray(hostile.STORED_AS[orientation](picture))
+    image = photograph(700, 1000)
+    stored = np.ascontiguousarray(hostile.STORED_AS[orientation](image))
     data = hostile.jpeg(Image.fromarray(stored), exif=hostile.exif(orientation))
     size = (150, 230)
     pixels, facts = read_image(data, size)
-    whole = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR)
+    whole = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
     assert difference(pixels, np.asarray(whole)) < 2.0
     assert facts.orientation == orientation
     assert (facts.height, facts.width) == stored.shape[:2]
@@ -221,9 +221,9 @@ def test_drafted_jpegs_are_turned_and_stretched_like_whole_ones(orientation: int
 
 @pytest.mark.parametrize("format_", ["PNG", "BMP", "TIFF"])
 def test_lossless_files_are_resized_exactly_as_pillow_does(format_: str) -> None:
-    picture = Image.fromarray(photograph(300, 400))
-    pixels, _ = read_image(hostile.encode(picture, format_), (160, 224))
-    expected = picture.resize((224, 160), Image.Resampling.BILINEAR)
+    image = Image.fromarray(photograph(300, 400))
+    pixels, _ = read_image(hostile.encode(image, format_), (160, 224))
+    expected = image.resize((224, 160), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(pixels, np.asarray(expected))
 
 
@@ -264,7 +264,7 @@ def test_facts_do_not_depend_on_the_size_asked_for(shape: tuple[int, int]) -> No
         np.testing.assert_array_equal(facts.thumbnail, first.thumbnail, err_msg=str(size))
 
 
-def test_the_thumbnail_is_the_upright_picture_in_grey() -> None:
+def test_the_thumbnail_is_the_upright_image_in_grey() -> None:
     for orientation in range(1, 9):
         _, facts = read_image(hostile.turned(orientation, "PNG"), (50, 60))
         expected = hostile.rgb().convert("L").resize((32, 32), Image.Resampling.BILINEAR)
@@ -340,7 +340,7 @@ def test_the_limit_on_pixels_is_checked_before_decoding() -> None:
         read_image(hostile.bomb(), SIZE)
 
 
-def test_between_pillows_warning_and_the_limit_a_picture_is_read_in_silence() -> None:
+def test_between_pillows_warning_and_the_limit_an_image_is_read_in_silence() -> None:
     side = 9_600  # 92 megapixels: Pillow warns from 89 on
     assert Image.MAX_IMAGE_PIXELS is not None
     assert Image.MAX_IMAGE_PIXELS < side * side < MAX_PIXELS
@@ -350,7 +350,7 @@ def test_between_pillows_warning_and_the_limit_a_picture_is_read_in_silence() ->
     assert (pixels.max(), facts.width) == (0, side)
 
 
-def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
+def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "film.jpg"
     with path.open("wb") as file:
         file.truncate(2**27)  # sparse: takes no room
@@ -408,9 +408,9 @@ def test_threads_read_what_one_thread_reads() -> None:
 
 
 def test_arrays_are_resized_as_files_are() -> None:
-    picture = photograph(300, 400)
-    from_file, _ = read_image(hostile.encode(Image.fromarray(picture), "PNG"), (160, 224))
-    for given in (picture, picture.astype(np.float64), picture.astype(np.int16)[np.newaxis]):
+    image = photograph(300, 400)
+    from_file, _ = read_image(hostile.encode(Image.fromarray(image), "PNG"), (160, 224))
+    for given in (image, image.astype(np.float64), image.astype(np.int16)[np.newaxis]):
         batch = as_batch(given, (160, 224))
         assert batch.dtype == np.uint8
         np.testing.assert_array_equal(batch, from_file[np.newaxis])
@@ -438,7 +438,7 @@ def test_arrays_are_rounded_and_may_be_dark_or_empty() -> None:
         (np.zeros((1, 2, 2, 3), bool), "dtype bool"),
     ],
 )
-def test_arrays_that_are_no_pictures_are_refused(
+def test_arrays_that_are_no_images_are_refused(
     array: npt.NDArray[np.generic], message: str
 ) -> None:
     with pytest.raises(SettingError, match=message):

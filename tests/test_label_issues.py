@@ -15,7 +15,7 @@ from tlkit.data.split import assign_folds
 from tlkit.errors import SettingError
 from tlkit.evaluation.scores import Scores
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.insight.label_issues import LabelIssue, rank_label_issues
 from tlkit.training.head import fit_head
@@ -68,7 +68,7 @@ def alpaca_features(
         needs_of(FineTuneSchedule.head_only()),
         AugmentationPolicy.none(),
         0,
-        Keeper(),
+        RunFolders(),
     )
     originals = frozen.read(listing.examples)
     features = originals.outputs[0].read(originals.readable).astype(np.float32)

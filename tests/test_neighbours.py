@@ -1,4 +1,4 @@
-"""The most similar pictures of a folder come first, and a picture is not its own neighbour."""
+"""The most similar images of a folder come first, and an image is not its own neighbour."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def test_only_some_names_may_count(
     classifier: TransferClassifier, index: FeatureIndex, drawn_folder: Path
 ) -> None:
     known = classifier.record.training_names
-    picture = drawn_folder / classifier.record.scores["validation"].names[0]
-    found = index.nearest(picture, 100, among=known)
+    image = drawn_folder / classifier.record.scores["validation"].names[0]
+    found = index.nearest(image, 100, among=known)
     assert {one.name for one in found} == {*known}
-    everything = index.nearest(picture, 100)
+    everything = index.nearest(image, 100)
     assert list(found) == [one for one in everything if one.name in known]
-    assert index.nearest(picture, among=()) == ()
+    assert index.nearest(image, among=()) == ()
 
 
 def test_bad_files_are_left_out_by_name(
@@ -104,21 +104,21 @@ def test_bad_files_are_left_out_by_name(
         )
     for name in ("disc", "not disc"):
         (tmp_path / name / "00.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"no picture .* can be read"):
+    with pytest.raises(DatasetError, match=r"no image .* can be read"):
         FeatureIndex(classifier, tmp_path)
 
 
-def test_what_is_no_picture_is_named(
+def test_what_is_no_image_is_named(
     classifier: TransferClassifier, index: FeatureIndex, drawn_folder: Path
 ) -> None:
-    picture = drawn_folder / "disc" / "00.jpg"
+    image = drawn_folder / "disc" / "00.jpg"
     with pytest.raises(SettingError, match="`count` must be at least 1"):
-        nearest(classifier, picture, "no such folder", 0)
+        nearest(classifier, image, "no such folder", 0)
     with pytest.raises(SettingError, match="`count` must be at least 1"):
-        index.nearest(picture, 0)
-    with pytest.raises(SettingError, match="`picture` must be one picture, got 2"):
+        index.nearest(image, 0)
+    with pytest.raises(SettingError, match="`image` must be one image, got 2"):
         index.nearest(np.zeros((2, 8, 8, 3), np.uint8))
-    with pytest.raises(SettingError, match="`picture` must be a path"):
+    with pytest.raises(SettingError, match="`image` must be a path"):
         index.nearest(3)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="no such"):
         index.nearest("no such.jpg")

@@ -89,7 +89,7 @@ def test_preprocessing_is_that_of_keras_and_inside(case: Case) -> None:
     nothing = keras.Sequential(
         [keras.Input((*case.network.image_size, 3)), keras.layers.Identity()]
     )
-    got = output(case.network._on_pictures(nothing), case.pixels)
+    got = output(case.network._on_images(nothing), case.pixels)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-5)
     np.testing.assert_allclose(
         output(case.network.base, wanted), case.expected, rtol=1e-3, atol=1e-3
@@ -138,8 +138,8 @@ def test_cut_points_are_ordered_and_split_the_layers(case: Case) -> None:
     assert counted == LAYERS_AND_CUTS.get(case.adapter.name, counted)
     last = network.cut_points[-1]
     assert last.shape == network.base.outputs[0].shape[1:]
-    for position, cut in enumerate(network.cut_points):
-        assert (cut.index, cut.size) == (position, int(np.prod(cut.shape)))
+    for index, cut in enumerate(network.cut_points):
+        assert (cut.index, cut.size) == (index, int(np.prod(cut.shape)))
     highest = [cut.layer_index for cut in network.cut_points]
     assert highest == sorted(highest)
     layers = network.base.layers

@@ -30,7 +30,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
 
 NETWORK = BackboneAdapter("tiny_random").build()
-PICTURES = np.random.default_rng(0).integers(256, size=(6, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(256, size=(6, 32, 32, 3), dtype=np.uint8)
 HEAD = FineTuneSchedule.head_only()
 
 
@@ -43,8 +43,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def asked(count: int = 10, name: str = "a network") -> OnnxEngine | None:
-    """Ask for an engine of the tiny network, for so many pictures."""
-    return fast_engine(lambda: (name,), count, lambda: NETWORK.model, lambda: PICTURES[:2])
+    """Ask for an engine of the tiny network, for so many images."""
+    return fast_engine(lambda: (name,), count, lambda: NETWORK.model, lambda: IMAGES[:2])
 
 
 def forbidden(*_: object) -> NoReturn:
@@ -62,18 +62,16 @@ def test_gives_the_numbers_of_tensorflow(
     monkeypatch.setenv(VARIABLE, "onnxruntime")
     cut = NETWORK.cut_below(len(NETWORK.base.layers) - 2)
     model = frozen_model(NETWORK, cut, features=kind[0], activations=kind[1])
-    engine = fast_engine(lambda: kind, 1, lambda: model, lambda: PICTURES[:2])
+    engine = fast_engine(lambda: kind, 1, lambda: model, lambda: IMAGES[:2])
     reference = TensorFlowEngine(model)
     assert engine is not None
     assert engine.parameters == reference.parameters
-    outputs = zip(engine(PICTURES), reference(PICTURES), strict=True)
+    outputs = zip(engine(IMAGES), reference(IMAGES), strict=True)
     assert all(largest_difference(ours, theirs) < 1e-4 for ours, theirs in outputs)
     assert len(list(home.iterdir())) == 1
 
 
-def test_few_pictures_are_not_worth_a_conversion(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_images_are_not_worth_a_conversion(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     enough = int(rooms.WORTH / multiply_adds(NETWORK.model)) + 1
     with monkeypatch.context() as patched:
         patched.setattr(rooms, "_convert", forbidden)
@@ -82,7 +80,7 @@ def test_few_pictures_are_not_worth_a_conversion(
     assert isinstance(asked(enough), OnnxEngine)
 
 
-def test_what_was_converted_before_serves_few_pictures(
+def test_what_was_converted_before_serves_few_images(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked(10**12) is not None
@@ -184,9 +182,9 @@ def test_the_runtime_may_come_under_another_name(
             raise PackageNotFoundError(name)
         return "1"
 
-    monkeypatch.setattr(rooms, "version", version)
+    monkeypatch.setattr("tlkit.core.versions.version", version)
     packages = {"onnxruntime": ["onnxruntime-gpu"]}
-    monkeypatch.setattr(rooms, "packages_distributions", lambda: packages)
+    monkeypatch.setattr("tlkit.core.versions.packages_distributions", lambda: packages)
     assert asked(1) is None
     assert not home.exists()
 
@@ -221,7 +219,7 @@ def test_a_graph_that_has_just_made_room_leaves_nothing_behind(
 def test_no_number_is_no_agreement(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "onnxruntime")
     model = frozen_model(NETWORK, NETWORK.cut_points[-2], features=True, activations=True)
-    engine = fast_engine(lambda: ("two outputs",), 1, lambda: model, lambda: PICTURES[:2])
+    engine = fast_engine(lambda: ("two outputs",), 1, lambda: model, lambda: IMAGES[:2])
     assert engine is not None
     assert len(list(home.iterdir())) == 1
     assert engine.disagreement() <= 1
@@ -280,9 +278,7 @@ def test_training_and_prediction_run_on_it(
 
     reference, fast = trained("tensorflow"), trained("onnxruntime")
     assert (reference.record.engine, fast.record.engine) == ("tensorflow", "onnxruntime")
-    assert (
-        len(list(home.iterdir())) == 2
-    )  # pictures give features and activations, views no features
+    assert len(list(home.iterdir())) == 2  # images give features and activations, views no features
     pairs = zip(
         reference.record.scores["validation"].logits,
         fast.record.scores["validation"].logits,
@@ -329,7 +325,7 @@ def test_both_engines_are_recorded_where_both_ran(
     drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rooms, "multiply_adds", lambda _model: 1)
-    monkeypatch.setattr(rooms, "WORTH", 49)  # 48 pictures, but 76 further views of 38
+    monkeypatch.setattr(rooms, "WORTH", 49)  # 48 images, but 76 further views of 38
     schedule = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=3, views=3),))
     backbone = BackboneAdapter("tiny_random")
     trained = transfer_classifier(drawn_folder, backbone=backbone, schedule=schedule)
@@ -347,7 +343,7 @@ def test_a_pass_of_another_version_is_computed_anew(
             schedule=HEAD,
             cache_dir=tmp_path / "kept",
         )
-        return len(list((tmp_path / "kept").glob("pictures-*")))
+        return len(list((tmp_path / "kept").glob("images-*")))
 
     monkeypatch.setenv(VARIABLE, "onnxruntime")
     assert [passes(), passes()] == [1, 1]

@@ -172,23 +172,6 @@ def test_the_architecture_page_names_the_rooms_of_the_import_contract() -> None:
     assert set(rooms) == layers - {"_version"}
 
 
-def test_every_room_has_a_page_in_the_reference() -> None:
-    pages = (ROOT / "docs/reference").glob("*.md")
-    shown = {
-        room
-        for page in pages
-        for room in re.findall(
-            r"^::: tlkit\.(\w+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE
-        )
-    }
-    rooms = {module.name for module in pkgutil.iter_modules(tlkit.__path__)}
-    assert rooms - shown == {
-        "_version",
-        "cli",
-        "commands",
-    }  # a page of their own tells the commands
-
-
 REGISTRIES = r"\b(?:pypi\.org|pythonhosted\.org|(?:ana)?conda\.(?:org|io)|npmjs\.\w+)\b"
 PLACES = r"(?<![\w.$}])/(?:root|work|workspace|mnt|Users|home/(?!tlkit\b)\w+)/"  # a container's user is tlkit
 

@@ -86,14 +86,14 @@ def test_the_seed_decides_which(drawn_folder: Path) -> None:
     assert names(0) != names(1)
 
 
-def test_fewer_pictures_than_cells(drawn_folder: Path) -> None:
+def test_fewer_images_than_cells(drawn_folder: Path) -> None:
     axes = plot.samples(drawn_folder, count=5)
     assert axes.shape == (2, 3)
     assert len(titles(axes)) == 5
     assert len(titles(plot.samples(drawn_folder, count=100))) == 48
 
 
-def test_pictures_keep_their_proportions(tmp_path: Path) -> None:
+def test_images_keep_their_proportions(tmp_path: Path) -> None:
     for name, size in (("a", (60, 30)), ("b", (30, 60))):
         (tmp_path / name).mkdir()
         exif = Image.Exif()
@@ -118,11 +118,11 @@ def test_bad_files_are_passed_over_by_name(drawn_folder: Path, tmp_path: Path) -
         plot.samples(DatasetSpec(tmp_path / "d", on_bad_file="raise"), count=48)
 
 
-def test_no_readable_picture_at_all(tmp_path: Path) -> None:
+def test_no_readable_image_at_all(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").touch()
-    with pytest.raises(DatasetError, match="no picture can be read"):
+    with pytest.raises(DatasetError, match="no image can be read"):
         plot.samples(tmp_path)
 
 
@@ -143,13 +143,13 @@ def test_count_must_be_positive(drawn_folder: Path) -> None:
 # views
 
 
-def test_views_begin_with_the_picture_itself(drawn_folder: Path) -> None:
+def test_views_begin_with_the_image_itself(drawn_folder: Path) -> None:
     policy = AugmentationPolicy(brightness_fraction=0.3)
     file = drawn_folder / "disc" / "03.jpg"
     axes = plot.views(policy, file, count=4, seed=5, image_size=(48, 48))
 
     assert axes.shape == (2, 2)
-    assert titles(axes) == ["the picture itself", "view 1", "view 2", "view 3"]
+    assert titles(axes) == ["the image itself", "view 1", "view 2", "view 3"]
     shown = np.stack([ax.images[0].get_array() for ax in axes.flat])
     assert np.array_equal(shown, policy.views(file, 4, seed=5, image_size=(48, 48)))
     assert "03.jpg" in axes.figure.get_suptitle()

@@ -1,4 +1,4 @@
-"""The gallery shows the worst mistakes first, with the pictures of the files that it names."""
+"""The gallery shows the worst mistakes first, with the images of the files that it names."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_the_worst_come_first_with_what_was_said(drawn_folder: Path) -> None:
         ("disc", "right: probability of disc 0.88\n00.jpg"),
         ("not disc", "right: probability of disc 0.02\n00.jpg"),
     ]
-    assert axes.figure.get_suptitle() == "4 of 4 out-of-fold pictures, the worst first"
+    assert axes.figure.get_suptitle() == "4 of 4 out-of-fold images, the worst first"
     assert axes.shape == (2, 2)
     assert cells(plot.gallery(crossed(), DatasetSpec(drawn_folder), count=2)) == cells(axes)[:2]
 
 
-def test_the_pictures_are_those_of_the_files(drawn_folder: Path) -> None:
+def test_the_images_are_those_of_the_files(drawn_folder: Path) -> None:
     axes = plot.gallery(crossed(), drawn_folder)
     for ax, name in zip(axes.flat, WORST_FIRST, strict=True):
         small = Image.fromarray(ax.images[0].get_array()).resize((48, 48))

@@ -71,7 +71,7 @@ def test_the_confusion_matrix_holds_the_four_counts() -> None:
     ]
     right = FOUND.true_positives + FOUND.true_negatives
     assert axes.figure.get_suptitle() == (
-        f"{right} of 50 out-of-fold pictures called right (threshold 0.4)"
+        f"{right} of 50 out-of-fold images called right (threshold 0.4)"
     )
     assert FOUND.recall is not None
     found = words(axes)
@@ -81,7 +81,7 @@ def test_the_confusion_matrix_holds_the_four_counts() -> None:
 
 def test_the_roc_curve_passes_through_the_threshold_in_use() -> None:
     axes = plot.roc(RESULT)
-    assert axes.figure.get_suptitle() == f"ROC-AUC {FOUND.roc_auc:.3f} on 50 out-of-fold pictures"
+    assert axes.figure.get_suptitle() == f"ROC-AUC {FOUND.roc_auc:.3f} on 50 out-of-fold images"
     drawn = curve(axes, "every threshold")
     area = (np.diff(drawn[:, 0]) * (drawn[1:, 1] + drawn[:-1, 1]) / 2).sum()
     assert area == pytest.approx(FOUND.roc_auc)
@@ -165,7 +165,7 @@ def test_a_classifier_s_parts(
     assert f"{classifier.evaluation.count} validation" in figure(classifier).figure.get_suptitle()
     test = figure(classifier, part="test")
     assert test.shape == (1,)
-    assert "test pictures" in test.figure.get_suptitle()
+    assert "test images" in test.figure.get_suptitle()
     with pytest.raises(SettingError, match="unknown part"):
         figure(classifier, part="training")
 
@@ -178,7 +178,7 @@ def test_axes_of_the_caller_s_are_drawn_into(figure: Callable[..., plot.Grid]) -
     axes = figure(RESULT, ax=mine[1])
     assert axes[0] is mine[1]
     assert axes.figure is mine[1].figure
-    assert "50 out-of-fold pictures" in mine[1].get_title(loc="left")
+    assert "50 out-of-fold images" in mine[1].get_title(loc="left")
     assert not mine[0].has_data()
     assert axes.figure.get_suptitle() == ""
 
@@ -208,7 +208,7 @@ def vars_of(name: str) -> list[str]:
 
 @pytest.mark.parametrize("figure", [plot.roc, plot.precision_recall, plot.thresholds])
 def test_one_class_has_no_curve(figure: Callable[..., plot.Grid]) -> None:
-    with pytest.raises(SettingError, match="needs pictures of both classes"):
+    with pytest.raises(SettingError, match="needs images of both classes"):
         figure(crossed(one_class=True))
     plot.confusion(crossed(one_class=True))
     plot.reliability(crossed(one_class=True))

@@ -88,7 +88,7 @@ def test_a_result_gives_its_parts(classifier: TransferClassifier) -> None:
         assert judged.evaluation == wanted
     crossing = crossed(*drawn(0))
     assert points.Judged.of(crossing, None) == points.Judged.of(crossing, "out-of-fold")
-    assert points.Judged.of(crossing, None).pictures == "60 out-of-fold pictures"
+    assert points.Judged.of(crossing, None).images == "60 out-of-fold images"
 
 
 def test_what_has_no_parts_is_named(classifier: TransferClassifier) -> None:

@@ -21,7 +21,7 @@ import pytest
 from test_progress import needs_pty, run_in_terminal
 
 from tlkit.classifier.classifier import Prediction, TransferClassifier
-from tlkit.data.dataset import picture_files
+from tlkit.data.dataset import image_files
 from tlkit.delivery import prediction_files as listing
 from tlkit.delivery import predictions as writing
 from tlkit.delivery.prediction_files import Shard
@@ -101,8 +101,8 @@ def broken_off(
 
 @pytest.fixture
 def mixed(drawn_folder: Path, tmp_path: Path) -> Path:
-    """Pictures in nested folders, a name like a formula, one with a line break, and two that are none."""
-    folder = tmp_path / "pictures"
+    """Images in nested folders, a name like a formula, one with a line break, and two that are none."""
+    folder = tmp_path / "images"
     shutil.copytree(drawn_folder, folder)
     (folder / "a.jpg").write_bytes(b"<html>")
     (folder / "disc" / "=1+1.jpg").write_bytes((folder / "disc" / "00.jpg").read_bytes())
@@ -118,7 +118,7 @@ def test_rows_say_what_predict_says_in_its_order(
     summary = write_predictions(classifier, mixed, table, shard_size=32)
 
     outcomes = classifier.predict_folder(mixed, on_bad_file="collect")
-    rows = [as_row(p, o) for p, o in zip(picture_files(mixed), outcomes, strict=True)]
+    rows = [as_row(p, o) for p, o in zip(image_files(mixed), outcomes, strict=True)]
     assert read(table) == [dict(zip(COLUMNS, row, strict=True)) for row in rows]
     bad_files = [outcome for outcome in outcomes if isinstance(outcome, BadFile)]
     labels = [outcome.label for outcome in outcomes if isinstance(outcome, Prediction)]
@@ -131,8 +131,8 @@ def test_rows_say_what_predict_says_in_its_order(
     )
     assert PredictionSummary.from_json(summary.to_json()) == summary
     counts = f"{labels.count('disc')} disc, {labels.count('not disc')} not disc"
-    assert str(summary) == f"{table}: 51 pictures: {counts}, 2 that cannot be read"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", table.name]
+    assert str(summary) == f"{table}: 51 images: {counts}, 2 that cannot be read"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", table.name]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -197,9 +197,9 @@ def test_parts_that_arrive_in_any_order_are_put_into_theirs(
 # the listing
 
 
-def listed(pictures: Any, folder: Path) -> list[str]:
+def listed(images: Any, folder: Path) -> list[str]:
     target = folder / "listing.jsonl"
-    count = listing.write_listing(pictures, target)
+    count = listing.write_listing(images, target)
     found = list(listing.read_listing(target))
     assert count == len(found)
     assert [path.name for path in folder.iterdir()] == ["listing.jsonl"], "nothing else is left"
@@ -238,7 +238,7 @@ def labyrinth(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("run", [2, 3, 2**17])
-def test_the_listing_is_that_of_picture_files(
+def test_the_listing_is_that_of_image_files(
     labyrinth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int
 ) -> None:
     """However few names are sorted in memory and however few files are merged."""
@@ -248,7 +248,7 @@ def test_the_listing_is_that_of_picture_files(
     monkeypatch.chdir(labyrinth)
     for folder in (labyrinth, str(labyrinth) + "/", ".", "a/..", Path("a")):
         found = listed(folder, tmp_path / "room")
-        assert found == list(map(str, picture_files(folder)))
+        assert found == list(map(str, image_files(folder)))
         assert found
     assert len(listed(labyrinth, tmp_path / "room")) == 14
 
@@ -256,32 +256,32 @@ def test_the_listing_is_that_of_picture_files(
 def test_files_and_folders_come_as_they_are_given(labyrinth: Path, tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     given = ["z.jpg", labyrinth / "a", "./a.jpg", labyrinth / "Z", "s3://bucket/a.jpg"]
-    inside = [*map(str, picture_files(labyrinth / "a")), "./a.jpg", str(labyrinth / "Z" / "1.JPG")]
+    inside = [*map(str, image_files(labyrinth / "a")), "./a.jpg", str(labyrinth / "Z" / "1.JPG")]
     assert listed(iter(given), tmp_path / "room") == ["z.jpg", *inside, "s3://bucket/a.jpg"]
 
 
 @pytest.mark.parametrize(
-    ("pictures", "kind", "message"),
+    ("images", "kind", "message"),
     [
-        ([], SettingError, "`pictures` must name at least one file or folder, got none"),
-        (3, SettingError, "`pictures` must be a path, or several of them, got 3"),
-        ([3], SettingError, "`pictures` must be a path, got 3"),
-        (b"a.jpg", SettingError, "`pictures` must be a path"),
-        ("empty", DatasetError, "'empty' must hold pictures, found none"),
+        ([], SettingError, "`images` must name at least one file or folder, got none"),
+        (3, SettingError, "`images` must be a path, or several of them, got 3"),
+        ([3], SettingError, "`images` must be a path, got 3"),
+        (b"a.jpg", SettingError, "`images` must be a path"),
+        ("empty", DatasetError, "'empty' must hold images, found none"),
     ],
 )
-def test_pictures_that_are_none(
+def test_images_that_are_none(
     classifier: TransferClassifier,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    pictures: Any,
+    images: Any,
     kind: type[Exception],
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     with pytest.raises(kind, match=re.escape(message)):
-        write_predictions(classifier, pictures, "table.csv")
+        write_predictions(classifier, images, "table.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["empty"], (
         "a job that never began leaves nothing"
     )
@@ -387,13 +387,13 @@ def kill_before_every_step(table: Path) -> None:
     print(step)  # noqa: T201 - for the process that asked
 
 
-def write_without_classifier(pictures: Any, table: Path, **options: Any) -> None:
+def write_without_classifier(images: Any, table: Path, **options: Any) -> None:
     """Run a job without the seconds that TensorFlow takes to start."""
     classifier: Any = None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "check_classifier", lambda *_: None)
         patch.setattr(writing, "_facts", lambda _: {})
-        write_predictions(classifier, pictures, table, runner=runner_of(), **options)
+        write_predictions(classifier, images, table, runner=runner_of(), **options)
 
 
 def in_a_child(table: Path, names: list[str], kill_before: int | None, *, resume: bool) -> int:
@@ -486,9 +486,9 @@ def test_parts_of_another_job_are_refused(classifier: TransferClassifier, tmp_pa
         ),
         (stricter, NAMES, {}, "threshold was 0.5, now 0.75"),
         (retrained, NAMES, {}, "model was "),
-        (classifier, NAMES[:-1], {}, "picture 40 was 39.jpg, now nothing"),
-        (classifier, [*NAMES, "ä.jpg"], {}, "picture 41 was nothing, now ä.jpg"),
-        (classifier, ["x\ny.jpg", *NAMES[1:]], {}, r"picture 1 was 0.jpg, now x\ny.jpg"),
+        (classifier, NAMES[:-1], {}, "image 40 was 39.jpg, now nothing"),
+        (classifier, [*NAMES, "ä.jpg"], {}, "image 41 was nothing, now ä.jpg"),
+        (classifier, ["x\ny.jpg", *NAMES[1:]], {}, r"image 1 was 0.jpg, now x\ny.jpg"),
     ):
         settings: dict[str, Any] = {"resume": True, "shard_size": 4, **options}
         with pytest.raises(SettingError, match=re.escape(message)) as refused:
@@ -509,15 +509,15 @@ def keras_like(model: Any) -> Any:
     return other
 
 
-def test_pictures_that_came_meanwhile_are_named(
+def test_images_that_came_meanwhile_are_named(
     classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     shutil.copytree(drawn_folder, folder)
     broken_off(classifier, tmp_path / "t.csv", [str(folder)])
     new = folder / "disc" / "05b.jpg"
     new.touch()
-    message = f"picture 7 was {folder / 'disc' / '06.jpg'}, now {new}"
+    message = f"image 7 was {folder / 'disc' / '06.jpg'}, now {new}"
     with pytest.raises(SettingError, match=re.escape(message)):
         write_predictions(classifier, folder, tmp_path / "t.csv", resume=True, shard_size=4)
 
@@ -684,4 +684,4 @@ def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
     shown, _ = run_in_terminal(code)
     for text in ("Listing", "Predicting", "40/40", "Writing", "rows/s", "0:00:00"):
         assert text in shown
-    assert re.search(r"Predicting.*pictures/s", shown)
+    assert re.search(r"Predicting.*images/s", shown)

@@ -36,7 +36,7 @@ def test_a_terminal_sees_count_rate_and_time() -> None:
     assert stdout == "True\n", "the bar belongs on stderr alone"
     assert "Reading" in shown
     assert "3/3" in shown
-    assert re.search(r"\d+ pictures/s", shown)
+    assert re.search(r"\d+ images/s", shown)
     assert re.search(r"\d:\d\d:\d\d", shown)
 
 

@@ -112,7 +112,7 @@ def test_the_summary_is_in_words(classifier: TransferClassifier, report: Path) -
     right = found.true_positives + found.true_negatives
     text = report.read_text("utf-8")
     assert (
-        f"On {found.count} pictures it had not learned from, it was right {right} times: "
+        f"On {found.count} images it had not learned from, it was right {right} times: "
         f"{percent(found.accuracy)}."
     ) in text
     assert "always answering “not disc”" in text
@@ -133,15 +133,15 @@ def test_shares_have_the_digits_that_their_interval_supports() -> None:
 
 def test_cross_validation_comes_first(crossed: TransferClassifier, tmp_path: Path) -> None:
     text = written(crossed, tmp_path, heat_maps=1)
-    assert "On 48 pictures not learned from, the answer was right" in text
-    assert text.index("48 pictures, cross-validated") < text.index("10 validation pictures")
+    assert "On 48 images not learned from, the answer was right" in text
+    assert text.index("48 images, cross-validated") < text.index("10 validation images")
     assert "fine-tuning starts" in text
     assert "Train with folds=5" not in text
     assert text.count("Where the evidence for") == 1
     assert text.count("Most like it, of what it learned") == 1
 
 
-def test_pictures_that_it_has_learned_are_marked_as_such(
+def test_images_that_it_has_learned_are_marked_as_such(
     crossed: TransferClassifier, tmp_path: Path
 ) -> None:
     bare = dataclasses.replace(
@@ -150,7 +150,7 @@ def test_pictures_that_it_has_learned_are_marked_as_such(
         scores={"validation": crossed.record.scores["validation"]},
     )
     text = written(TransferClassifier(crossed.model, bare), tmp_path, heat_maps=0)
-    assert "38 training pictures, as learned" in text
+    assert "38 training images, as learned" in text
     assert "these figures flatter it" in text
     assert "Where the evidence for" not in text
 
@@ -174,11 +174,11 @@ def test_a_changed_folder_is_owned_up_to(
     (folder / damaged).write_bytes(b"")
     shutil.copy(drawn_folder / "disc" / "00.jpg", folder / "disc" / "fresh.jpg")
     text = written(moved, tmp_path, heat_maps=0)
-    assert f"Gone from the folder since training: 1 picture ({gone})." in text
-    assert "New in the folder since training: 1 picture (disc/fresh.jpg)." in text
+    assert f"Gone from the folder since training: 1 image ({gone})." in text
+    assert "New in the folder since training: 1 image (disc/fresh.jpg)." in text
     assert re.search(rf"cannot be read: 1 file \(\S*{damaged}: the file is empty\)", text)
-    assert "> 1 new picture</label>" in text
-    assert "On 1 new picture, it was right" in text
+    assert "> 1 new image</label>" in text
+    assert "On 1 new image, it was right" in text
 
 
 def test_a_moved_folder_is_the_same_folder(
@@ -188,7 +188,7 @@ def test_a_moved_folder_is_the_same_folder(
     seen = album.make_album(classifier, moved)
     assert seen.is_own
     assert [part.part for part in seen.parts] == ["test", "validation", "out-of-fold"]
-    assert len(seen.pictures) == 48
+    assert len(seen.images) == 48
 
 
 def test_another_folder_is_judged_anew(
@@ -201,7 +201,7 @@ def test_another_folder_is_judged_anew(
             shutil.copy(source, tmp_path / "other" / name / f"other-{number}.jpg")
     seen = album.make_album(classifier, tmp_path / "other")
     assert not seen.is_own
-    assert [part.title for part in seen.parts] == ["10 pictures of this folder"]
+    assert [part.title for part in seen.parts] == ["10 images of this folder"]
     judged, measured = seen.parts[0].judged.evaluation, classifier.evaluate(tmp_path / "other")
     assert (judged.true_positives, judged.false_positives) == (
         measured.true_positives,
@@ -209,20 +209,20 @@ def test_another_folder_is_judged_anew(
     )
     assert judged.log_loss == pytest.approx(measured.log_loss)
     text = written(classifier, tmp_path, data=tmp_path / "other", heat_maps=1)
-    assert "On 10 pictures of this folder, it was right" in text
+    assert "On 10 images of this folder, it was right" in text
     assert "Audit of the folder that it was trained on" in text
 
 
-def test_of_a_large_folder_the_most_telling_pictures_are_shown(
+def test_of_a_large_folder_the_most_telling_images_are_shown(
     classifier: TransferClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = album.make_album(classifier, None)
-    monkeypatch.setattr(album, "PICTURES", 10)
+    monkeypatch.setattr(album, "IMAGES", 10)
     seen = album.make_album(classifier, None)
-    names = [picture.example.name for picture in everything.pictures]
-    assert [picture.example.name for picture in seen.pictures] == names[:10]
+    names = [image.example.name for image in everything.images]
+    assert [image.example.name for image in seen.images] == names[:10]
     assert seen.notes == (
-        "Not shown: 38 pictures whose label the classifier finds easy to believe. The figures count them.",
+        "Not shown: 38 images whose label the classifier finds easy to believe. The figures count them.",
     )
 
 
@@ -244,8 +244,8 @@ def test_a_relative_folder_is_looked_for_where_one_is(
         album.make_album(relative, None)
     shutil.copytree(drawn_folder, tmp_path / "drawn")
     assert album.make_album(relative, None).is_own
-    for picture in (tmp_path / "drawn").rglob("*.jpg"):
-        picture.rename(picture.with_name(f"other-{picture.name}"))
+    for image in (tmp_path / "drawn").rglob("*.jpg"):
+        image.rename(image.with_name(f"other-{image.name}"))
     assert not album.make_album(relative, None).is_own  # another folder that is called the same
 
 
@@ -285,22 +285,22 @@ def test_a_folder_in_which_nothing_can_be_read(
     for name in ("disc", "not disc"):
         (tmp_path / "other" / name).mkdir(parents=True)
         (tmp_path / "other" / name / "1.jpg").write_bytes(b"<html>")
-    with pytest.raises(DatasetError, match=r"no picture in .*other can be read"):
+    with pytest.raises(DatasetError, match=r"no image in .*other can be read"):
         write_report(classifier, tmp_path / "report.html", tmp_path / "other")
 
 
-def test_a_page_may_show_pictures_of_one_class_alone(
+def test_a_page_may_show_images_of_one_class_alone(
     classifier: TransferClassifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Those most like them need not be among the ones that the page shows."""
-    monkeypatch.setattr(album, "PICTURES", 1)
+    monkeypatch.setattr(album, "IMAGES", 1)
     text = written(classifier, tmp_path, heat_maps=1)
-    assert text.count('<li id="picture-') == 1
+    assert text.count('<li id="image-') == 1
     alike = re.findall(r"of what it learned:</p>(.*?)</div>", text, re.DOTALL)
     assert [images.count("<img ") for images in alike] == [3]
 
 
-def test_a_folder_that_moved_and_lost_a_picture_may_flatter(
+def test_a_folder_that_moved_and_lost_an_image_may_flatter(
     drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
 ) -> None:
     moved = shutil.copytree(drawn_folder, tmp_path / "moved")
@@ -315,12 +315,12 @@ def test_a_folder_that_moved_and_lost_a_picture_may_flatter(
 
 
 def test_who_has_not_learned_from_what(classifier: TransferClassifier, report: Path) -> None:
-    """This very head has learned from the training pictures; those of its folds have not."""
+    """This very head has learned from the training images; those of its folds have not."""
     count = len(classifier.record.training_names)
     text = report.read_text("utf-8")
-    assert f"On {count} pictures not learned from, the answer was right" in text
-    assert f"On {count} pictures it had not learned from" not in text
-    assert f"on {count} pictures, each judged by a classifier that had not" in text
+    assert f"On {count} images not learned from, the answer was right" in text
+    assert f"On {count} images it had not learned from" not in text
+    assert f"on {count} images, each judged by a classifier that had not" in text
 
 
 def test_the_threshold_in_use_counts_everywhere(
@@ -331,12 +331,12 @@ def test_the_threshold_in_use_counts_everywhere(
     found = careful.cross_validation.evaluation
     right = found.true_positives + found.true_negatives
     text = written(careful, tmp_path, heat_maps=0)
-    assert f"On 48 pictures not learned from, the answer was right {right} times" in text
+    assert f"On 48 images not learned from, the answer was right {right} times" in text
     assert "At threshold 0.5" not in text
     assert "In cross-validation, probabilities are off by" in text
 
 
-def test_what_was_chosen_on_the_first_pictures_is_said_beside_them(
+def test_what_was_chosen_on_the_first_images_is_said_beside_them(
     crossed: TransferClassifier, tmp_path: Path
 ) -> None:
     record = dataclasses.replace(crossed.record, cross_validation=None)
@@ -405,7 +405,7 @@ def unusual(
     request: pytest.FixtureRequest, crossed: TransferClassifier, drawn_folder: Path, tmp_path: Path
 ) -> Record:
     """A record in which little is as it usually is."""
-    folder = tmp_path / "a folder of 'pictures'"
+    folder = tmp_path / "a folder of 'images'"
     for name in ("disc", "not disc", "other"):
         (folder / name).mkdir(parents=True)
         shutil.copy(drawn_folder / "disc" / "00.jpg", folder / name / "1.jpg")
@@ -491,6 +491,6 @@ def test_a_real_folder_fits_into_five_megabytes(
     write_report(classifier, tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 5e6
     text = (tmp_path / "report.html").read_text("utf-8")
-    assert "On 327 pictures not learned from" in text
-    assert text.count('class="picture') == 327
+    assert "On 327 images not learned from" in text
+    assert text.count('class="image') == 327
     assert text.count("Where the evidence for") == 24

@@ -80,7 +80,7 @@ def figures_of(found: Evaluation) -> dict[str, int | float | None]:
 
 
 def gallery(page: Page) -> list[str]:
-    """Return the names of the pictures that are shown, in order."""
+    """Return the names of the images that are shown, in order."""
     names: list[str] = page.run(
         "[...document.querySelectorAll('#gallery > li:not([hidden]) > .name')].map((p) => p.textContent)"
     )
@@ -207,7 +207,7 @@ def test_everything_can_be_reached_with_the_keyboard(page: Page, report: Path) -
     assert page.run("document.querySelector('#threshold-value').textContent") == "0.501"
     page.run("document.querySelector('[data-cell=tn]').focus()")
     page.press("Enter", 13, text="\r")
-    assert page.run("document.activeElement.id") == "pictures-title"
+    assert page.run("document.activeElement.id") == "images-title"
     assert page.run("document.querySelector('[data-cell=tn]').ariaPressed") == "true"
     assert page.run("getComputedStyle(document.querySelector('#reset')).outlineStyle") == "none"
     page.run("document.querySelector('#reset').focus()")
@@ -268,8 +268,8 @@ def test_hostile_names_stay_text(page: Page, drawn_folder: Path, tmp_path: Path)
         for number, hostile in enumerate(HOSTILE):
             target = folder / hostile
             target.parent.mkdir(parents=True, exist_ok=True)
-            picture = Image.new("RGB", (48, 32), (40 + 60 * label, 200 - 50 * number, 90))
-            picture.save(target, "JPEG")
+            image = Image.new("RGB", (48, 32), (40 + 60 * label, 200 - 50 * number, 90))
+            image.save(target, "JPEG")
             (target.parent / f"bad {target.name}").write_bytes(b"")
     with pytest.warns(BadFileWarning):
         classifier = transfer_classifier(

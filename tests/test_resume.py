@@ -32,14 +32,14 @@ from tlkit import (
     transfer_classifier,
 )
 from tlkit.backbones.engines import TensorFlowEngine
-from tlkit.core.rows import Positions, Rows
+from tlkit.core.rows import Indices, Rows
 from tlkit.core.spec import Json
 from tlkit.errors import BadFileWarning, ImageError, SettingError, TlkitError
 from tlkit.evaluation.history import PhaseHistory
 from tlkit.features.frozen_part import FrozenPart, listing_facts
 from tlkit.features.journal import NAME, Journal
 from tlkit.features.passes import Originals
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.images.loader import read_images
 from tlkit.training.epoch_state import EpochState
 from tlkit.training.settings import needs_of
@@ -143,7 +143,7 @@ def test_a_run_killed_again_and_again_ends_the_same(
     checkpoint = tmp_path / "checkpoint"
     # In the middle of the second batch's features, of a line about views, and of saving in phase 2.
     kill(drawn_folder, checkpoint, ("tlkit.core.rows:write_all", "half", 4))
-    assert len((checkpoint_part(checkpoint, "pictures") / NAME).read_bytes().splitlines()) == 2
+    assert len((checkpoint_part(checkpoint, "images") / NAME).read_bytes().splitlines()) == 2
     kill(drawn_folder, checkpoint, ("tlkit.features.journal:write_all", "half", 4))
     assert (checkpoint_part(checkpoint, "views") / NAME).stat().st_size > 0
     assert not (checkpoint / "phase-0.npz").exists()
@@ -222,7 +222,7 @@ def slow(value: object) -> Any:
     "places",
     [
         ["views", "phase-1"],
-        *map(slow, [["pictures"], ["views"], ["phase-0"], ["phase-1"], ["phase-2"]]),
+        *map(slow, [["images"], ["views"], ["phase-0"], ["phase-1"], ["phase-2"]]),
     ],
 )
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(
@@ -258,7 +258,7 @@ def filled(folder: Path, *, batches: int = 5) -> list[npt.NDArray[np.generic]]:
     with Journal(folder, 2 * batches) as journal:
         for batch in range(journal.done, batches):
             rows = np.arange(2 * batch, 2 * batch + 2)
-            if batch == 2:  # a batch without one readable picture, and one with a hole
+            if batch == 2:  # a batch without one readable image, and one with a hole
                 journal.add(rows[:0], (), [{"batch": batch}])
                 continue
             kept = rows[1:] if batch == 3 else rows
@@ -404,32 +404,32 @@ def test_differences_are_named_one_by_one(drawn_folder: Path, tmp_path: Path) ->
     examples = DatasetSpec(drawn_folder).listing().examples
     settings: dict[str, Json] = {"seed": 0, "schedule": SCHEDULE.to_config()}
     settings["files"] = listing_facts(examples)
-    Keeper.open(settings, None, tmp_path)
+    RunFolders.open(settings, None, tmp_path)
     longer = replace(SCHEDULE, head=GradientHead(epochs=7, views=2, dropout_fraction=0.2))
     with pytest.raises(SettingError, match=r"schedule: head: epochs was 2, now 7\. Repeat"):
-        Keeper.open({**settings, "schedule": longer.to_config()}, None, tmp_path)
+        RunFolders.open({**settings, "schedule": longer.to_config()}, None, tmp_path)
     fewer = {**settings, "files": listing_facts(examples[1:])}
     with pytest.raises(
         SettingError, match=r"run: files: disc/00\.jpg was \[\d+, \d+\], now nothing"
     ):
-        Keeper.open(fewer, None, tmp_path)
+        RunFolders.open(fewer, None, tmp_path)
     with pytest.raises(SettingError, match="and 45 more differences"):
-        Keeper.open({**settings, "files": {}}, None, tmp_path)
-    Keeper.open(settings, None, tmp_path)
+        RunFolders.open({**settings, "files": {}}, None, tmp_path)
+    RunFolders.open(settings, None, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"null"])
 def test_a_damaged_settings_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "settings.json").write_bytes(content)
     with pytest.raises(TlkitError, match=tmp_path.name):
-        Keeper.open({"seed": 0}, None, tmp_path)
+        RunFolders.open({"seed": 0}, None, tmp_path)
     assert (tmp_path / "settings.json").read_bytes() == content
 
 
 def test_phases_of_an_unknown_run_are_refused(tmp_path: Path) -> None:
     (tmp_path / "phase-1.npz").write_bytes(b"")
     with pytest.raises(TlkitError, match=r"no settings\.json"):
-        Keeper.open({"seed": 0}, None, tmp_path)
+        RunFolders.open({"seed": 0}, None, tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -438,7 +438,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(TlkitError, match="Permission denied"):
-            Keeper.open({"seed": 0}, None, tmp_path)
+            RunFolders.open({"seed": 0}, None, tmp_path)
         with pytest.raises(TlkitError, match=r"cannot keep results in .*Permission denied"):
             Journal(tmp_path / "pass", 4)
     finally:
@@ -501,7 +501,7 @@ def test_a_failure_in_the_middle_leaves_no_temporary_file(
 
     seen = 0
 
-    def fails(_self: TensorFlowEngine, _pictures: object) -> NoReturn:
+    def fails(_self: TensorFlowEngine, _images: object) -> NoReturn:
         nonlocal seen
         seen = open_files() if sys.platform == "linux" else 1
         raise RuntimeError("no more")
@@ -509,8 +509,8 @@ def test_a_failure_in_the_middle_leaves_no_temporary_file(
     real = TensorFlowEngine.__call__
     calls = iter([real, real, real, fails])
 
-    def three_times(engine: TensorFlowEngine, pictures: npt.NDArray[np.uint8]) -> Any:
-        return next(calls)(engine, pictures)
+    def three_times(engine: TensorFlowEngine, images: npt.NDArray[np.uint8]) -> Any:
+        return next(calls)(engine, images)
 
     monkeypatch.setattr(TensorFlowEngine, "__call__", three_times)
     with pytest.raises(RuntimeError, match="no more"):
@@ -524,9 +524,13 @@ def test_a_failure_in_the_middle_leaves_no_temporary_file(
 # The pass, with what is kept.
 
 
-def frozen(keeper: Keeper, schedule: FineTuneSchedule) -> FrozenPart:
+def frozen(run_folders: RunFolders, schedule: FineTuneSchedule) -> FrozenPart:
     return FrozenPart(
-        BackboneAdapter("tiny_random"), needs_of(schedule), AugmentationPolicy.course(), 0, keeper
+        BackboneAdapter("tiny_random"),
+        needs_of(schedule),
+        AugmentationPolicy.course(),
+        0,
+        run_folders,
     )
 
 
@@ -534,28 +538,28 @@ def test_only_what_is_damaged_and_what_follows_is_computed_again(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
-    for name in ("disc", "not disc"):  # 96 pictures: three batches
+    for name in ("disc", "not disc"):  # 96 images: three batches
         for copy in range(2):
             shutil.copytree(drawn_folder / name, data / name / f"copy {copy}")
     examples = DatasetSpec(data).listing().examples
     sizes: list[int] = []
     real = TensorFlowEngine.__call__
 
-    def counted(engine: TensorFlowEngine, pictures: npt.NDArray[np.uint8]) -> Any:
-        sizes.append(len(pictures))
-        return real(engine, pictures)
+    def counted(engine: TensorFlowEngine, images: npt.NDArray[np.uint8]) -> Any:
+        sizes.append(len(images))
+        return real(engine, images)
 
     monkeypatch.setattr(TensorFlowEngine, "__call__", counted)
 
     def read() -> Originals:
         sizes.clear()
-        return frozen(Keeper(cache=tmp_path / "cache"), HEAD_ONLY).read(examples)
+        return frozen(RunFolders(cache=tmp_path / "cache"), HEAD_ONLY).read(examples)
 
     first = read()
     assert sizes == [32, 32, 32]
     again = read()
     assert sizes == []
-    damage(checkpoint_part(tmp_path / "cache", "pictures") / "output-0.bin", where=0.5)
+    damage(checkpoint_part(tmp_path / "cache", "images") / "output-0.bin", where=0.5)
     healed = read()
     assert sizes == [32, 32]
     every = np.arange(96)
@@ -566,13 +570,13 @@ def test_only_what_is_damaged_and_what_follows_is_computed_again(
         assert all(np.array_equal(mine.thumbnail, its.thumbnail) for mine, its in pairs)
 
 
-def test_pictures_that_are_not_kept_any_more_are_decoded_once(
+def test_images_that_are_not_kept_any_more_are_decoded_once(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = DatasetSpec(drawn_folder).listing().examples
-    keeper, schedule = Keeper(cache=tmp_path), FineTuneSchedule(head=GradientHead(views=4))
-    train_part: Positions = np.arange(3, 43)
-    whole = frozen(keeper, schedule)
+    run_folders, schedule = RunFolders(cache=tmp_path), FineTuneSchedule(head=GradientHead(views=4))
+    train_part: Indices = np.arange(3, 43)
+    whole = frozen(run_folders, schedule)
     originals = whole.read(examples)
     (expected,) = whole.views(originals, train_part, 4, features=True, activations=False)
     shutil.rmtree(checkpoint_part(tmp_path, "views"))
@@ -584,7 +588,7 @@ def test_pictures_that_are_not_kept_any_more_are_decoded_once(
         return read_images(given, image_size)
 
     monkeypatch.setattr("tlkit.features.passes.read_images", counted)
-    resumed = frozen(keeper, schedule)
+    resumed = frozen(run_folders, schedule)
     (views,) = resumed.views(
         resumed.read(examples), train_part, 4, features=True, activations=False
     )
@@ -596,7 +600,7 @@ def test_pictures_that_are_not_kept_any_more_are_decoded_once(
 def test_a_kept_pass_still_stops_at_a_bad_file(drawn_folder: Path, tmp_path: Path) -> None:
     data, cache = tmp_path / "data", tmp_path / "cache"
     shutil.copytree(drawn_folder, data)
-    (data / "disc" / "05.jpg").write_bytes(b"no picture")
+    (data / "disc" / "05.jpg").write_bytes(b"no image")
     with pytest.warns(BadFileWarning):
         skipped = train(data, schedule=HEAD_ONLY, cache_dir=cache)
     with pytest.warns(BadFileWarning):

@@ -32,7 +32,7 @@ from tlkit.images.decoder import BadFile
 from tlkit.scale import cluster
 from tlkit.scale.cluster import crew
 from tlkit.scale.places import Source
-from tlkit.scale.ray_features import claim
+from tlkit.scale.ray_features import manifest
 
 pytest.importorskip("pyarrow")
 
@@ -40,8 +40,8 @@ pytest.importorskip("pyarrow")
 @pytest.fixture
 def folder(drawn_folder: Path, tmp_path: Path) -> Path:
     """A copy of the drawn folder, to be changed."""
-    shutil.copytree(drawn_folder, tmp_path / "pictures")
-    return tmp_path / "pictures"
+    shutil.copytree(drawn_folder, tmp_path / "images")
+    return tmp_path / "images"
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_any_parquet_reader_finds_the_features_by_name(
     assert json.loads(rows["disc/05.jpg"]["facts"])["reason"] == "the file is empty"
     assert json.loads(rows["disc/04.jpg"]["facts"])["width"] == 48
     assert len(rows["disc/04.jpg"]["features"]) == found.feature_count
-    assert found.picture_count == 48
+    assert found.image_count == 48
     assert [Path(bad.path).name for bad in found.bad_files] == ["05.jpg"]
-    assert str(found).endswith("features of 48 pictures, of which 1 cannot be read, in 2 files")
+    assert str(found).endswith("features of 48 images, of which 1 cannot be read, in 2 files")
     assert scale.FeatureFolder.from_json(found.to_json()) == found
     assert here == [1, 0]
 
@@ -149,7 +149,7 @@ def test_features_of_something_else_are_refused(
     monkeypatch.setenv("TLKIT_ENGINE", "tensorflow")
     shutil.copy(folder / "disc" / "01.jpg", folder / "disc" / "00.jpg")
     os.utime(folder / "disc" / "00.jpg", (1, 1))
-    with pytest.raises(SettingError, match="its pictures"):
+    with pytest.raises(SettingError, match="its images"):
         scale.compute_features(folder, TINY, kept_in)
     assert sorted(here) == [0, 1]
 
@@ -201,7 +201,7 @@ def test_predictions_are_those_of_one_machine(
     for row, other, outcome in zip(rows, from_uri, expected, strict=True):
         assert row["path"] == str(outcome.path)
         if isinstance(outcome, BadFile):
-            assert row["error"] == other["error"] == "not a picture (its bytes are HTML)"
+            assert row["error"] == other["error"] == "not an image (its bytes are HTML)"
         else:
             assert row["label"] == other["label"] == outcome.label
             assert abs(row["probability"] - outcome.probability) < 1e-5
@@ -240,14 +240,14 @@ def test_train_on_a_cluster_from_the_command_line(
             ["--features-dir", "f", "--workers", "2"],
             "--features-dir and --workers go with --ray only",
         ),
-        (["--features-dir", "f", "--ray", "pictures/"], "must be an address like 10.0.0.1:6379"),
+        (["--features-dir", "f", "--ray", "images/"], "must be an address like 10.0.0.1:6379"),
     ],
 )
 def test_what_does_not_go_together_on_a_command_line_is_refused(
     tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(["train", "pictures", "-o", str(tmp_path / "m.keras"), *words])
+        cli.main(["train", "images", "-o", str(tmp_path / "m.keras"), *words])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -258,7 +258,7 @@ def test_what_does_not_go_together_on_a_command_line_is_refused(
 @pytest.mark.parametrize(
     "schedule", [FineTuneSchedule.standard(), FineTuneSchedule(head=GradientHead(epochs=2))]
 )
-def test_a_schedule_that_needs_the_pictures_again_is_refused(
+def test_a_schedule_that_needs_the_images_again_is_refused(
     tmp_path: Path, schedule: FineTuneSchedule
 ) -> None:
     with pytest.raises(SettingError, match=r"`schedule` must train an exact head and nothing else"):
@@ -280,7 +280,7 @@ def test_what_cannot_be_is_refused_before_any_ray(
     classifier: TransferClassifier, tmp_path: Path
 ) -> None:
     wrong: Any = None
-    with pytest.raises(SettingError, match="`pictures` must be a path, or several"):
+    with pytest.raises(SettingError, match="`images` must be a path, or several"):
         scale.predict(classifier, wrong, tmp_path / "p.csv")
     for settings in ({"address": 6379}, {"workers": 0}):
         wrong = settings
@@ -377,6 +377,6 @@ def test_shards_of_another_order_are_not_taken_up(drawn_folder: Path) -> None:
         Source(DatasetSpec(drawn_folder, classes=names))
         for names in (("disc", "not disc"), ("not disc", "disc"))
     )
-    found = [claim(source, source.listing(), TINY, "tensorflow") for source in (one, other, one)]
+    found = [manifest(source, source.listing(), TINY, "tensorflow") for source in (one, other, one)]
     assert found[0] == found[2]
-    assert found[0]["pictures"] != found[1]["pictures"]
+    assert found[0]["images"] != found[1]["images"]

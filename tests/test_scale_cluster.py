@@ -31,7 +31,7 @@ from tlkit import (
 from tlkit import transfer_classifier as on_one_machine
 from tlkit.errors import BadFileWarning, SettingError, TlkitError
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.scale import cluster
 from tlkit.scale.store import NOTE
 from tlkit.training.settings import needs_of
@@ -43,8 +43,8 @@ if not find_spec("ray"):  # importing it takes seconds
 @pytest.fixture
 def folder(drawn_folder: Path, tmp_path: Path) -> Path:
     """A copy of the drawn folder, to be changed."""
-    shutil.copytree(drawn_folder, tmp_path / "pictures")
-    return tmp_path / "pictures"
+    shutil.copytree(drawn_folder, tmp_path / "images")
+    return tmp_path / "images"
 
 
 # A cluster: two processes of this machine's own Ray
@@ -130,7 +130,7 @@ def test_two_workers_compute_what_one_machine_does(
     names, features, _ = kept(tmp_path / "two")
     examples = DatasetSpec(drawn_folder).listing().examples
     schedule, policy = FineTuneSchedule.head_only(), AugmentationPolicy.none()
-    one = FrozenPart(TINY, needs_of(schedule), policy, 0, Keeper()).read(examples)
+    one = FrozenPart(TINY, needs_of(schedule), policy, 0, RunFolders()).read(examples)
     assert names == [example.name for example in examples]
     assert np.allclose(one.outputs[0].read(one.readable), features, rtol=0, atol=1e-5)
 
@@ -166,7 +166,7 @@ def test_a_killed_worker_costs_nothing_but_time(
 
 
 @on_ray
-def test_a_picture_that_kills_its_worker_is_named_and_the_rest_is_done(
+def test_an_image_that_kills_its_worker_is_named_and_the_rest_is_done(
     folder: Path, tmp_path: Path, classifier: TransferClassifier
 ) -> None:
     expected = classifier.predict_folder(folder)
@@ -180,7 +180,7 @@ def test_a_picture_that_kills_its_worker_is_named_and_the_rest_is_done(
 
 
 @on_ray
-def test_a_picture_that_kills_its_worker_is_left_out_of_training(
+def test_an_image_that_kills_its_worker_is_left_out_of_training(
     folder: Path, tmp_path: Path
 ) -> None:
     (folder / "disc" / "00.jpg").write_bytes(b"KILLER" + bytes(100))

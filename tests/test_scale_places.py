@@ -1,4 +1,4 @@
-"""Pictures are found and read wherever they lie, and features come back as they were written."""
+"""Images are found and read wherever they lie, and features come back as they were written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tlkit import (
 from tlkit.errors import DatasetError, ImageError, SettingError
 from tlkit.images.decoder import BadFile, read_image
 from tlkit.scale.careful import read_carefully
-from tlkit.scale.places import Source, location_of, picture_locations, read_picture
+from tlkit.scale.places import Source, image_locations, location_of, read_anywhere
 from tlkit.scale.store import FeatureStore
 
 pytest.importorskip("pyarrow")
@@ -26,11 +26,11 @@ fsspec = pytest.importorskip("fsspec")
 @pytest.fixture
 def folder(drawn_folder: Path, tmp_path: Path) -> Path:
     """A copy of the drawn folder, to be changed."""
-    shutil.copytree(drawn_folder, tmp_path / "pictures")
-    return tmp_path / "pictures"
+    shutil.copytree(drawn_folder, tmp_path / "images")
+    return tmp_path / "images"
 
 
-# Where pictures lie
+# Where images lie
 
 
 def test_locations_mean_the_same_in_every_process(
@@ -65,42 +65,42 @@ def test_other_file_systems_are_listed_by_the_same_rules(folder: Path) -> None:
         Source(f"local://{folder}/gone").listing()
 
 
-def test_pictures_are_read_through_fsspec_where_pyarrow_knows_no_file_system(folder: Path) -> None:
+def test_images_are_read_through_fsspec_where_pyarrow_knows_no_file_system(folder: Path) -> None:
     memory = fsspec.filesystem("memory")
     for path in folder.glob("*/*.jpg"):
-        memory.pipe(f"/bucket/my pictures/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        memory.pipe(f"/bucket/my images/{path.relative_to(folder).as_posix()}", path.read_bytes())
     try:
-        source = Source("memory://bucket/my pictures")
+        source = Source("memory://bucket/my images")
         listing = source.listing()
         expected = DatasetSpec(folder).listing()
         assert [e.name for e in listing.examples] == [e.name for e in expected.examples]
         for ours, theirs in zip(listing.examples[:3], expected.examples, strict=False):
-            pixels, facts = read_picture(source.location(ours), (32, 32))
+            pixels, facts = read_anywhere(source.location(ours), (32, 32))
             assert np.array_equal(pixels, read_image(theirs.path, (32, 32))[0])
             assert facts.digest == read_image(theirs.path, (32, 32))[1].digest
-        names = picture_locations("memory://bucket/my pictures/disc")
-        assert names[0] == "memory://bucket/my pictures/disc/00.jpg"
+        names = image_locations("memory://bucket/my images/disc")
+        assert names[0] == "memory://bucket/my images/disc/00.jpg"
         assert len(names) == 24
-        assert picture_locations(names[3]) == [names[3]]
+        assert image_locations(names[3]) == [names[3]]
         with pytest.raises(ImageError, match="no such file") as caught:
-            read_picture("memory://bucket/gone.jpg", (32, 32))
+            read_anywhere("memory://bucket/gone.jpg", (32, 32))
         assert caught.value.path == "memory://bucket/gone.jpg"
         memory.pipe("/bucket/page.jpg", b"<html>not found</html>")
         with pytest.raises(ImageError, match=r"memory://bucket/page\.jpg.*HTML"):
-            read_picture("memory://bucket/page.jpg", (32, 32))
+            read_anywhere("memory://bucket/page.jpg", (32, 32))
     finally:
         memory.rm("/bucket", recursive=True)
 
 
 def test_an_unknown_file_system_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"no file system is known for 'nosuch://host/'"):
-        scale.compute_features("nosuch://host/pictures", TINY, tmp_path)
+        scale.compute_features("nosuch://host/images", TINY, tmp_path)
 
 
 # Careful reading
 
 
-def test_a_picture_that_ends_the_process_is_named_and_the_others_are_read(
+def test_an_image_that_ends_the_process_is_named_and_the_others_are_read(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(HOOK)
@@ -118,7 +118,7 @@ def test_a_picture_that_ends_the_process_is_named_and_the_others_are_read(
         assert np.array_equal(outcome[0], read_image(path, (32, 32))[0])
 
 
-def test_a_file_system_that_does_not_answer_says_nothing_about_a_picture(
+def test_a_file_system_that_does_not_answer_says_nothing_about_an_image(
     drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_arguments: object) -> BrokenPipeError:

@@ -27,13 +27,13 @@ SEEDS = st.integers(0, 2**40)
 
 
 def singles(negative: int, positive: int) -> Data:
-    """Pictures without groups: every one is its own."""
+    """Images without groups: every one is its own."""
     names = [f"no/{i}.jpg" for i in range(negative)] + [f"yes/{i}.jpg" for i in range(positive)]
     return [0] * negative + [1] * positive, names
 
 
 def expanded(counts: Sequence[tuple[int, int]]) -> Data:
-    """Groups given by how many pictures of each class they hold."""
+    """Groups given by how many images of each class they hold."""
     labels, groups = [], []
     for number, (negative, positive) in enumerate(counts):
         labels += [0] * negative + [1] * positive
@@ -49,11 +49,11 @@ GROUPED = st.lists(
 def part_of(split: Split, count: int) -> npt.NDArray[np.int64]:
     """The part of each example; fails unless the parts are disjoint, ascending and cover everything."""
     parts = np.full(count, -1)
-    for number, positions in enumerate((split.train, split.validation, split.test)):
-        assert positions.dtype == np.int64
-        assert (np.diff(positions) > 0).all()
-        assert (parts[positions] == -1).all()
-        parts[positions] = number
+    for number, indices in enumerate((split.train, split.validation, split.test)):
+        assert indices.dtype == np.int64
+        assert (np.diff(indices) > 0).all()
+        assert (parts[indices] == -1).all()
+        parts[indices] = number
     assert (parts >= 0).all()
     return parts
 
@@ -71,7 +71,7 @@ def parts_by_name(data: Data, validation: float, test: float, seed: int) -> dict
     test=st.sampled_from([0.0, 0.1, 0.33, 0.5]),
     seed=SEEDS,
 )
-def test_counts_of_single_pictures_are_exact(
+def test_counts_of_single_images_are_exact(
     negative: int, positive: int, validation: float, test: float, seed: int
 ) -> None:
     labels, names = singles(negative, positive)
@@ -236,7 +236,7 @@ def test_same_split_in_another_process_with_another_hash_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "validation", "test", "expected"),
+    ("images", "validation", "test", "expected"),
     [
         (2, 0.2, 0.0, (1, 1, 0)),
         (2, 0.01, 0.0, (1, 1, 0)),
@@ -247,9 +247,9 @@ def test_same_split_in_another_process_with_another_hash_seed() -> None:
     ],
 )
 def test_tiny_folders_split_where_they_can(
-    pictures: int, validation: float, test: float, expected: tuple[int, int, int]
+    images: int, validation: float, test: float, expected: tuple[int, int, int]
 ) -> None:
-    labels, names = singles(pictures, pictures)
+    labels, names = singles(images, images)
     split = assign_parts(labels, names, validation_fraction=validation, test_fraction=test, seed=3)
     for label in (0, 1):
         held = Counter(part_of(split, len(labels))[np.array(labels) == label].tolist())
@@ -263,7 +263,7 @@ def test_one_group_of_each_kind_still_splits() -> None:
 
 
 @pytest.mark.parametrize("counts", [(1, 9), (9, 1), (9, 0)])
-def test_too_few_pictures_are_counted_in_the_error(counts: tuple[int, int]) -> None:
+def test_too_few_images_are_counted_in_the_error(counts: tuple[int, int]) -> None:
     message = rf"2 parts .* {counts[1]} of the positive class .* {counts[0]} of the other"
     with pytest.raises(DatasetError, match=message):
         assign_parts(*singles(*counts), validation_fraction=0.2, test_fraction=0.0, seed=0)
@@ -348,7 +348,7 @@ def test_arguments_outside_what_they_may_be(change: dict[str, object], message: 
 @given(
     negative=st.integers(5, 90), positive=st.integers(5, 90), count=st.integers(2, 5), seed=SEEDS
 )
-def test_folds_of_single_pictures_differ_by_one_at_most(
+def test_folds_of_single_images_differ_by_one_at_most(
     negative: int, positive: int, count: int, seed: int
 ) -> None:
     labels, names = singles(negative, positive)

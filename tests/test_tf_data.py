@@ -23,11 +23,11 @@ from tlkit.training.transfer import transfer_classifier
 
 
 def batches_of(dataset: Any) -> list[tuple[Any, Any]]:
-    return [(pictures.numpy(), labels.numpy()) for pictures, labels in dataset]
+    return [(images.numpy(), labels.numpy()) for images, labels in dataset]
 
 
-def pictures_of(dataset: Any) -> Any:
-    return np.concatenate([pictures for pictures, _ in batches_of(dataset)])
+def images_of(dataset: Any) -> Any:
+    return np.concatenate([images for images, _ in batches_of(dataset)])
 
 
 def labels_of(dataset: Any) -> list[int]:
@@ -50,8 +50,8 @@ def test_shapes_types_and_length(numbered: Path) -> None:
     dataset = image_dataset(numbered, "train", image_size=(6, 8), batch_size=5)
 
     batches = batches_of(dataset)
-    assert [pictures.shape for pictures, _ in batches] == [(5, 6, 8, 3)] * 3 + [(1, 6, 8, 3)]
-    assert {pictures.dtype for pictures, _ in batches} == {np.dtype(np.float32)}
+    assert [images.shape for images, _ in batches] == [(5, 6, 8, 3)] * 3 + [(1, 6, 8, 3)]
+    assert {images.dtype for images, _ in batches} == {np.dtype(np.float32)}
     assert {labels.dtype for _, labels in batches} == {np.dtype(np.int32)}
     assert len(dataset) == int(dataset.cardinality()) == 4
     assert dataset.element_spec[0].shape.as_list() == [None, 6, 8, 3]
@@ -64,14 +64,14 @@ def test_pixels_and_labels_are_those_of_the_files(numbered: Path) -> None:
         for path in numbered.rglob("*.png")
     }
 
-    ((pictures, labels),) = batches_of(dataset)
-    assert len(pictures) == 4
-    for picture, label in zip(pictures, labels, strict=True):
-        assert stored[picture.astype(np.uint8).tobytes()] == label
+    ((images, labels),) = batches_of(dataset)
+    assert len(images) == 4
+    for image, label in zip(images, labels, strict=True):
+        assert stored[image.astype(np.uint8).tobytes()] == label
 
 
 def test_one_number_is_a_square(numbered: Path) -> None:
-    assert pictures_of(image_dataset(numbered, "validation", image_size=16)).shape[1:] == (
+    assert images_of(image_dataset(numbered, "validation", image_size=16)).shape[1:] == (
         16,
         16,
         3,
@@ -96,8 +96,8 @@ def test_split_is_that_of_transfer_classifier(drawn_folder: Path, grouped: bool)
 
     for part, expected in names.items():
         dataset = image_dataset(spec, part, image_size=48, shuffle=False)  # type: ignore[arg-type]
-        pictures = [np.asarray(Image.open(drawn_folder / name), np.float32) for name in expected]
-        assert np.array_equal(pictures_of(dataset), np.stack(pictures))
+        images = [np.asarray(Image.open(drawn_folder / name), np.float32) for name in expected]
+        assert np.array_equal(images_of(dataset), np.stack(images))
 
 
 def test_given_parts_are_used(numbered: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -115,7 +115,7 @@ def test_given_parts_are_used(numbered: Path, tmp_path_factory: pytest.TempPathF
 def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides(numbered: Path) -> None:
     def epochs(seed: int) -> list[bytes]:
         dataset = image_dataset(numbered, "train", image_size=(6, 8), seed=seed)
-        return [pictures_of(dataset).tobytes() for _ in range(3)]
+        return [images_of(dataset).tobytes() for _ in range(3)]
 
     first = epochs(0)
     assert len(set(first)) == 3
@@ -123,10 +123,10 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides(numbered: Path
     assert epochs(1)[0] not in first
 
 
-def test_labels_travel_with_their_pictures_through_the_shuffle(numbered: Path) -> None:
+def test_labels_travel_with_their_images_through_the_shuffle(numbered: Path) -> None:
     dataset = image_dataset(numbered, "train", image_size=(6, 8), batch_size=3)
-    for pictures, labels in batches_of(dataset):
-        assert ((pictures.mean(axis=(1, 2, 3)) > 128) == labels).all()
+    for images, labels in batches_of(dataset):
+        assert ((images.mean(axis=(1, 2, 3)) > 128) == labels).all()
 
 
 @pytest.mark.parametrize(
@@ -137,20 +137,20 @@ def test_only_training_is_shuffled_unless_asked(
     numbered: Path, part: Any, shuffle: bool | None, moves: bool
 ) -> None:
     dataset = image_dataset(numbered, part, image_size=8, shuffle=shuffle)
-    assert (pictures_of(dataset).tobytes() != pictures_of(dataset).tobytes()) == moves
+    assert (images_of(dataset).tobytes() != images_of(dataset).tobytes()) == moves
 
 
 def test_augmentation_gives_another_view_each_epoch_after_the_first(numbered: Path) -> None:
     policy = AugmentationPolicy(brightness_fraction=0.5)
-    plain = pictures_of(image_dataset(numbered, "train", image_size=8, shuffle=False))
+    plain = images_of(image_dataset(numbered, "train", image_size=8, shuffle=False))
     dataset = image_dataset(numbered, "train", image_size=8, shuffle=False, augmentation=policy)
 
-    epochs = [pictures_of(dataset) for _ in range(3)]
+    epochs = [images_of(dataset) for _ in range(3)]
     assert np.array_equal(epochs[0], plain)
     assert not np.array_equal(epochs[1], plain)
     assert not np.array_equal(epochs[1], epochs[2])
     again = image_dataset(numbered, "train", image_size=8, shuffle=False, augmentation=policy)
-    assert all(np.array_equal(pictures_of(again), epoch) for epoch in epochs)
+    assert all(np.array_equal(images_of(again), epoch) for epoch in epochs)
 
 
 def test_bad_files_are_named_and_left_out(numbered: Path) -> None:
@@ -192,7 +192,7 @@ def test_nothing_readable_is_an_error(numbered: Path) -> None:
         ("train", {"shuffle": 1}, "`shuffle` must be True or False"),
         ("train", {"image_size": (8, 8, 3)}, "`image_size` must be"),
         ("train", {"image_size": None}, "`image_size` must be"),
-        ("validation", {"augmentation": AugmentationPolicy.course()}, "for the training part"),
+        ("validation", {"augmentation": AugmentationPolicy.course()}, "for the training split"),
     ],
 )
 def test_wrong_arguments(numbered: Path, part: Any, options: Any, message: str) -> None:

@@ -275,7 +275,7 @@ def test_a_choice_is_a_value_a_manager_can_read() -> None:
     assert ThresholdChoice.from_json(choice.to_json()) == choice
     first, second = str(choice).splitlines()
     assert first == (
-        "threshold 0.618 for precision of at least 0.95, chosen on 327 out-of-fold pictures: "
+        "threshold 0.618 for precision of at least 0.95, chosen on 327 out-of-fold images: "
         "expect less on new ones"
     )
     assert second == (

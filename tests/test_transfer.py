@@ -106,7 +106,7 @@ def test_phases_are_counted_and_explained(drawn_folder: Path) -> None:
     assert {p.trainable_parameters + p.frozen_parameters for p in (head, first, second)} == {total}
     assert head.trainable_parameters == classifier.model.get_layer("logit").count_params()
     assert head.trainable_parameters < first.trainable_parameters < second.trainable_parameters
-    assert "These pictures also chose" in str(classifier.evaluation)
+    assert "These images also chose" in str(classifier.evaluation)
     assert classifier.record.augmentation == AugmentationPolicy.standard().to_config()
 
 
@@ -147,7 +147,7 @@ def test_groups_stay_on_one_side_and_are_written_down(drawn_folder: Path) -> Non
 
 
 def test_bad_files_are_named_everywhere(drawn_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     shutil.copytree(drawn_folder, folder)
     (folder / "disc" / "04.jpg").write_bytes(b"")
     with pytest.warns(BadFileWarning, match=r"1 file .*\n.*disc.04\.jpg: the file is empty"):
@@ -259,9 +259,9 @@ def test_a_shared_cache_tells_folders_apart(drawn_folder: Path, tmp_path: Path) 
         for target, source in zip(("a", "b"), order, strict=True):
             (tmp_path / name / target).mkdir(parents=True)
             for path in sorted((drawn_folder / source).iterdir()):
-                with Image.open(path) as picture:
+                with Image.open(path) as image:
                     copy = tmp_path / name / target / f"{path.stem}.bmp"
-                    picture.save(copy)
+                    image.save(copy)
                 os.utime(copy, (1_000_000_000, 1_000_000_000))
     cached = [tiny(tmp_path / name, cache_dir=tmp_path / "cache") for name in ("one", "two")]
     assert same(cached[1], tiny(tmp_path / "two"))
@@ -271,11 +271,11 @@ def test_a_shared_cache_tells_folders_apart(drawn_folder: Path, tmp_path: Path) 
 def test_bad_files_from_a_cache_are_spelled_as_in_this_run(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     shutil.copytree(drawn_folder, folder)
     (folder / "disc" / "04.jpg").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    for spelling in (folder, Path("pictures")):
+    for spelling in (folder, Path("images")):
         with pytest.warns(BadFileWarning):
             classifier = tiny(spelling, cache_dir=tmp_path / "cache")
         assert classifier.bad_files[0].path == str(spelling / "disc" / "04.jpg")
@@ -285,7 +285,7 @@ def test_bad_files_from_a_cache_are_spelled_as_in_this_run(
 def test_leaks_between_ready_made_parts_are_said_aloud(drawn_folder: Path, tmp_path: Path) -> None:
     for part in ("train", "val"):
         shutil.copytree(drawn_folder, tmp_path / part)
-    with pytest.warns(AuditWarning, match=r"48 leak \(one picture in two parts"):
+    with pytest.warns(AuditWarning, match=r"48 leak \(one image in two parts"):
         tiny(tmp_path)
 
 
@@ -309,13 +309,13 @@ def test_a_head_that_chose_its_epoch_says_so(drawn_folder: Path) -> None:
     assert not tiny(drawn_folder).evaluation.used_to_choose
 
 
-def test_two_pictures_a_class_need_a_given_strength(tmp_path: Path, drawn_folder: Path) -> None:
+def test_two_images_a_class_need_a_given_strength(tmp_path: Path, drawn_folder: Path) -> None:
     for class_name in ("disc", "not disc"):
         (tmp_path / class_name).mkdir()
         for name in ("00.jpg", "01.jpg"):
             shutil.copy(drawn_folder / class_name / name, tmp_path / class_name / name)
     spec = DatasetSpec(tmp_path, validation_fraction=0.5)
-    with pytest.raises(DatasetError, match="at least 2 different pictures of each class"):
+    with pytest.raises(DatasetError, match="at least 2 different images of each class"):
         tiny(spec)
     given = FineTuneSchedule(head=ExactHead(l2=0.01))
     assert tiny(spec, schedule=given).evaluation.count == 2
@@ -323,7 +323,7 @@ def test_two_pictures_a_class_need_a_given_strength(tmp_path: Path, drawn_folder
 
 def test_training_finishes_on_a_hostile_folder(drawn_folder: Path, tmp_path: Path) -> None:
     """Every broken file that people have is left out by name; everything readable is used."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     shutil.copytree(drawn_folder, folder)
     cases = hostile.write(folder / "disc")
     before = {path: path.lstat().st_size for path in folder.rglob("*")}

@@ -111,13 +111,13 @@ class Run:
             **found,
         }
 
-    def judge(self, pictures: Features, *, by_batch: bool = False) -> tuple[float, float]:
-        """Return log-loss and accuracy on the validation part; `by_batch`, with its own statistics."""
-        logits = self.logits(pictures[self.split.validation], training=by_batch)
+    def judge(self, images: Features, *, by_batch: bool = False) -> tuple[float, float]:
+        """Return log-loss and accuracy on the validation split; `by_batch`, with its own statistics."""
+        logits = self.logits(images[self.split.validation], training=by_batch)
         truth = self.seen.labels[self.split.validation]
         return float(log_losses(truth, logits).mean()), float(np.mean((logits > 0) == (truth > 0)))
 
-    def swing(self, pictures: Features) -> float:
+    def swing(self, images: Features) -> float:
         """Return how much a logit depends on the rest of the batch, beside how much logits differ."""
         rng = np.random.default_rng(self.seed)
         train = self.split.train[: len(self.split.train) // BATCH * BATCH]
@@ -126,13 +126,13 @@ class Run:
         for drawn in logits:
             order = rng.permutation(len(train)).reshape(-1, BATCH)
             for batch in order:
-                drawn[batch] = self.logits(pictures[train[batch]], training=True)
+                drawn[batch] = self.logits(images[train[batch]], training=True)
         self.plain.set_weights(kept)  # the statistics have moved
         return round(float(logits.std(axis=0).mean() / logits.mean(axis=0).std()), 3)
 
-    def logits(self, pictures: Features, *, training: bool) -> Floats:
+    def logits(self, images: Features, *, training: bool) -> Floats:
         """Run the network as prediction does, or as `fit` does (without dropout)."""
-        return np.asarray(self.plain(pictures, training=training))[:, 0].astype(np.float64)
+        return np.asarray(self.plain(images, training=training))[:, 0].astype(np.float64)
 
 
 def _compile(model: Any, rate: float) -> None:

@@ -15,7 +15,7 @@ SIDE = 32  # pixels of the shrunken photographs whose colours are compared with 
 def measure(sources: Sources) -> Numbers:
     """Project both, and measure how well a linear head does on each."""
     seen = sources.read(1.0, 224)
-    pixels = seen.originals.pictures.read(seen.everything).astype(np.float32) / 255
+    pixels = seen.originals.images.read(seen.everything).astype(np.float32) / 255
     block = pixels.shape[1] // SIDE
     shape = (len(pixels), SIDE, block, SIDE, block, 3)
     small = pixels.reshape(shape).mean(axis=(2, 4)).reshape(len(pixels), -1)
@@ -80,7 +80,7 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
             )
         ax.set(xticks=[], yticks=[], title=f"{panel['numbers']:,} {name}")
         ax.set_xlabel(
-            f"a linear head is right\nfor {100 * panel['accuracy']:.0f} % of unseen pictures",
+            f"a linear head is right\nfor {100 * panel['accuracy']:.0f} % of unseen images",
             color=colours.ink,
         )
         ax.spines[:].set_visible(True)

@@ -54,7 +54,7 @@ def keep(name: str, draw: Draw, numbers: Numbers) -> None:
     IMAGES.mkdir(exist_ok=True)
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in numbers.items())
     numbers_path(name).write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
-    for theme_name, path in picture_paths(name).items():
+    for theme_name, path in image_paths(name).items():
         path.write_text(svg(draw, numbers, theme_name), "utf-8")
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -70,7 +70,7 @@ def numbers_path(name: str) -> Path:
     return IMAGES / f"{name}.json"
 
 
-def picture_paths(name: str) -> dict[ThemeName, Path]:
+def image_paths(name: str) -> dict[ThemeName, Path]:
     """Where a figure is, for each theme."""
     themes: dict[ThemeName, Path] = {}
     for theme_name in THEMES:

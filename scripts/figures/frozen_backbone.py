@@ -18,7 +18,7 @@ def measure() -> Numbers:
     return {
         "course head": seconds("the course's head phase, alpha 1.0", 0),
         "head_only": seconds("`head_only()`, alpha 1.0", 0),
-        "fit": seconds("plain `fit`, decoded pictures in memory", 0),
+        "fit": seconds("plain `fit`, decoded images in memory", 0),
         "cached epochs": seconds("tlkit, cached", 0),
         "cached": seconds("tlkit, cached", 1),
     }
@@ -34,7 +34,7 @@ def seconds(row: str, column: int) -> float:
 
 
 def draw(numbers: Numbers, colours: Palette) -> Grid:
-    """Draw each side as a row of blocks, one for each time that pictures go through the network."""
+    """Draw each side as a row of blocks, one for each time that images go through the network."""
     axes = canvas(2, 1, height=3.5)
     head, tuning = (Rows(ax, colours.paper) for ax in axes[:, 0])
     epochs = [numbers["course head"] / HEAD_EPOCHS] * HEAD_EPOCHS

@@ -41,7 +41,7 @@ def measure() -> Numbers:
         "chosen": chosen.name,
         "narrowest": narrowest.name,
         "nearest": nearest.name,
-        "picture": SIZE * SIZE * 3,
+        "image": SIZE * SIZE * 3,
         "widest above": [widest.name, math.prod(widest.output.shape[1:])],
     }
 
@@ -91,7 +91,7 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
         color=colours.faint,
     )
     sizes.set(
-        yscale="log", ylim=(1e3, width), xlabel="layer", ylabel="numbers to keep for a picture"
+        yscale="log", ylim=(1e3, width), xlabel="layer", ylabel="numbers to keep for an image"
     )
     sizes.legend(loc="lower left")
     for ax in (beads, sizes):
@@ -107,5 +107,5 @@ def said(numbers: Numbers) -> list[str]:
         f"{len(numbers['cuts'])} places in {numbers['layers']} layers",
         f"layer {PLACE}, `{numbers['layer at the place']}`",
         *(f"| {size} |" for size in sizes.values()),
-        f"{chosen:,} numbers, {chosen / numbers['picture']:.3f} of the {numbers['picture']:,}",
+        f"{chosen:,} numbers, {chosen / numbers['image']:.3f} of the {numbers['image']:,}",
     ]

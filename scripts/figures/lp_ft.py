@@ -9,7 +9,7 @@ import numpy as np
 from figures.drawing import Numbers, canvas
 from figures.sources import Features, Floats, Seen, Sources
 from tlkit import AugmentationPolicy, FineTuneSchedule, Phase
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.evaluation.log_loss import log_losses
 from tlkit.features.views import Views
 from tlkit.plot.style import Grid, Palette
@@ -72,14 +72,14 @@ class Watched:
         self._shown = data.validation
         self.moved: list[float] = []
 
-    def __call__(self, views: Views, positions: Positions) -> Floats:
+    def __call__(self, views: Views, indices: Indices) -> Floats:
         """Return logits, and note."""
         features = np.asarray(self._features(views.read(self._shown), training=False))
         if self._pretrained is None:
             self._pretrained = features
         change = np.linalg.norm(features - self._pretrained, axis=1)
         self.moved.append(float((change / np.linalg.norm(self._pretrained, axis=1)).mean()))
-        return self._logits(views, positions)
+        return self._logits(views, indices)
 
 
 def _phase(rate: float) -> Phase:

@@ -1,4 +1,4 @@
-"""How much an accuracy moves when other pictures are set aside."""
+"""How much an accuracy moves when other images are set aside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from figures.drawing import Numbers, canvas
 from figures.sources import FOLDS, Floats, Seen, Sources
 from tlkit import Rate
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.plot.style import Grid, Palette
 from tlkit.training.head import fit_head
 
@@ -38,7 +38,7 @@ def measure(sources: Sources) -> Numbers:
     accuracies = np.array([right / count for right, count in splits])
     whole = np.array(crossed) / len(seen.labels)
     return {
-        "pictures": len(seen.labels),
+        "images": len(seen.labels),
         "splits": splits,
         "crossed": crossed,
         "split accuracy": _spread(accuracies),
@@ -47,7 +47,7 @@ def measure(sources: Sources) -> Numbers:
     }
 
 
-def _right(seen: Seen, known: Positions, judged: Positions, seed: int) -> npt.NDArray[np.bool_]:
+def _right(seen: Seen, known: Indices, judged: Indices, seed: int) -> npt.NDArray[np.bool_]:
     """Learn from some photographs, and return for which of the others the answer is right."""
     labels = seen.labels
     head = fit_head(seen.features[known], labels[known], folds=seen.folds(known, seed))
@@ -81,11 +81,11 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
     sizes, (low, high) = list(smooth), 100 * np.array(list(smooth.values())).T
     width.fill_between(sizes, low, high, color=colours.first, alpha=0.25, linewidth=0)
     width.axhline(100 * SHARE, color=colours.first, linewidth=1.2)
-    for count in (FEW, numbers["pictures"]):
+    for count in (FEW, numbers["images"]):
         ends = [100 * end for end in numbers["widths"][str(count)]]
         width.plot([count, count], ends, color=colours.positive, linewidth=1.6)
         width.annotate(
-            f"{count} pictures\n{ends[0]:.0f} to {ends[1]:.0f} %",
+            f"{count} images\n{ends[0]:.0f} to {ends[1]:.0f} %",
             (count, ends[0]),
             (4, -6),
             textcoords="offset points",
@@ -94,7 +94,7 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
         )
     width.set(
         xscale="log",
-        xlabel="validation pictures",
+        xlabel="validation images",
         ylabel="accuracy (%)",
         title=f"What {100 * SHARE:.0f} % may mean: 95 % intervals",
     )
@@ -122,7 +122,7 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
 def said(numbers: Numbers) -> list[str]:
     """List what the page must say."""
     splits, crossed = numbers["split accuracy"], numbers["crossed accuracy"]
-    few, all_of_them = (numbers["widths"][str(n)] for n in (FEW, numbers["pictures"]))
+    few, all_of_them = (numbers["widths"][str(n)] for n in (FEW, numbers["images"]))
     perfect = sum(right == count for right, count in numbers["splits"])
     return [
         f"from {few[0]:.2f} to {few[1]:.2f}",

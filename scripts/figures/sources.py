@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit import AugmentationPolicy, BackboneAdapter, DatasetSpec, FineTuneSchedule
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.data.audit import audit_of
 from tlkit.data.split import Split, assign_folds, assign_parts
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.features.views import Views
 from tlkit.training.settings import needs_of
 
@@ -66,8 +66,8 @@ class Seen:
         self.spec = spec
         self.listing = spec.listing()
         self.labels = self.listing.labels.astype(np.int64)
-        self.everything: Positions = np.arange(len(self.labels))
-        self.frozen = FrozenPart(adapter, needs_of(schedule), policy, 0, Keeper())
+        self.everything: Indices = np.arange(len(self.labels))
+        self.frozen = FrozenPart(adapter, needs_of(schedule), policy, 0, RunFolders())
         self.originals: Originals = self.frozen.read(self.listing.examples, stop_at_bad_file=True)
 
     @cached_property
@@ -100,7 +100,7 @@ class Seen:
             self.labels, self.groups, validation_fraction=0.2, test_fraction=0.0, seed=seed
         )
 
-    def folds(self, among: Positions, seed: int) -> npt.NDArray[np.int64]:
+    def folds(self, among: Indices, seed: int) -> npt.NDArray[np.int64]:
         """Deal these photographs out to folds."""
-        groups = [self.groups[position] for position in among]
+        groups = [self.groups[index] for index in among]
         return assign_folds(self.labels[among], groups, count=FOLDS, seed=seed)

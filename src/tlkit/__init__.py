@@ -1,4 +1,4 @@
-"""tlkit turns a folder of two kinds of pictures into a classifier you can trust, in seconds.
+"""tlkit turns a folder of two kinds of images into a classifier you can trust, in seconds.
 
 Every public name is here. Each is imported when it is first used, so `import tlkit` costs nothing and
 loads no TensorFlow.

@@ -3,15 +3,15 @@
 ```text
 TlkitError                     catch this one to catch them all
 ├── SettingError (ValueError)  an argument is outside what it may be
-├── DatasetError (ValueError)  a folder is not two classes of pictures, or too small for its split
-├── ImageError (OSError)       one file cannot be read as a picture: .path, .reason, .format
+├── DatasetError (ValueError)  a folder is not two classes of images, or too small for its split
+├── ImageError (OSError)       one file cannot be read as an image: .path, .reason, .format
 ├── WeightsError (OSError)     pretrained weights cannot be fetched, read or fitted to the network
 ├── ArtifactError (ValueError) a saved classifier cannot be written, read or trusted
 └── MissingExtraError (ImportError)  an optional package is needed: the message holds the pip command
 
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
-├── AuditWarning               pictures contradict their labels or leak between parts
+├── AuditWarning               images contradict their labels or leak between parts
 └── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
@@ -33,14 +33,14 @@ class SettingError(TlkitError, ValueError):
 
 
 class DatasetError(TlkitError, ValueError):
-    """A folder is not two classes of pictures, or too small for its split."""
+    """A folder is not two classes of images, or too small for its split."""
 
 
 class ImageError(TlkitError, OSError):
-    """One file cannot be read as a picture.
+    """One file cannot be read as an image.
 
     Attributes:
-        path: The file, or a word such as `"<bytes>"` for pictures that are not files.
+        path: The file, or a word such as `"<bytes>"` for images that are not files.
         reason: What is wrong with it, in a few words.
         format: What its first bytes say it is (`"JPEG"`, `"HTML"` …), or None where they say nothing.
     """
@@ -53,7 +53,7 @@ class ImageError(TlkitError, OSError):
 
     def __str__(self) -> str:
         real = f" (its bytes are {self.format})" if self.format else ""
-        return f"cannot read {printable(self.path)} as a picture: {self.reason}{real}"
+        return f"cannot read {printable(self.path)} as an image: {self.reason}{real}"
 
 
 class WeightsError(TlkitError, OSError):
@@ -73,11 +73,11 @@ class TlkitWarning(UserWarning):
 
 
 class BadFileWarning(TlkitWarning):
-    """Files were left out because they cannot be read as pictures; the message names them."""
+    """Files were left out because they cannot be read as images; the message names them."""
 
 
 class AuditWarning(TlkitWarning):
-    """One picture has two labels, or lies in two parts: figures measured on it are wrong."""
+    """One image has two labels, or lies in two parts: figures measured on it are wrong."""
 
 
 class EngineWarning(TlkitWarning):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class BackboneAdapter(Spec):
-    """Which network turns a picture into features, and with which weights.
+    """Which network turns an image into features, and with which weights.
 
     Building one for a name costs nothing and loads no Keras; `build()` makes the network. Two adapters
     are equal if their settings are (for a model of your own: its configuration and weights).

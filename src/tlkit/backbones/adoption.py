@@ -27,7 +27,7 @@ def adopt(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[keras
         The copy, with an input of fixed size, and a SHA-256 of its configuration and weights.
 
     Raises:
-        SettingError: The model cannot be copied, does not take one picture, does not give one feature
+        SettingError: The model cannot be copied, does not take one image, does not give one feature
             map or feature vector, or holds a Lambda layer.
     """
     import keras
@@ -40,7 +40,7 @@ def adopt(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[keras
     if not model.built:
         raise SettingError(
             f"the model {model.name!r} must be built, since its weights are what counts: "
-            "give it an Input, or call it once on a picture"
+            "give it an Input, or call it once on an image"
         )
     size = _legal_input(model, image_size)
     with _refusals(model, size):
@@ -71,8 +71,8 @@ def copied(model: keras.Model, image_size: tuple[int, int] | None = None) -> ker
             copy = keras.models.clone_model(model, input_tensors=images)
             copy = keras.Model(copy.inputs[0], copy.outputs[0], name=model.name)
         else:  # a class of the user's own, without a graph: one node in ours
-            picture = keras.Input((*(image_size or ()), 3))
-            copy = keras.Model(picture, keras.models.clone_model(model)(picture), name=model.name)
+            inputs = keras.Input((*(image_size or ()), 3))
+            copy = keras.Model(inputs, keras.models.clone_model(model)(inputs), name=model.name)
         copy.set_weights(model.get_weights())
     return copy
 
@@ -97,7 +97,7 @@ def _has_graph(model: keras.Model) -> bool:
 
 
 def _legal_input(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size of the pictures that a model is to take."""
+    """Return the size of the images that a model is to take."""
     if not _has_graph(model):
         if image_size is None:
             raise SettingError(
@@ -107,13 +107,13 @@ def _legal_input(model: keras.Model, image_size: tuple[int, int] | None) -> tupl
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
         raise SettingError(
-            f"the model {model.name!r} must have one input of RGB pictures [None, height, width, 3], "
+            f"the model {model.name!r} must have one input of RGB images [None, height, width, 3], "
             f"got {shapes}"
         )
     has = shapes[0][1:3]
     if image_size is None and None in has:
         raise SettingError(
-            f"`image_size` is needed: the model {model.name!r} takes pictures of any size"
+            f"`image_size` is needed: the model {model.name!r} takes images of any size"
         )
     size = image_size or has
     if any(own not in (None, asked) for own, asked in zip(has, size, strict=True)):

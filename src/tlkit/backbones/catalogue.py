@@ -31,7 +31,7 @@ _OURS = {  # arguments of keras.applications that the adapter itself decides
     "pooling": "a backbone gives a feature map; pooling belongs to the head",
     "input_shape": "use `image_size`",
     "input_tensor": "use `image_size`",
-    "include_preprocessing": "pictures are always RGB 0–255, and preprocessing is always inside",
+    "include_preprocessing": "images are always RGB 0–255, and preprocessing is always inside",
     "name": "the network keeps the name that Keras gives it",
 }
 
@@ -42,7 +42,7 @@ class Architecture:
 
     Attributes:
         preprocessing: What it wants done to pixels of 0–255 ("none": it does that itself).
-        default_size: Height and width of its ImageNet pictures, in pixels.
+        default_size: Height and width of its ImageNet images, in pixels.
         minimum_size: Smallest legal height and width, in pixels.
         options: Arguments of its constructor that change a network without its top.
         rescales: With ImageNet weights Keras builds in one more Rescaling layer.

@@ -1,4 +1,4 @@
-"""Run a frozen network on batches of pictures: uint8 in, float32 out.
+"""Run a frozen network on batches of images: uint8 in, float32 out.
 
 One interface, so that what lies above need not know what computes. TensorFlow is always there.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 
 if TYPE_CHECKING:
     import keras
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 Outputs = tuple[npt.NDArray[np.generic], ...]
 
 _AT_ONCE = 8
-"""Pictures in a share. On two cores 8 took a fifth less time than 32 at once, 4 no less than 8."""
+"""Images in a share. On two cores 8 took a fifth less time than 32 at once, 4 no less than 8."""
 
 _FOLDED_AT_MOST = 32 * 2**20
 """Bytes of weights that become constants of the graph. With 23 MiB (EfficientNetV2B0) that saved a quarter of
 the time and took 0.5 GB more; with 90 (ResNet50V2) it saved 15 % and took 5 s and 2.2 GB more."""
 
 BATCH_SIZE = 32
-"""Pictures per call. Between 16 and 64 the speed on a CPU does not differ by more than its noise."""
+"""Images per call. Between 16 and 64 the speed on a CPU does not differ by more than its noise."""
 
 
 class Engine(Protocol):
-    """A frozen network as a function of pictures."""
+    """A frozen network as a function of images."""
 
     name: str
     """Goes into the fingerprint of cached features: engines agree to 1e-4, not to the last bit."""
@@ -42,8 +42,8 @@ class Engine(Protocol):
     parameters: int
     """How many numbers the network has."""
 
-    def __call__(self, pictures: Pictures) -> Outputs:
-        """Return every output for `pictures` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+    def __call__(self, images: Images) -> Outputs:
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
         ...
 
 
@@ -74,10 +74,10 @@ class TensorFlowEngine:
         if sum(value.nbytes for values in weights for value in values) > _FOLDED_AT_MOST:
             weights = [[tf.constant(value) for value in values] for values in weights]
 
-        def forward(pictures: object) -> list[object]:
+        def forward(images: object) -> list[object]:
             # Made in here they are the graph's own; tensors from outside are its inputs.
             inside = [[tf.convert_to_tensor(value) for value in values] for values in weights]
-            pixels = tf.cast(pictures, tf.float32)
+            pixels = tf.cast(images, tf.float32)
             outputs, _ = model.stateless_call(*inside, pixels, training=False)
             return [tf.cast(output, tf.float32) for output in tf.nest.flatten(outputs)]
 
@@ -86,14 +86,14 @@ class TensorFlowEngine:
         # Called directly it would count how often it is traced, over all engines, and complain.
         self._forward = tf.function(forward, autograph=False).get_concrete_function(signature)
 
-    def __call__(self, pictures: Pictures) -> Outputs:
-        """Return every output for `pictures` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
-        return in_shares(self._run, pictures, self._at_once, self._threads)
+    def __call__(self, images: Images) -> Outputs:
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        return in_shares(self._run, images, self._at_once, self._threads)
 
-    def _run(self, pictures: Pictures) -> list[npt.NDArray[np.float32]]:
+    def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
         import tensorflow as tf
 
-        return [output.numpy() for output in self._forward(tf.constant(pictures))]
+        return [output.numpy() for output in self._forward(tf.constant(images))]
 
 
 def workers() -> ThreadPoolExecutor:
@@ -102,27 +102,27 @@ def workers() -> ThreadPoolExecutor:
 
 
 def in_shares(
-    run: Callable[[Pictures], Sequence[npt.NDArray[np.float32]]],
-    pictures: Pictures,
+    run: Callable[[Images], Sequence[npt.NDArray[np.float32]]],
+    images: Images,
     at_once: int,
     threads: ThreadPoolExecutor,
 ) -> Outputs:
     """Run a batch in small shares, side by side.
 
-    What a few pictures need stays in the cache of the core that runs them; all cores on one batch of 32 wait
-    for memory instead. A picture's numbers are the same in any company, up to the last digit of some sums.
+    What a few images need stays in the cache of the core that runs them; all cores on one batch of 32 wait
+    for memory instead. An image's numbers are the same in any company, up to the last digit of some sums.
 
     Args:
-        run: The network, as a function of pictures that several threads may call at once.
-        pictures: uint8 `[B, H, W, 3]`.
-        at_once: Pictures in a share.
+        run: The network, as a function of images that several threads may call at once.
+        images: uint8 `[B, H, W, 3]`.
+        at_once: Images in a share.
         threads: Who runs them.
 
     Returns:
         Every output, each float32 `[B, …]`.
     """
-    starts = range(0, len(pictures), at_once)
-    outputs = threads.map(run, [pictures[start : start + at_once] for start in starts])
+    starts = range(0, len(images), at_once)
+    outputs = threads.map(run, [images[start : start + at_once] for start in starts])
     return tuple(np.concatenate(shares) for shares in zip(*outputs, strict=True))
 
 
@@ -157,8 +157,8 @@ def frozen_model(
     return keras.Model(lower.inputs, [top, lower.outputs[0]])
 
 
-class PicturesToo:
-    """An engine whose last output is the pictures themselves, uint8: for networks without a useful cut.
+class ImagesToo:
+    """An engine whose last output is the images themselves, uint8: for networks without a useful cut.
 
     Args:
         engine: Gives the other outputs; None where there are none.
@@ -169,6 +169,6 @@ class PicturesToo:
         self.name = engine.name if engine else TensorFlowEngine.name
         self.parameters = engine.parameters if engine else 0
 
-    def __call__(self, pictures: Pictures) -> Outputs:
-        """Return the outputs of the engine, and the pictures."""
-        return (*(self._engine(pictures) if self._engine else ()), pictures)
+    def __call__(self, images: Images) -> Outputs:
+        """Return the outputs of the engine, and the images."""
+        return (*(self._engine(images) if self._engine else ()), images)

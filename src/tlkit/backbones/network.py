@@ -1,7 +1,7 @@
 """A built backbone: RGB 0–255 in, feature map out, and the places where it may be cut in two.
 
-A cut point is a tensor through which everything passes: what lies below depends on the picture alone,
-what lies above on that one tensor alone. So the frozen part can be run once per picture, and training
+A cut point is a tensor through which everything passes: what lies below depends on the image alone,
+what lies above on that one tensor alone. So the frozen part can be run once per image, and training
 goes on from its activations.
 """
 
@@ -40,11 +40,11 @@ class CutPoint:
     """A place in a backbone where one tensor carries everything.
 
     Attributes:
-        index: Position in `Network.cut_points`, from 0 (nearest to the picture). This identifies a cut
+        index: Position in `Network.cut_points`, from 0 (nearest to the image). This identifies a cut
             point: Keras numbers some layer names anew with every network it builds in a process.
         name: Name of the layer or operation that makes the tensor.
         shape: Shape of the tensor without the batch.
-        size: How many numbers that is per picture.
+        size: How many numbers that is per image.
         layer_index: The highest index in `Network.base.layers` that lies below the cut; from
             `layer_index + 1` on, every layer lies above it.
     """
@@ -69,7 +69,7 @@ class Network:
         model: The whole: float RGB 0–255 `[N, H, W, 3]` -> feature map `[N, h, w, C]` (a user's model
             may give features `[N, D]`). Built-in layers only, so that it loads without tlkit.
         image_size: `(height, width)` in pixels.
-        cut_points: Every valid cut, from the picture (not included) up to the feature map (included).
+        cut_points: Every valid cut, from the image (not included) up to the feature map (included).
 
     Examples:
         >>> from tlkit.backbones.adapter import BackboneAdapter
@@ -90,7 +90,7 @@ class Network:
         found = list(cuts(base))
         self._tensors = [tensor for _, tensor in found]
         self.cut_points: tuple[CutPoint, ...] = tuple(cut for cut, _ in found)
-        self.model: keras.Model = self._on_pictures(base)
+        self.model: keras.Model = self._on_images(base)
 
     def __repr__(self) -> str:
         height, width = self.image_size
@@ -148,7 +148,7 @@ class Network:
 
         Returns:
             The cut, or None if none has a tenth of the layers below it: then next to nothing is saved
-            by keeping activations, and the pictures are better streamed through the whole network.
+            by keeping activations, and the images are better streamed through the whole network.
 
         Raises:
             SettingError: There is no such layer.
@@ -170,9 +170,7 @@ class Network:
         import keras
 
         tensor = self._tensor(cut)
-        return self._on_pictures(
-            keras.Model(self.base.inputs[0], tensor, name=f"below_{cut.index}")
-        )
+        return self._on_images(keras.Model(self.base.inputs[0], tensor, name=f"below_{cut.index}"))
 
     def upper(self, cut: CutPoint) -> keras.Model:
         """Return the part above a cut: activations `[N, *cut.shape]` -> feature map."""
@@ -190,7 +188,7 @@ class Network:
             raise SettingError(f"`cut` must be one of this network's cut_points, got {cut!r}")
         return self._tensors[cut.index]
 
-    def _on_pictures(self, network: keras.Model) -> keras.Model:
+    def _on_images(self, network: keras.Model) -> keras.Model:
         import keras
 
         image = keras.Input((*self.image_size, 3), name="image")
@@ -200,7 +198,7 @@ class Network:
         if self._preprocessing != "none":
             scale, offset = _SCALING[self._preprocessing]
             pixels = keras.layers.Rescaling(scale, offset, name="preprocessing")(pixels)
-        return keras.Model(image, network(pixels), name=f"{network.name}_on_pictures")
+        return keras.Model(image, network(pixels), name=f"{network.name}_on_images")
 
 
 def cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:
@@ -212,18 +210,18 @@ def cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:
     """
     layer_index = {id(layer): index for index, layer in enumerate(base.layers)}
     nodes = _sorted_nodes(base.outputs[0])
-    last_call = {id(node.operation): position for position, node in enumerate(nodes)}
+    last_call = {id(node.operation): step for step, node in enumerate(nodes)}
     last_use = {id(tensor): len(nodes) for tensor in base.outputs}
-    for position, node in reversed(list(enumerate(nodes))):
+    for step, node in reversed(list(enumerate(nodes))):
         for tensor in node.input_tensors:
-            last_use.setdefault(id(tensor), position)
+            last_use.setdefault(id(tensor), step)
     live: dict[int, keras.KerasTensor] = {}
     highest, index = -1, 0
-    for position, node in enumerate(nodes):
+    for step, node in enumerate(nodes):
         highest = max(highest, layer_index.get(id(node.operation), -1))
         live.update({id(tensor): tensor for tensor in node.outputs if id(tensor) in last_use})
-        live = {key: tensor for key, tensor in live.items() if last_use[key] > position}
-        if len(live) == 1 and node.input_tensors and last_call[id(node.operation)] == position:
+        live = {key: tensor for key, tensor in live.items() if last_use[key] > step}
+        if len(live) == 1 and node.input_tensors and last_call[id(node.operation)] == step:
             (tensor,) = live.values()
             shape = tuple(tensor.shape[1:])
             yield CutPoint(index, node.operation.name, shape, math.prod(shape), highest), tensor

@@ -1,7 +1,7 @@
 """ONNX Runtime as an engine: on a CPU nearly twice as fast as TensorFlow, with equal numbers.
 
-Converting a network takes seconds, so it is done only for many pictures, and the graph is kept beside
-Keras's weights, named by the fingerprint of network and weights. With it are kept some pictures and what
+Converting a network takes seconds, so it is done only for many images, and the graph is kept beside
+Keras's weights, named by the fingerprint of network and weights. With it are kept some images and what
 TensorFlow made of them: a graph that does not give the same is never used.
 """
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from tlkit.backbones.engines import Outputs, TensorFlowEngine, in_shares, workers
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.quiet import held_back
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.core.versions import runtime_version
 from tlkit.errors import EngineWarning, MissingExtraError, printable
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     import keras
 
 VARIABLE: Final = "TLKIT_ENGINE"
-"""Environment variable: `auto` (the default), `tensorflow`, or `onnxruntime` however few the pictures."""
+"""Environment variable: `auto` (the default), `tensorflow`, or `onnxruntime` however few the images."""
 
 WORTH: Final = 7e11
-"""Multiply-adds in all from which a conversion pays: 2,300 pictures of MobileNetV2 at 224 pixels. There, on
-two cores, it cost 4.5 s and saved 1.9 ms a picture."""
+"""Multiply-adds in all from which a conversion pays: 2,300 images of MobileNetV2 at 224 pixels. There, on
+two cores, it cost 4.5 s and saved 1.9 ms an image."""
 
 TOLERANCE: Final = 1e-4
 """How far outputs may differ from TensorFlow's, as a share of the largest number."""
 
 SAMPLE_SIZE: Final = 4
-"""Pictures that the two engines are compared on."""
+"""Images that the two engines are compared on."""
 
 _AT_ONCE: Final = 4
-"""Pictures in a share. On two cores it took a quarter less time than all threads on 32, and a tenth less than
+"""Images in a share. On two cores it took a quarter less time than all threads on 32, and a tenth less than
 shares of 8; and the bits do not depend on how many cores there are."""
 
 _KEPT: Final = 16  # graphs; those used longest ago make room
@@ -79,20 +79,20 @@ class OnnxEngine:
         self._input: str = self._session.get_inputs()[0].name
         with np.load(folder / "sample.npz") as sample:
             self.parameters = int(sample["parameters"])
-            self._pictures: Pictures = sample["pictures"]
+            self._images: Images = sample["images"]
             self._expected = [sample[f"output_{i}"] for i in range(len(sample.files) - 2)]
 
-    def __call__(self, pictures: Pictures) -> Outputs:
-        """Return every output for `pictures` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
-        return in_shares(self._run, pictures, _AT_ONCE, self._threads)
+    def __call__(self, images: Images) -> Outputs:
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        return in_shares(self._run, images, _AT_ONCE, self._threads)
 
-    def _run(self, pictures: Pictures) -> list[npt.NDArray[np.float32]]:
-        outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {self._input: pictures})
+    def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
+        outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {self._input: images})
         return outputs
 
     def disagreement(self) -> float:
-        """Return the largest difference from TensorFlow on the kept pictures, in units of `TOLERANCE`."""
-        found = self(self._pictures)
+        """Return the largest difference from TensorFlow on the kept images, in units of `TOLERANCE`."""
+        found = self(self._images)
         if [output.shape for output in found] != [output.shape for output in self._expected]:
             return np.inf
         pairs = zip(found, self._expected, strict=True)
@@ -106,18 +106,18 @@ def fast_engine(
     facts: Callable[[], tuple[object, ...]],
     count: int,
     model: Callable[[], keras.Model],
-    sample: Callable[[], Pictures],
+    sample: Callable[[], Images],
 ) -> OnnxEngine | None:
     """Return ONNX Runtime's engine for a network where it is installed and pays.
 
-    It pays where the network was converted before, or where the pictures are so many that a conversion is
+    It pays where the network was converted before, or where the images are so many that a conversion is
     worth its time. The environment variable `TLKIT_ENGINE` overrules both.
 
     Args:
         facts: Gives all that decides the network and its weights.
-        count: How many pictures there are to be run.
+        count: How many images there are to be run.
         model: Builds the network; called only to convert it.
-        sample: Gives pictures to compare the engines on, uint8 `[B, H, W, 3]`.
+        sample: Gives images to compare the engines on, uint8 `[B, H, W, 3]`.
 
     Returns:
         The engine; None says to use TensorFlow.
@@ -147,7 +147,7 @@ def fast_engine(
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Count the multiplications of a network for one picture, as far as its layers' shapes tell.
+    """Count the multiplications of a network for one image, as far as its layers' shapes tell.
 
     Every number of a kernel meets every place of its layer's output; sums, scales and attention are left
     out. Where a layer does not say how high or wide its output is, that counts as 1.
@@ -165,12 +165,12 @@ def multiply_adds(model: keras.Model) -> int:
     return total
 
 
-def _convert(model: keras.Model, sample: Pictures, folder: Path) -> None:
+def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
     """Write graph and sample under a temporary name first: the folder is there as a whole or not at all."""
     import keras
 
-    pictures = keras.Input(model.inputs[0].shape[1:], dtype="uint8")
-    of_pictures = keras.Model(pictures, model(keras.ops.cast(pictures, "float32")))
+    images = keras.Input(model.inputs[0].shape[1:], dtype="uint8")
+    of_images = keras.Model(images, model(keras.ops.cast(images, "float32")))
     reference = TensorFlowEngine(model)
     expected = {f"output_{i}": output for i, output in enumerate(reference(sample))}
     try:
@@ -179,15 +179,15 @@ def _convert(model: keras.Model, sample: Pictures, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as partial:
             with warnings.catch_warnings(), held_back():
                 warnings.simplefilter("ignore")  # the converter's words to its own developers
-                of_pictures.export(
+                of_images.export(
                     f"{partial}/graph.onnx",
                     format="onnx",
                     verbose=False,
-                    input_signature=[keras.InputSpec("uint8", pictures.shape)],
+                    input_signature=[keras.InputSpec("uint8", images.shape)],
                 )
             np.savez(
                 f"{partial}/sample.npz",
-                pictures=sample,
+                images=sample,
                 parameters=reference.parameters,
                 **expected,  # type: ignore[arg-type] # its stub takes no mapping
             )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 RECORD_NAME: Final = "tlkit.json"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
 
 _LIMIT: Final = 64 * 2**20  # bytes of JSON: far above any real file, far below what hurts
@@ -85,7 +85,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     if shapes != ((None, *record.image_size, 3), (None, 1)):
         raise ArtifactError(
             f"{printable(path)} holds a network from {shapes[0]} to {shapes[1]}, which is not what its "
-            f"{RECORD_NAME} describes: pictures of {record.image_size} to one probability"
+            f"{RECORD_NAME} describes: images of {record.image_size} to one probability"
         )
     return model, record
 
@@ -184,7 +184,9 @@ def _record(path: Path, contents: Any) -> Record:
         ) from error
 
 
-_MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
+_MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
+    lambda contents: contents,  # 1 to 2: names changed, and the specs read the old ones too
+)
 """`_MIGRATIONS[n - 1]` turns the contents of format version n into those of n + 1."""
 
 

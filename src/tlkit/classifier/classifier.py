@@ -16,10 +16,10 @@ from tlkit.classifier.artifact import read_artifact, write_artifact
 from tlkit.classifier.predictor import Predictor, files_of
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice, check_float, check_kind, check_path
 from tlkit.data.audit import AuditReport
-from tlkit.data.dataset import DatasetSpec, Example, part_of, picture_files
+from tlkit.data.dataset import DatasetSpec, Example, image_files, part_of
 from tlkit.errors import DatasetError, printable
 from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.evaluate import Evaluation, evaluate, other_class
@@ -41,7 +41,7 @@ OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
 @final
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the classifier says about one picture.
+    """What the classifier says about one image.
 
     Attributes:
         label: The class.
@@ -49,7 +49,7 @@ class Prediction:
         positive_class: The class that the probability is of.
         logit: `ln(probability / (1 - probability))`; any real number.
         threshold: From this probability on the label is the positive class.
-        path: The file as it was given; None for pictures given as numbers.
+        path: The file as it was given; None for images given as numbers.
     """
 
     label: str
@@ -60,13 +60,13 @@ class Prediction:
     path: PathLike | None = None
 
     def __str__(self) -> str:
-        name = "picture" if self.path is None else printable(os.fspath(self.path))
+        name = "image" if self.path is None else printable(os.fspath(self.path))
         return f"{name}: {self.label} (probability of {self.positive_class} {self.probability:.2f})"
 
 
 @final
 class TransferClassifier:
-    """A classifier of pictures into two classes, made by `transfer_classifier` or read from a file.
+    """A classifier of images into two classes, made by `transfer_classifier` or read from a file.
 
     Args:
         model: RGB 0-255 `[N, H, W, 3]` to the probability of the positive class `[N, 1]`, its last two
@@ -117,34 +117,34 @@ class TransferClassifier:
 
     @property
     def threshold(self) -> float:
-        """From this probability on a picture is called positive, 0-1."""
+        """From this probability on an image is called positive, 0-1."""
         return self.record.threshold
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width that pictures are resized to, in pixels."""
+        """Height and width that images are resized to, in pixels."""
         return self.record.image_size
 
     @property
     def evaluation(self) -> Evaluation:
-        """How well it does on the validation part, which it was not trained on."""
+        """How well it does on the validation split, which it was not trained on."""
         return self.record.evaluation
 
     @property
     def test_evaluation(self) -> Evaluation | None:
-        """How well it does on the test part, which nothing was chosen on; None without one."""
+        """How well it does on the test split, which nothing was chosen on; None without one."""
         return self.record.test_evaluation
 
     @property
     def cross_validation(self) -> CrossValidation | None:
-        """The same settings judged on every picture, fold by fold; None unless `folds` asked for it."""
+        """The same settings judged on every image, fold by fold; None unless `folds` asked for it."""
         return self.record.cross_validation
 
     @property
     def out_of_fold(self) -> Scores | None:
-        """What was said about pictures by classifiers that had not learned from them.
+        """What was said about images by classifiers that had not learned from them.
 
-        Of all pictures if `folds` was asked for, else of the training part if an exact head was kept.
+        Of all images if `folds` was asked for, else of the training split if an exact head was kept.
         """
         crossed = self.cross_validation
         return crossed.scores if crossed else self.record.scores.get(OUT_OF_FOLD)
@@ -180,29 +180,29 @@ class TransferClassifier:
 
     @overload
     def predict(  # type: ignore[overload-overlap] # text is iterable too; this one goes first
-        self, pictures: PathLike, *, on_bad_file: OnBadFile = "raise"
+        self, images: PathLike, *, on_bad_file: OnBadFile = "raise"
     ) -> Prediction: ...
     @overload
     def predict(
         self,
-        pictures: Pictures | Iterable[PathLike],
+        images: Images | Iterable[PathLike],
         *,
         on_bad_file: Literal["raise", "skip"] = "raise",
     ) -> list[Prediction]: ...
     @overload
     def predict(
-        self, pictures: Iterable[PathLike], *, on_bad_file: Literal["collect"]
+        self, images: Iterable[PathLike], *, on_bad_file: Literal["collect"]
     ) -> list[Prediction | BadFile]: ...
     def predict(
         self,
-        pictures: PathLike | Pictures | Iterable[PathLike],
+        images: PathLike | Images | Iterable[PathLike],
         *,
         on_bad_file: OnBadFile = "raise",
     ) -> Prediction | Sequence[Prediction | BadFile]:
-        """Say what is on pictures.
+        """Say what is on images.
 
         Args:
-            pictures: A file, several files, or an array as `predict_proba` takes it.
+            images: A file, several files, or an array as `predict_proba` takes it.
             on_bad_file: What to do about one of several files that cannot be read: `"raise"` an error
                 that names it, `"skip"` it with a warning, or `"collect"` it: a `BadFile` then takes its
                 place. A single file always raises.
@@ -212,34 +212,34 @@ class TransferClassifier:
 
         Raises:
             ImageError: A file cannot be read and `on_bad_file` is `"raise"`.
-            SettingError: It is neither files nor an array of pictures.
+            SettingError: It is neither files nor an array of images.
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
-        if isinstance(pictures, np.ndarray):
-            return [self._prediction(logit, None) for logit in self._logits(pictures)]
-        if isinstance(pictures, str | os.PathLike):
-            (outcome,) = self._predict_files(files_of([pictures]), "collect")
+        if isinstance(images, np.ndarray):
+            return [self._prediction(logit, None) for logit in self._logits(images)]
+        if isinstance(images, str | os.PathLike):
+            (outcome,) = self._predict_files(files_of([images]), "collect")
             if isinstance(outcome, BadFile):
                 raise outcome.error()
             return outcome
-        return self._predict_files(files_of(pictures), on_bad_file)
+        return self._predict_files(files_of(images), on_bad_file)
 
     def predict_folder(
         self, folder: PathLike, *, on_bad_file: OnBadFile = "skip"
     ) -> Sequence[Prediction | BadFile]:
-        """Say what is on every picture in a folder and the folders inside it, in the order of their names.
+        """Say what is on every image in a folder and the folders inside it, in the order of their names.
 
         Args:
-            folder: Any folder; hidden files and files that are not pictures by their suffix do not count.
+            folder: Any folder; hidden files and files that are not images by their suffix do not count.
             on_bad_file: As in `predict`.
 
         Raises:
-            DatasetError: There is no such folder, or no picture in it.
+            DatasetError: There is no such folder, or no image in it.
             ImageError: A file cannot be read and `on_bad_file` is `"raise"`.
             SettingError: `folder` is no path.
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
-        return self._predict_files(picture_files(folder), on_bad_file)
+        return self._predict_files(image_files(folder), on_bad_file)
 
     def predict_each(
         self, files: Iterable[PathLike], *, count: int
@@ -256,27 +256,27 @@ class TransferClassifier:
         for path, found in self._predictor.outcomes(files, self.image_size, count):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
 
-    def predict_proba(self, pictures: npt.NDArray[np.generic]) -> Floats:
-        """Return the probability of the positive class for each picture.
+    def predict_proba(self, images: npt.NDArray[np.generic]) -> Floats:
+        """Return the probability of the positive class for each image.
 
         Args:
-            pictures: RGB, 0-255, `[N, H, W, 3]` or one picture `[H, W, 3]`, whole numbers or floats.
-                Pictures of another size are resized as files are.
+            images: RGB, 0-255, `[N, H, W, 3]` or one image `[H, W, 3]`, whole numbers or floats.
+                Images of another size are resized as files are.
 
         Returns:
             float64 `[N]`, 0-1.
 
         Raises:
-            SettingError: The array is not of pictures; one scaled to 0-1 is refused too.
+            SettingError: The array is not of images; one scaled to 0-1 is refused too.
         """
-        return sigmoid(self._logits(pictures))
+        return sigmoid(self._logits(images))
 
     def evaluate(self, data: PathLike | DatasetSpec, *, part: str | None = None) -> Evaluation:
-        """Measure the classifier on a folder of labelled pictures.
+        """Measure the classifier on a folder of labelled images.
 
         Args:
             data: A folder with the same two classes, or its spec. Its own split plays no part; in the
-                folder that it was trained on, the text says how many pictures it knows already.
+                folder that it was trained on, the text says how many images it knows already.
             part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
                 and the other names that such a folder may have will do.
 
@@ -294,7 +294,7 @@ class TransferClassifier:
         if not examples:
             there = sorted({repr(example.part) for example in known if example.part})
             raise DatasetError(
-                f"{printable(spec.directory)} has no pictures in the part {part!r}: "
+                f"{printable(spec.directory)} has no images in the part {part!r}: "
                 + (
                     f"choose from {', '.join(there)}"
                     if there
@@ -312,7 +312,7 @@ class TransferClassifier:
             if isinstance(outcome, Prediction)
         ]
         if not scored:
-            raise DatasetError(f"no picture in {printable(spec.directory)} can be read")
+            raise DatasetError(f"no image in {printable(spec.directory)} can be read")
         labels, probabilities = zip(*scored, strict=True)
         return evaluate(
             labels,
@@ -325,7 +325,7 @@ class TransferClassifier:
         )
 
     def _trained_on(self, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Own up to pictures that the classifier was trained on, as far as folder and names tell."""
+        """Own up to images that the classifier was trained on, as far as folder and names tell."""
         directory = self.record.dataset.get("directory")
         if not isinstance(directory, str) or Path(directory).resolve() != spec.directory.resolve():
             return ()
@@ -337,10 +337,10 @@ class TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
 
         Args:
-            threshold: 0-1, where a higher one calls fewer pictures positive; or what it is to be good for,
+            threshold: 0-1, where a higher one calls fewer images positive; or what it is to be good for,
                 such as `ThresholdGoal.precision(0.95)`. It is then chosen on out-of-fold logits of the
-                training pictures, so that the validation part stays a fair judge; where there are none
-                (a fine-tuned classifier without `folds`), on the validation part, which says so.
+                training images, so that the validation split stays a fair judge; where there are none
+                (a fine-tuned classifier without `folds`), on the validation split, which says so.
 
         Raises:
             SettingError: It is not a number from 0 to 1, or the goal cannot be met.
@@ -410,8 +410,8 @@ class TransferClassifier:
             path=path,
         )
 
-    def _logits(self, pictures: npt.NDArray[np.generic]) -> Floats:
-        return self._predictor.logits(as_batch(pictures, self.image_size))
+    def _logits(self, images: npt.NDArray[np.generic]) -> Floats:
+        return self._predictor.logits(as_batch(images, self.image_size))
 
 
 def check_classifier(name: str, value: object, *others: type) -> None:
@@ -439,7 +439,7 @@ read it with TransferClassifier.load('alpaca.keras')
 
 
 def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
-    """Return the pictures of a folder, label 1 for the classifier's positive class.
+    """Return the images of a folder, label 1 for the classifier's positive class.
 
     Raises:
         DatasetError: The folder is not of the classifier's two classes.

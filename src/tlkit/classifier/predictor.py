@@ -1,4 +1,4 @@
-"""From pictures to logits: files are decoded ahead, and the engine is the one that pays for the job."""
+"""From images to logits: files are decoded ahead, and the engine is the one that pays for the job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tlkit.backbones.adoption import digest
 from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_images
@@ -51,18 +51,18 @@ class Predictor:
                 self._model = self._model()
             return self._model
 
-    def logits(self, pictures: Pictures, count: int | None = None) -> Floats:
-        """Return the logit of each picture, float64 `[N]`.
+    def logits(self, images: Images, count: int | None = None) -> Floats:
+        """Return the logit of each image, float64 `[N]`.
 
         Args:
-            pictures: uint8 `[N, H, W, 3]`, of the network's size.
+            images: uint8 `[N, H, W, 3]`, of the network's size.
             count: How many there are in all, where these are only some: decides which engine pays.
         """
-        if not len(pictures):
+        if not len(images):
             return np.empty(0)
-        engine = self._engine_for(count or len(pictures), pictures[:SAMPLE_SIZE])
-        starts = range(0, len(pictures), BATCH_SIZE)
-        outputs = [engine(pictures[start : start + BATCH_SIZE])[0] for start in starts]
+        engine = self._engine_for(count or len(images), images[:SAMPLE_SIZE])
+        starts = range(0, len(images), BATCH_SIZE)
+        outputs = [engine(images[start : start + BATCH_SIZE])[0] for start in starts]
         return np.concatenate(outputs)[:, 0].astype(np.float64)
 
     def outcomes(
@@ -72,7 +72,7 @@ class Predictor:
 
         Args:
             paths: The files; taken as they are needed, some hundred ahead.
-            image_size: Height and width of the network's pictures, in pixels.
+            image_size: Height and width of the network's images, in pixels.
             count: How many files there are in all: decides which engine pays.
         """
         names, waiting = tee(paths)
@@ -84,7 +84,7 @@ class Predictor:
             for path, found in batch:
                 yield path, found if isinstance(found, BadFile) else float(next(logits))
 
-    def _engine_for(self, count: int, sample: Pictures) -> Engine:
+    def _engine_for(self, count: int, sample: Images) -> Engine:
         """Return what computes logits; before a much larger job TensorFlow may be given up for it."""
         with self._lock:
             grown = count > 2 * self._largest_job and not isinstance(self._engine, OnnxEngine)
@@ -105,19 +105,19 @@ def _facts(model: keras.Model) -> tuple[str, ...]:
     return ("logit", digest(keras.saving.serialize_keras_object(model), model))
 
 
-def files_of(pictures: object) -> list[PathLike]:
+def files_of(images: object) -> list[PathLike]:
     """Return files as a list, after checking that they are files.
 
     Raises:
         SettingError: One of them is not.
     """
-    several = isinstance(pictures, Iterable) and not isinstance(pictures, bytes)
+    several = isinstance(images, Iterable) and not isinstance(images, bytes)
     files: list[PathLike] = []
-    for file in cast("Iterable[Any]", pictures if several else [pictures]):
+    for file in cast("Iterable[Any]", images if several else [images]):
         path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
         if not isinstance(path, str):
             raise SettingError(
-                "`pictures` must be a file name, several of them, or a NumPy array [N, H, W, 3], "
+                "`images` must be a file name, several of them, or a NumPy array [N, H, W, 3], "
                 f"got {reprlib.repr(file)} ({type(file).__name__})"
             )
         files.append(file)

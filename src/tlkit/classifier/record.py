@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cache
-from itertools import repeat
-from types import UnionType
-from typing import Any, Final, Union, final, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Final, final
 
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.data.audit import AuditReport
@@ -30,9 +26,9 @@ class Record(Spec):
     Attributes:
         class_names: Both classes, in the order of the dataset.
         positive_class: The one whose probability the network gives.
-        threshold: From this probability on a picture is called positive.
-        image_size: `(height, width)` of the network's pictures, in pixels.
-        resize: How a picture is brought to that size.
+        threshold: From this probability on an image is called positive.
+        image_size: `(height, width)` of the network's images, in pixels.
+        resize: How an image is brought to that size.
         dataset: Settings of the `DatasetSpec`, the directory as it was given: a relative one says nothing of
             the machine, and stays right in a project that moves as a whole.
         backbone: Settings of the `BackboneAdapter`.
@@ -41,14 +37,14 @@ class Record(Spec):
         seed: Of views, orders and dropout.
         engine: What ran the frozen part.
         fingerprint: Of the files that were read.
-        training_names: Which pictures it was trained on, relative to the folder.
+        training_names: Which images it was trained on, relative to the folder.
         bad_files: Which files were left out, and why.
         audit: What was found in the folder, with at most a hundred problems of each kind.
         history: What happened in training.
-        evaluation: On the validation part.
-        test_evaluation: On the test part, where there is one.
-        scores: What was said about each picture of the validation and test parts; and, as `"out-of-fold"`,
-            about training pictures by a classifier that had not learned from them, where there is one.
+        evaluation: On the validation split.
+        test_evaluation: On the test split, where there is one.
+        scores: What was said about each image of the validation and test splits; and, as `"out-of-fold"`,
+            about training images by a classifier that had not learned from them, where there is one.
         calibration: What was done to the logits so that probabilities can be believed; None: nothing.
         threshold_choice: What the threshold was chosen for, and what it reached; None: nobody chose it so.
         cross_validation: The same settings judged fold by fold, where that was asked for.
@@ -80,9 +76,6 @@ class Record(Spec):
     versions: dict[str, str]
 
     def __post_init__(self) -> None:
-        for name, kind in _kinds_of(Record).items():
-            if not _fits(getattr(self, name), kind):
-                raise SettingError(f"`{name}` must be of the kind {kind}, which it is not")
         if len({*self.class_names}) != 2:
             raise SettingError(f"`class_names` must be two names, got {self.class_names!r}")
         check_choice("positive class", self.positive_class, self.class_names)
@@ -131,55 +124,6 @@ class Record(Spec):
             class_names=self.class_names,
             positive_class=self.positive_class,
             part=evaluation.part,
-            untrained=evaluation.untrained,
+            random_head_baseline=evaluation.random_head_baseline,
             used_to_choose=(*before, *used),
         )
-
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        readers: dict[str, Callable[[Any], Any]] = {
-            "bad_files": lambda files: tuple(BadFile.from_config(file) for file in files),
-            "audit": AuditReport.from_config,
-            "history": History.from_config,
-            "evaluation": Evaluation.from_config,
-            "test_evaluation": lambda config: Evaluation.from_config(config) if config else None,
-            "calibration": lambda config: Calibration.from_config(config) if config else None,
-            "threshold_choice": lambda config: (
-                ThresholdChoice.from_config(config) if config else None
-            ),
-            "cross_validation": lambda config: (
-                CrossValidation.from_config(config) if config else None
-            ),
-            "scores": lambda parts: {part: Scores.from_config(s) for part, s in parts.items()},
-        }
-        if name in readers:
-            return readers[name](value)
-        return tuple(value) if isinstance(value, list) else value
-
-
-@cache
-def _kinds_of(spec: type[Spec]) -> dict[str, Any]:
-    hints = get_type_hints(spec)
-    return {part.name: hints[part.name] for part in fields(spec)}
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value is of the kind that an annotation names: JSON may hold anything anywhere."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        whatever = any(get_origin(choice) is list for choice in inner)  # any JSON value
-        return whatever or any(_fits(value, choice) for choice in inner)
-    if origin is tuple:
-        if not isinstance(value, tuple) or (inner[-1] is not ... and len(value) != len(inner)):
-            return False
-        return all(map(_fits, value, repeat(inner[0]) if inner[-1] is ... else inner))
-    if origin is not None:
-        pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
-        return all(_fits(key, inner[0]) and _fits(item, inner[1]) for key, item in pairs)
-    if kind in (int, float):  # and none of a size that NumPy does not know
-        number = isinstance(value, int | kind) and not isinstance(value, bool)
-        return number and (isinstance(value, float) or -(2**63) <= value < 2**63)
-    if not isinstance(value, kind):
-        return False
-    parts = _kinds_of(kind) if issubclass(kind, Spec) else {}
-    return all(_fits(getattr(value, name), parts[name]) for name in parts)

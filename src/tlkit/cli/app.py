@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tlkit",
-        description="A folder of two kinds of pictures becomes a classifier you can trust.",
+        description="A folder of two kinds of images becomes a classifier you can trust.",
     )
     parser.add_argument("--version", action="version", version=f"tlkit {tlkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

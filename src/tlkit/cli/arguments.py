@@ -52,7 +52,7 @@ def not_empty(text: str) -> str:
 
 
 def ray_address(text: str) -> str:
-    """Read where a Ray cluster is; a path that was meant as a picture is none."""
+    """Read where a Ray cluster is; a path that was meant as an image is none."""
     if not re.fullmatch(r"auto|local|(ray://)?[^\s/]+:\d+", text):
         raise argparse.ArgumentTypeError(
             f"must be an address like 10.0.0.1:6379, ray://10.0.0.1:10001 or auto, got '{printable(text)}'; "

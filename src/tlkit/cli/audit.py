@@ -10,7 +10,7 @@ from tlkit.core.tables import print_table
 def add_audit(commands: Commands) -> None:
     """Declare `tlkit audit`."""
     parser = command(
-        commands, audit, "Say what is wrong with a folder of pictures; change nothing.", failure=2
+        commands, audit, "Say what is wrong with a folder of images; change nothing.", failure=2
     )
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")

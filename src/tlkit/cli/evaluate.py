@@ -37,13 +37,13 @@ def add_report(commands: Commands) -> None:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="what `tlkit train` saved")
-    about = "the pictures; without it the folder that it was trained on"
+    about = "the images; without it the folder that it was trained on"
     add("directory", metavar="DIR", nargs="?", help=about)
     add(
         "-o", "--output", metavar="PAGE", type=arguments.target(".html"), required=True,
         help="a file that ends in .html; one that is there is replaced",
     )  # fmt: skip
-    add("--heat-maps", metavar="N", type=arguments.count, help="for how many pictures (24)")
+    add("--heat-maps", metavar="N", type=arguments.count, help="for how many images (24)")
     add_threshold(parser)
 
 

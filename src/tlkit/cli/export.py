@@ -31,7 +31,7 @@ def add_export(commands: Commands) -> None:
         "--precision", choices=("float32", "float16", "dynamic-range", "int8"), default="float32",
         help="smaller numbers make smaller files; others than float32 are for litert (float32)",
     )  # fmt: skip
-    about = "pictures to compare on; without it the folder that it was trained on"
+    about = "images to compare on; without it the folder that it was trained on"
     add("--data", metavar="DIR", type=arguments.not_empty, help=about)
     about = "how much accuracy may fall, or log-loss rise, where it is not float32 (0.05)"
     add("--tolerance", metavar="F", type=float, help=about)

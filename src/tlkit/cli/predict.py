@@ -1,4 +1,4 @@
-"""`tlkit predict`: what a saved classifier says about pictures, however many."""
+"""`tlkit predict`: what a saved classifier says about images, however many."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NAMED = 10  # files that cannot be read
 
 def add_predict(commands: Commands) -> None:
     """Declare `tlkit predict`."""
-    parser = command(commands, predict, "Say what is on pictures.")
+    parser = command(commands, predict, "Say what is on images.")
     parser.set_defaults(wrong=parser.error)
     add = parser.add_argument
     add("model", metavar="MODEL", help="what `tlkit train` saved")
-    about = "picture files, and folders of them"
+    about = "image files, and folders of them"
     add("paths", metavar="PATH", nargs="+", type=arguments.not_empty, help=about)
     add_threshold(parser)
     add = parser.add_mutually_exclusive_group().add_argument
@@ -34,7 +34,7 @@ def add_predict(commands: Commands) -> None:
         help="write a table: a .csv, .jsonl or .parquet file; one that is there is replaced",
     )  # fmt: skip
     add("--json", action="store_true", default=False, help="print a JSON list")
-    add = parser.add_argument_group("very many pictures, with -o").add_argument
+    add = parser.add_argument_group("very many images, with -o").add_argument
     about = "go on with FILE.parts, which a broken run left"
     add("--resume", action="store_true", default=False, help=about)
     add(
@@ -44,7 +44,7 @@ def add_predict(commands: Commands) -> None:
 
 
 def predict(options: Options) -> int:
-    """Print or write one row a picture; what cannot be read has a row too, and makes the exit code 1."""
+    """Print or write one row an image; what cannot be read has a row too, and makes the exit code 1."""
     write = hasattr(options, "output")
     if not write and (options.resume or hasattr(options, "ray")):
         options.wrong("--resume and --ray need -o FILE")
@@ -55,7 +55,7 @@ def predict(options: Options) -> int:
     count, bad_count, bad_files = (_write if write else _print)(classifier, options)
     if not bad_count:
         return 0
-    print(f"error: {bad_count} of {count} files cannot be read as pictures:", file=sys.stderr)
+    print(f"error: {bad_count} of {count} files cannot be read as images:", file=sys.stderr)
     for file in bad_files:
         print(f"  {file}", file=sys.stderr)
     if bad_count > len(bad_files):
@@ -88,7 +88,7 @@ def _print(classifier: TransferClassifier, options: Options) -> tuple[int, int, 
     from tlkit.delivery.predictions import COLUMNS, as_row
     from tlkit.images.decoder import BadFile
 
-    paths = list(_picture_paths(options.paths))
+    paths = list(_image_paths(options.paths))
     outcomes = classifier.predict(paths, on_bad_file="collect")
     rows = [as_row(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)]
     if options.json:
@@ -99,8 +99,8 @@ def _print(classifier: TransferClassifier, options: Options) -> tuple[int, int, 
     return len(rows), len(bad_files), bad_files[:_NAMED]
 
 
-def _picture_paths(paths: Iterable[str]) -> Iterator[str]:
-    from tlkit.data.dataset import picture_files
+def _image_paths(paths: Iterable[str]) -> Iterator[str]:
+    from tlkit.data.dataset import image_files
 
     for path in paths:
-        yield from map(str, picture_files(Path(path))) if Path(path).is_dir() else [path]
+        yield from map(str, image_files(Path(path))) if Path(path).is_dir() else [path]

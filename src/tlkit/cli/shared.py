@@ -32,7 +32,7 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
     """Declare `--threshold`."""
     parser.add_argument(
         "--threshold", metavar="P|GOAL", type=arguments.threshold,
-        help="from this probability on a picture is called positive; or what that should be good for: f1, "
+        help="from this probability on an image is called positive; or what that should be good for: f1, "
         "youden, precision=0.95, recall=0.9, cost=1:5",
     )  # fmt: skip
 

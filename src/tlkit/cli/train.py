@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def add_train(commands: Commands) -> None:
     """Declare `tlkit train`."""
-    parser = command(commands, train, "Turn a folder of two kinds of pictures into a classifier.")
+    parser = command(commands, train, "Turn a folder of two kinds of images into a classifier.")
     parser.set_defaults(wrong=parser.error)
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
@@ -34,12 +34,12 @@ def add_train(commands: Commands) -> None:
         "-o", "--output", metavar="MODEL", type=arguments.target(".keras"), required=True,
         help="where the classifier goes: a file that ends in .keras; one that is there is replaced",
     )  # fmt: skip
-    add = parser.add_argument_group("pictures").add_argument
+    add = parser.add_argument_group("images").add_argument
     add("--positive-class", metavar="CLASS", help="the class that probabilities are of")
     add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
     add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
     add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
-    add("--group-by", metavar="REGEX", help="pictures whose names match alike stay in one part")
+    add("--group-by", metavar="REGEX", help="images whose names match alike stay in one part")
     add(
         "--on-bad-file",
         choices=("skip", "raise"),
@@ -72,10 +72,10 @@ def add_train(commands: Commands) -> None:
     schedules = ("head-only", "standard", "course", "gradual")
     add("--schedule", choices=schedules, help="what is trained (standard; with --ray head-only)")
     policies = ("none", "course", "standard", "strong")
-    add("--augmentation", choices=policies, help="how training pictures vary (standard)")
+    add("--augmentation", choices=policies, help="how training images vary (standard)")
     add("--seed", metavar="N", type=int, default=0, help="of the split and of training (0)")
     add("--split-seed", metavar="N", type=int, help="of the split, where it should differ")
-    about = "judge every picture, fold by fold, by a classifier that has not learned from it"
+    about = "judge every image, fold by fold, by a classifier that has not learned from it"
     add("--folds", metavar="K", type=int, help=about)
     add_threshold(parser)
     add("--cache-dir", metavar="DIR", help="keep the frozen network's output for other runs")
@@ -86,7 +86,7 @@ def add_train(commands: Commands) -> None:
     add = parser.add_argument_group("on a Ray cluster").add_argument
     add(
         "--ray", metavar="ADDRESS", nargs="?", type=arguments.ray_address,
-        help="read the pictures on a cluster; without an address on a Ray of this machine. DIR may be a URI "
+        help="read the images on a cluster; without an address on a Ray of this machine. DIR may be a URI "
         "such as s3://bucket/alpacas",
     )  # fmt: skip
     add(
@@ -125,7 +125,7 @@ def train(options: Options) -> int:
     print(
         f"\nsaved: {name} ({options.output.stat().st_size / 1e6:.1f} MB, opens with plain Keras too)"
     )
-    print(f"next:  tlkit predict {name} PICTURE-OR-FOLDER...")
+    print(f"next:  tlkit predict {name} IMAGE-OR-FOLDER...")
     print(f"       tlkit evaluate {name} ANOTHER-FOLDER")
     print(f"       tlkit report {name} -o report.html")
     return 0
@@ -158,7 +158,7 @@ def _train_on_ray(
     if getattr(options, "schedule", "head-only") != "head-only":
         options.wrong(
             f"--ray trains --schedule head-only, got {options.schedule}: a cluster computes features once, "
-            "and fine-tuning needs the pictures again and again on one machine"
+            "and fine-tuning needs the images again and again on one machine"
         )
     if wrong := given(options, "augmentation", "cache_dir", "checkpoint_dir"):
         options.wrong(

@@ -14,7 +14,7 @@ Advance: TypeAlias = Callable[[int], None]
 
 
 @contextmanager
-def progress(total: int | None, description: str, *, unit: str = "pictures") -> Iterator[Advance]:
+def progress(total: int | None, description: str, *, unit: str = "images") -> Iterator[Advance]:
     """Show how far a long piece of work has come.
 
     With a terminal on stderr the bar shows count, rate, elapsed and remaining time. Without one
@@ -24,7 +24,7 @@ def progress(total: int | None, description: str, *, unit: str = "pictures") -> 
         total: How many units the work has; 0 shows nothing. None, where nobody knows yet: the
             bar goes away at the end.
         description: What is being done, in a few words: `"Reading"`.
-        unit: What is counted: `"pictures"` makes the rate read "31 pictures/s".
+        unit: What is counted: `"images"` makes the rate read "31 images/s".
 
     Yields:
         A function to call with the number of units just finished.

@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from tlkit.errors import TlkitError, printable
 
-Positions: TypeAlias = npt.NDArray[np.int64]
+Indices: TypeAlias = npt.NDArray[np.int64]
 """Whole numbers that name rows, or examples of a listing: int64 `[B]`."""
 
-Pictures: TypeAlias = npt.NDArray[np.uint8]
+Images: TypeAlias = npt.NDArray[np.uint8]
 """RGB, 0-255: uint8 `[B, H, W, 3]`."""
 
 
@@ -48,8 +48,8 @@ class FeatureRows(Protocol):
     def __len__(self) -> int:
         """Return N."""
 
-    def __getitem__(self, rows: slice | Positions, /) -> npt.NDArray[Any]:
-        """Return these rows: a stretch of them, or those at ascending positions."""
+    def __getitem__(self, rows: slice | Indices, /) -> npt.NDArray[Any]:
+        """Return these rows: a stretch of them, or those at ascending indices."""
 
 
 MEMORY_BUDGET = 256 * 2**20
@@ -111,7 +111,7 @@ class Rows:
         """Whether the rows are in memory rather than in a file."""
         return self._array is not None
 
-    def write(self, rows: Positions, values: npt.NDArray[np.generic]) -> None:
+    def write(self, rows: Indices, values: npt.NDArray[np.generic]) -> None:
         """Put `values` (`[B, *shape]`) into the rows numbered `rows`."""
         if self._array is not None:
             self._array[rows] = values
@@ -124,13 +124,13 @@ class Rows:
         except OSError as error:
             raise cannot_keep(self._folder, error) from error
 
-    def read(self, rows: Positions) -> npt.NDArray[np.generic]:
+    def read(self, rows: Indices) -> npt.NDArray[np.generic]:
         """Return the rows numbered `rows` as a new array `[B, *shape]`."""
         if self._array is not None:
             return self._array[rows]
         if _is_dense(rows):  # one read instead of thousands
             stretch = self.read(np.arange(rows[0], rows[-1] + 1))
-            among: Positions = rows - rows[0]
+            among: Indices = rows - rows[0]
             return stretch[among]
         block = np.empty((len(rows), *self.shape), self.dtype)
         try:
@@ -191,14 +191,14 @@ def _bytes_of(block: npt.NDArray[np.generic]) -> memoryview:
     return block.reshape(-1).view(np.uint8).data
 
 
-def _runs(rows: Positions) -> list[tuple[int, int]]:
+def _runs(rows: Indices) -> list[tuple[int, int]]:
     """Return the stretches of consecutive row numbers, so that each costs one read or write."""
     edges = np.flatnonzero(np.diff(rows) != 1) + 1
     bounds = [0, *edges.tolist(), len(rows)] if len(rows) else []
     return list(pairwise(bounds))
 
 
-def _is_dense(rows: Positions) -> bool:
+def _is_dense(rows: Indices) -> bool:
     """Say whether rows are ascending, with gaps, yet most of what lies between first and last."""
     if not len(rows) or not len(rows) < int(rows[-1] - rows[0]) + 1 <= 2 * len(rows):
         return False

@@ -15,10 +15,13 @@ import os
 import reprlib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self, SupportsIndex, TypeAlias, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Self, SupportsIndex, TypeAlias, cast, get_type_hints
 
+from tlkit.core.json_values import read_value
 from tlkit.errors import SettingError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -31,6 +34,8 @@ class Spec:
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    _renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Names that earlier releases wrote, and what they are called now."""
 
     def __repr__(self) -> str:
         given = []
@@ -55,19 +60,20 @@ class Spec:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build the spec that `to_config` described.
+        """Build the spec that `to_config` described, in this release or an earlier one.
 
         Raises:
             SettingError: A name is not a setting of this spec, one that it needs is missing, or a value is
                 outside what it may be.
         """
         names = [field.name for field in dataclasses.fields(cls)]
-        for name in config:
+        given = {cls._renamed.get(name, name): value for name, value in config.items()}
+        for name in given:
             check_choice(f"{cls.__name__} setting", name, names)
         needed = {field.name for field in dataclasses.fields(cls) if _default(field) is _MISSING}
-        if missing := sorted(needed - config.keys()):
+        if missing := sorted(needed - given.keys()):
             raise SettingError(f"{cls.__name__} needs {', '.join(map(repr, missing))} too")
-        values = {name: cls._from_json_value(name, value) for name, value in config.items()}
+        values = {name: cls._from_json_value(name, value) for name, value in given.items()}
         fields = {field.name: field for field in dataclasses.fields(cls)}
         positional = [
             values.pop(name) for name in names if name in values and not fields[name].kw_only
@@ -108,9 +114,13 @@ class Spec:
 
     @classmethod
     def _from_json_value(cls, name: str, value: Any) -> Any:
-        """Turn one JSON value back into the setting; specs with nested parts override this."""
-        del name
-        return tuple(value) if isinstance(value, list) else value
+        """Turn one JSON value back into the setting, as its annotation says."""
+        return read_value(name, _annotations(cast("Any", cls))[name], value)
+
+
+@cache
+def _annotations(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

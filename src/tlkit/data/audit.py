@@ -1,4 +1,4 @@
-"""What is wrong with a folder of pictures, from one look at every file. It reads and never repairs.
+"""What is wrong with a folder of images, from one look at every file. It reads and never repairs.
 
 `audit` reads the files itself; `audit_of` takes what a training run learned about them while it read them
 anyway. Both give an `AuditReport`: its text is for people, its JSON for machines.
@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, TypeAlias, final
+from typing import ClassVar, TypeAlias, final
 
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.core.spec import Spec, check_choice
 from tlkit.data.dataset import DatasetSpec, Example, GroupBy, Listing
 from tlkit.data.duplicates import Copy, Duplicates, find_duplicates, merged_groups
@@ -25,12 +25,12 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "label-conflict": "one picture in both classes: one of them is wrong",
-        "leak": "one picture in two parts: figures measured on it are too good",
-        "unreadable": "cannot be read as a picture: left out",
+        "label-conflict": "one image in both classes: one of them is wrong",
+        "leak": "one image in two parts: figures measured on it are too good",
+        "unreadable": "cannot be read as an image: left out",
         "exact-duplicate": "the same file once more: kept in one part",
-        "near-duplicate": "the same picture once more: kept in one part",
-        "scene": "too many pictures alike to tell duplicates: give `group_by`",
+        "near-duplicate": "the same image once more: kept in one part",
+        "large-cluster": "too many images alike to tell duplicates: give `group_by`",
         "imbalance": "one class is much rarer: see `class_weight`",
         "wrong-extension": "the name says another format than the bytes: read by its bytes",
         "rotated": "stored on its side or mirrored: turned upright when read",
@@ -38,25 +38,27 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "greyscale": "stored without colour",
         "cmyk": "stored in printing colours: converted to RGB",
         "16-bit": "more than 8 bits a sample: scaled to 8",
-        "animated": "several pictures in one file: the first one counts",
+        "animated": "several images in one file: the first one counts",
         "tiny": "shorter side below 64 pixels: will be enlarged",
         "extreme-aspect": "more than 3 times as long as wide: will be squeezed",
-        "ignored": "not taken for a picture: never read",
+        "ignored": "not taken for an image: never read",
     }
 )
 """Every kind of problem, the gravest first, in a few words."""
+
+_RENAMED_KINDS = {"scene": "large-cluster"}  # as earlier releases called them
 
 FAIL_ON = ("label-conflict", "leak", "unreadable")
 """The kinds that make `exit_code` 1 unless it is told otherwise."""
 
 TINY = 64
-"""Shorter side, in pixels, below which a picture is tiny: networks look at 96 to 224. A guess."""
+"""Shorter side, in pixels, below which an image is tiny: networks look at 96 to 224. A guess."""
 
 EXTREME_ASPECT = 3.0
-"""Longer by shorter side above which stretching a picture to the network's square distorts it. A guess."""
+"""Longer by shorter side above which stretching an image to the network's square distorts it. A guess."""
 
 IMBALANCE = 4.0
-"""Pictures of one class for each of the other from which they are imbalanced. A guess."""
+"""Images of one class for each of the other from which they are imbalanced. A guess."""
 
 _SIZE = (32, 32)  # only the facts are wanted, and they do not depend on it
 _SUFFIXES = {
@@ -84,6 +86,7 @@ class Problem(Spec):
     detail: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", _RENAMED_KINDS.get(self.kind, self.kind))
         check_choice("kind", self.kind, tuple(KINDS))
 
     def __str__(self) -> str:
@@ -97,13 +100,13 @@ class AuditReport(Spec):
 
     Attributes:
         directory: The folder.
-        counts: Pictures listed in each class, by part: "train", "validation", "test", or "all" in a
+        counts: Images listed in each class, by part: "train", "validation", "test", or "all" in a
             folder without parts.
         ignored: Files and folders passed over, by kind: "hidden", ".txt" …
         problems: Everything found, the gravest kind first, then by name.
         totals: How many problems of each kind there are, also where `shortened` left some out.
-        clusters: Names of the pictures that show one picture, as `printable` writes them, sorted.
-        scenes: How many pictures look alike, by the name of a typical one.
+        clusters: Names of the images that show one image, as `printable` writes them, sorted.
+        large_clusters: How many images look alike, by the name of a typical one.
     """
 
     directory: str
@@ -113,7 +116,12 @@ class AuditReport(Spec):
     problems: tuple[Problem, ...] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
     clusters: tuple[tuple[str, ...], ...] = ()
-    scenes: Mapping[str, int] = field(default_factory=dict)
+    large_clusters: Mapping[str, int] = field(default_factory=dict)
+    _renamed: ClassVar[Mapping[str, str]] = {"scenes": "large_clusters"}
+
+    def __post_init__(self) -> None:
+        totals = {_RENAMED_KINDS.get(kind, kind): count for kind, count in self.totals.items()}
+        object.__setattr__(self, "totals", totals)
 
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of problems that were found, the gravest first."""
@@ -154,9 +162,9 @@ class AuditReport(Spec):
         Returns:
             The key of each example, in their order: of the keys that were merged, the smallest.
         """
-        position = {example.name: place for place, example in enumerate(listing.examples)}
+        index = {example.name: place for place, example in enumerate(listing.examples)}
         clusters = (
-            [position[name] for name in map(unprintable, cluster) if name in position]
+            [index[name] for name in map(unprintable, cluster) if name in index]
             for cluster in self.clusters
         )
         return merged_groups(listing.groups(group_by), [cluster for cluster in clusters if cluster])
@@ -200,15 +208,9 @@ class AuditReport(Spec):
         found = ", ".join(f"{self.totals[kind]} {kind}" for kind in self.kinds()) or "no problems"
         return f"<AuditReport of {printable(self.directory)!r}: {found}>"
 
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        if name == "problems":
-            return tuple(Problem.from_config(problem) for problem in value)
-        return tuple(map(tuple, value)) if name == "clusters" else value
-
 
 def audit(data: DatasetSpec | PathLike) -> AuditReport:
-    """Look at every picture of a folder and say what is wrong with it.
+    """Look at every image of a folder and say what is wrong with it.
 
     Every file is decoded once, completely; none is changed.
 
@@ -219,7 +221,7 @@ def audit(data: DatasetSpec | PathLike) -> AuditReport:
         The report; `print` it.
 
     Raises:
-        DatasetError: The folder is not two classes of pictures.
+        DatasetError: The folder is not two classes of images.
 
     Examples:
         >>> print(report := audit("alpacas/"))  # doctest: +SKIP
@@ -235,7 +237,7 @@ def audit(data: DatasetSpec | PathLike) -> AuditReport:
 def audit_of(
     spec: DatasetSpec,
     listing: Listing,
-    readable: Positions,
+    readable: Indices,
     facts: Sequence[ImageFacts],
     bad_files: Sequence[BadFile],
 ) -> AuditReport:
@@ -244,21 +246,21 @@ def audit_of(
     Args:
         spec: How the folder is to be split: a part decides how large a cluster may be.
         listing: Its examples.
-        readable: Positions of the examples that could be read, int64 `[M]`, ascending.
+        readable: Indices of the examples that could be read, int64 `[M]`, ascending.
         facts: Of each of these, in that order.
         bad_files: The files that could not be read.
 
     Returns:
         The report.
     """
-    examples = [listing.examples[position] for position in readable.tolist()]
+    examples = [listing.examples[index] for index in readable.tolist()]
     duplicates = find_duplicates(
         facts, [example.label for example in examples], largest=_largest_cluster(spec, len(facts))
     )
     problems = [
         *_unreadable(listing, bad_files),
         *_repeated(examples, duplicates),
-        *_scenes(examples, duplicates),
+        *_large_clusters(examples, duplicates),
         *_imbalance(listing, examples),
         *_ignored(listing),
     ]
@@ -278,12 +280,15 @@ def audit_of(
             tuple(sorted(printable(examples[place].name) for place in cluster))
             for cluster in duplicates.clusters()
         ),
-        scenes={printable(examples[scene[0]].name): len(scene) for scene in duplicates.scenes},
+        large_clusters={
+            printable(examples[cluster[0]].name): len(cluster)
+            for cluster in duplicates.large_clusters
+        },
     )
 
 
 def _largest_cluster(spec: DatasetSpec, count: int) -> float:
-    """Return how many pictures may look alike: what the smallest part holds, but some in any case."""
+    """Return how many images may look alike: what the smallest part holds, but some in any case."""
     fractions = [f for f in (spec.validation_fraction, spec.test_fraction) if f] or [0.2]
     return max(min(fractions) * count, min(8, count / 2))
 
@@ -304,7 +309,7 @@ def _unreadable(listing: Listing, bad_files: Iterable[BadFile]) -> Iterator[Prob
 def _repeated(examples: Sequence[Example], duplicates: Duplicates) -> Iterator[Problem]:
     """Name every copy once: as a conflict or a leak (or both) if it is one, else as a duplicate."""
     for copy in duplicates.copies:
-        one, other = examples[copy.position], examples[copy.original]
+        one, other = examples[copy.row], examples[copy.original]
         name, detail = printable(one.name), _sameness(copy, printable(other.name))
         conflict, leak = one.label != other.label, one.part != other.part
         if conflict:
@@ -324,10 +329,10 @@ def _sameness(copy: Copy, original: str) -> str:
     )
 
 
-def _scenes(examples: Sequence[Example], duplicates: Duplicates) -> Iterator[Problem]:
-    for scene in duplicates.scenes:
-        detail = f"{len(scene):,} pictures look like this one: duplicates cannot be told among them"
-        yield Problem(printable(examples[scene[0]].name), "scene", detail)
+def _large_clusters(examples: Sequence[Example], duplicates: Duplicates) -> Iterator[Problem]:
+    for cluster in duplicates.large_clusters:
+        detail = f"{len(cluster):,} images look like this one: duplicates cannot be told among them"
+        yield Problem(printable(examples[cluster[0]].name), "large-cluster", detail)
 
 
 def _imbalance(listing: Listing, examples: Sequence[Example]) -> Iterator[Problem]:
@@ -346,7 +351,7 @@ def _ignored(listing: Listing) -> Iterator[Problem]:
 
 
 def _oddities(example: Example, facts: ImageFacts) -> Iterator[tuple[str, str]]:
-    """Yield what one picture's facts say that a user may not expect: kind and detail."""
+    """Yield what one image's facts say that a user may not expect: kind and detail."""
     suffixes = _SUFFIXES.get(facts.format, "").split()
     width, height = facts.width, facts.height
     if suffixes and example.path.suffix.lower() not in suffixes:
@@ -362,7 +367,7 @@ def _oddities(example: Example, facts: ImageFacts) -> Iterator[tuple[str, str]]:
     if facts.bits > 8:
         yield "16-bit", f"{facts.bits} bits a sample"
     if facts.animated:
-        yield "animated", f"{facts.format} of several pictures"
+        yield "animated", f"{facts.format} of several images"
     if min(width, height) < TINY:
         yield "tiny", f"{width} x {height} pixels"
     if max(width, height) > EXTREME_ASPECT * min(width, height):

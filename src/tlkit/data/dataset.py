@@ -1,4 +1,4 @@
-"""A folder of two kinds of pictures as an ordered list of examples; no file is opened here.
+"""A folder of two kinds of images as an ordered list of examples; no file is opened here.
 
 `DatasetSpec` says which folder, which class is positive and how it is to be split; `DatasetSpec.listing`
 walks the folder and returns a `Listing` of `Example`s, in an order that is the same on every machine.
@@ -34,7 +34,7 @@ _NEGATIONS = ("not", "no", "non", "without")
 @final
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture file with its class.
+    """One image file with its class.
 
     Attributes:
         path: The file, under the directory as it was given.
@@ -57,7 +57,7 @@ class Listing:
     """What a folder holds: its examples, ordered by part, class and name, and what was passed over.
 
     Attributes:
-        examples: The pictures. Whether they can be read is not known yet.
+        examples: The images. Whether they can be read is not known yet.
         class_names: The two classes, sorted or in the order that was asked for.
         positive_class: The class whose label is 1.
         ignored: How many files and folders of each kind were passed over, the most frequent first:
@@ -90,12 +90,12 @@ class Listing:
         keys = [_group_key(group_by, example) for example in self.examples]
         if group_by is not None and not any(keys):
             like = _quoted(self.examples[0].name)
-            raise DatasetError(f"`group_by` must match some pictures, but matches none like {like}")
+            raise DatasetError(f"`group_by` must match some images, but matches none like {like}")
         return [key or example.name for key, example in zip(keys, self.examples, strict=True)]
 
     def __str__(self) -> str:
         count = Counter(example.class_name for example in self.examples)
-        text = f"{len(self.examples)} pictures: " + ", ".join(
+        text = f"{len(self.examples)} images: " + ", ".join(
             f"{count[name]} {printable(name)}{' (positive)' * (name == self.positive_class)}"
             for name in self.class_names
         )
@@ -111,7 +111,7 @@ class Listing:
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class DatasetSpec(Spec):
-    r"""Which folder holds the pictures, which class is positive and how they are to be split.
+    r"""Which folder holds the images, which class is positive and how they are to be split.
 
     The folder holds two class folders; or `train/` with `val/` (`valid/`, `validation/`), `test/` or both,
     each with the same two class folders. Two or more folders with such names, in any case, make the second
@@ -124,10 +124,10 @@ class DatasetSpec(Spec):
         positive_class: The class whose probability is predicted. None: of two classes such as "alpaca"
             and "not alpaca" (`no_alpaca`, `non-alpaca` …) the one that the other negates, else the second.
         validation_fraction: Share of each class kept for validation, 0 to below 1. Not used where the
-            folder has a validation part of its own. The default is the usual fifth.
+            folder has a validation split of its own. The default is the usual fifth.
         test_fraction: Share of each class for a last, untouched test, 0 to below 1; 0 if there are parts.
         seed: Which of the many splits, 0 or more.
-        group_by: What must stay in one part, such as all pictures of one subject. A regular expression
+        group_by: What must stay in one part, such as all images of one subject. A regular expression
             searched in each name (`alpaca/herd-7/3.jpg`): the key is its first group, or the whole match.
             A mapping from names to keys. Or a function from a path to a key; such a spec cannot be
             written as JSON. A file of which the rule says nothing (no match, None) is on its own.
@@ -188,7 +188,7 @@ class DatasetSpec(Spec):
             check_choice("positive_class", self.positive_class, self.classes)
 
     def listing(self, *, scan: Scan = scan_folder) -> Listing:
-        """Walk the folder and list its pictures; files are neither opened nor changed.
+        """Walk the folder and list its images; files are neither opened nor changed.
 
         Args:
             scan: Lists one folder, where that is not for the operating system to do.
@@ -197,7 +197,7 @@ class DatasetSpec(Spec):
             The examples in an order that depends on their names alone, and what was ignored.
 
         Raises:
-            DatasetError: The folder is missing, cannot be listed or is not two classes of pictures.
+            DatasetError: The folder is missing, cannot be listed or is not two classes of images.
             SettingError: `positive_class` is not one of the classes found.
 
         Examples:
@@ -207,7 +207,7 @@ class DatasetSpec(Spec):
             ...         Path(folder, name).parent.mkdir(exist_ok=True)
             ...         Path(folder, name).touch()
             ...     print(DatasetSpec(folder).listing())
-            2 pictures: 1 alpaca (positive), 1 not alpaca; ignored: 1 hidden
+            2 images: 1 alpaca (positive), 1 not alpaca; ignored: 1 hidden
         """
         ignored: Counter[str] = Counter()
         places = self._places(ignored, scan)
@@ -220,7 +220,7 @@ class DatasetSpec(Spec):
             for class_name in class_names:
                 label = int(class_name == positive_class)
                 folder, prefix = place.folders[class_name], place.prefix + class_name
-                found = _pictures(folder, prefix, ignored, scan)
+                found = _images(folder, prefix, ignored, scan)
                 examples += [Example(Path(at), name, class_name, label, part) for name, at in found]
         kinds = dict(sorted((+ignored).items(), key=lambda item: (-item[1], item[0])))
         return Listing(tuple(examples), class_names, positive_class, kinds)
@@ -239,7 +239,7 @@ class DatasetSpec(Spec):
             )
         if self.test_fraction:
             must = f"`test_fraction` must be 0 in a folder of parts, got {self.test_fraction}"
-            raise DatasetError(f"{must}: put those pictures into {_quoted(top.path)}/test")
+            raise DatasetError(f"{must}: put those images into {_quoted(top.path)}/test")
         ignored["other folder"] += len(top.folders) - len(found)
         return {
             part: _place(top.folders[name], ignored, scan, f"{name}/")
@@ -276,17 +276,17 @@ def part_of(name: str) -> str:
     return _PART_OF_FOLDER[check_choice("part", str(name).casefold(), list(_PART_OF_FOLDER))]
 
 
-def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the picture files in a folder and the folders inside it, in the order of their names.
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the image files in a folder and the folders inside it, in the order of their names.
 
     The rules are those of `DatasetSpec`: links are followed, hidden files and folders do not count.
 
     Raises:
-        DatasetError: There is no such folder, or no picture in it.
+        DatasetError: There is no such folder, or no image in it.
         SettingError: `folder` is no path.
     """
     top = os.fspath(_folder("folder", folder))
-    return [Path(path) for _, path in _pictures(top, "", Counter(), scan_folder)]
+    return [Path(path) for _, path in _images(top, "", Counter(), scan_folder)]
 
 
 class _Place(NamedTuple):
@@ -304,12 +304,12 @@ def _place(path: str, ignored: Counter[str], scan: Scan, prefix: str = "") -> _P
         if kind == "folder":
             folders[entry.name] = entry.path
         else:
-            ignored["picture outside the class folders" if kind == "picture" else kind] += 1
+            ignored["image outside the class folders" if kind == "image" else kind] += 1
     return _Place(path, prefix, folders)
 
 
-def _pictures(folder: str, name: str, ignored: Counter[str], scan: Scan) -> list[tuple[str, str]]:
-    """Return (name, path) of every picture in a folder and below, sorted by name."""
+def _images(folder: str, name: str, ignored: Counter[str], scan: Scan) -> list[tuple[str, str]]:
+    """Return (name, path) of every image in a folder and below, sorted by name."""
     return sorted(walk(folder, name, ignored, scan=scan))
 
 

@@ -1,13 +1,13 @@
-"""Which pictures of a folder are the same picture, from the facts of one decode. NumPy alone.
+"""Which images of a folder are the same image, from the facts of one decode. NumPy alone.
 
 Equal files have equal digests. Near-duplicates are found in two steps. Each thumbnail gives a hash: the
-low frequencies of its cosine transform, the higher ones weighted up so that unlike pictures score about
+low frequencies of its cosine transform, the higher ones weighted up so that unlike images score about
 0. Pairs whose hashes agree are then compared pixel by pixel, after the small shift and stretch that
 turns one best into the other has been fitted, which is what a cropped copy needs.
 
-Nothing is chained: a picture joins the one picture that it looks like, never a copy of a copy. Where
-most of a folder looks alike (a camera that stands still), likeness says nothing, and the pictures
-are reported as a scene instead.
+Nothing is chained: an image joins the one image that it looks like, never a copy of a copy. Where
+most of a folder looks alike (a camera that stands still), likeness says nothing, and the images
+are reported as a cluster instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.images.decoder import ImageFacts, Pixels
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -30,37 +30,37 @@ CANDIDATE = 0.7
 photographs the nearest reach 0.65; copies cropped by 2 % on every side are above 0.87."""
 
 SAME = 0.88
-"""Share of one thumbnail's detail that the other explains, 0 to 1, from which they are one picture.
+"""Share of one thumbnail's detail that the other explains, 0 to 1, from which they are one image.
 Of the same photographs unrelated ones reach 0.44; cropped copies are above 0.94, recompressed and half-size
 ones above 0.97. Views of one object on one background, in nearly the same place, come up to 0.85."""
 
 ALIKE = 0.6
-"""Agreement of two hashes from which pictures count towards a scene."""
+"""Agreement of two hashes from which images count towards a cluster."""
 
 MIXED = 5
-"""Pictures of either class in one cluster from which it is a scene: labels are rarely wrong so often."""
+"""Images of either class in one cluster from which it is a cluster: labels are rarely wrong so often."""
 
 _HASH_SIDE = (
     12  # frequencies each way; with 8 unrelated photographs score 0.85, with 16 cropped ones 0.64
 )
 _FINE_SIDE = 16
 _FLAT = 100.0  # weighted contrast that rounding and noise of one grey level make; photographs have 1,000s
-_BLOCK = 512  # pictures compared with all others at a time: what decides the memory, not the result
+_BLOCK = 512  # images compared with all others at a time: what decides the memory, not the result
 _TRIED = 4  # centres with the best hashes whose pixels are compared
 
 
 class Copy(NamedTuple):
-    """A picture that was there before.
+    """An image that was there before.
 
     Attributes:
-        position: Where the copy is in the facts.
-        original: Where the picture is that it is a copy of; always the smaller position.
+        row: Where the copy is in the facts.
+        original: Where the image is that it is a copy of; always the smaller index.
         likeness: Share of the detail that they have in common, 0 to 1; 1 for equal files.
         exact: Whether the files are equal, byte by byte.
         mirrored: Whether left and right are swapped.
     """
 
-    position: int
+    row: int
     original: int
     likeness: float = 1.0
     exact: bool = False
@@ -73,43 +73,43 @@ class Duplicates:
     """What is there more than once.
 
     Attributes:
-        copies: Every picture that is a copy of an earlier one, ascending by position.
-        scenes: Pictures that look alike because they show one scene, the most typical one first.
+        copies: Every image that is a copy of an earlier one, ascending by index.
+        large_clusters: Images that look alike because they show the same place, the most typical one first.
     """
 
     copies: tuple[Copy, ...]
-    scenes: tuple[tuple[int, ...], ...]
+    large_clusters: tuple[tuple[int, ...], ...]
 
     def clusters(self) -> list[list[int]]:
-        """Return the positions that show one picture together, each ascending."""
+        """Return the indices that show one image together, each ascending."""
         root: dict[int, int] = {}
         clusters: dict[int, list[int]] = {}
         for copy in self.copies:
-            first = root[copy.position] = root.get(copy.original, copy.original)
-            clusters.setdefault(first, [first]).append(copy.position)
+            first = root[copy.row] = root.get(copy.original, copy.original)
+            clusters.setdefault(first, [first]).append(copy.row)
         return list(clusters.values())
 
 
 def find_duplicates(
     facts: Sequence[ImageFacts], labels: Sequence[int] | npt.NDArray[np.integer], *, largest: float
 ) -> Duplicates:
-    """Find the pictures that are there more than once.
+    """Find the images that are there more than once.
 
     Recompressed, resized, slightly cropped and mirrored copies are found; turned ones, collages and
     closer crops are not.
 
     Args:
-        facts: Of each picture, `[N]`.
+        facts: Of each image, `[N]`.
         labels: Its class, `[N]`: 0 or 1.
-        largest: The most pictures that may look alike before they are a scene: what a part could hold.
+        largest: The most images that may look alike before they are a cluster: what a part could hold.
 
     Returns:
-        The copies, each with its original, and the scenes. Near-duplicates inside a scene are not
+        The copies, each with its original, and the large clusters. Near-duplicates inside a cluster are not
         among the copies; equal files are.
 
     Examples:
         >>> find_duplicates([], [], largest=8)
-        Duplicates(copies=(), scenes=())
+        Duplicates(copies=(), large_clusters=())
     """
     first: dict[str, int] = {}
     originals = [first.setdefault(fact.digest, place) for place, fact in enumerate(facts)]
@@ -117,16 +117,19 @@ def find_duplicates(
     places = np.fromiter(first.values(), np.int64, len(first))
     hashes = _Hashes([facts[place].thumbnail for place in places])
     stars = _stars(hashes)
-    scenes = _scenes(hashes, stars, [int(labels[place]) for place in places], largest)
-    seen = set().union(*scenes)
+    large_clusters = _large_clusters(
+        hashes, stars, [int(labels[place]) for place in places], largest
+    )
+    seen = set().union(*large_clusters)
     near = [
-        copy._replace(position=int(places[copy.position]), original=int(places[centre]))
+        copy._replace(row=int(places[copy.row]), original=int(places[centre]))
         for centre, copies in stars.items()
         if centre not in seen
         for copy in copies
     ]
     return Duplicates(
-        tuple(sorted(exact + near)), tuple(tuple(places[scene].tolist()) for scene in scenes)
+        tuple(sorted(exact + near)),
+        tuple(tuple(places[cluster].tolist()) for cluster in large_clusters),
     )
 
 
@@ -135,7 +138,7 @@ def merged_groups(groups: Sequence[str], clusters: Iterable[Sequence[int]]) -> l
 
     Args:
         groups: One key per example, `[N]`: `Listing.groups(...)`.
-        clusters: Positions of examples that must stay together.
+        clusters: Indices of examples that must stay together.
 
     Returns:
         One key per example, `[N]`: of the keys that were merged, the smallest.
@@ -153,17 +156,17 @@ def merged_groups(groups: Sequence[str], clusters: Iterable[Sequence[int]]) -> l
         return key
 
     for cluster in clusters:
-        for position in cluster[1:]:
-            smaller, larger = sorted((root(groups[cluster[0]]), root(groups[position])))
+        for index in cluster[1:]:
+            smaller, larger = sorted((root(groups[cluster[0]]), root(groups[index])))
             parent[larger] = smaller
     return [root(key) for key in groups]
 
 
 class _Hashes:
-    """The hashes of pictures, and how well they agree, also mirrored.
+    """The hashes of images, and how well they agree, also mirrored.
 
-    Mirroring a picture changes the sign of its odd horizontal frequencies. Kept apart from the even ones,
-    they give the agreement with a picture and with its mirror image at once.
+    Mirroring an image changes the sign of its odd horizontal frequencies. Kept apart from the even ones,
+    they give the agreement with an image and with its mirror image at once.
     """
 
     def __init__(self, thumbnails: Sequence[Pixels]) -> None:
@@ -180,27 +183,27 @@ class _Hashes:
     def __len__(self) -> int:
         return len(self.thumbnails)
 
-    def agreement(self, ones: Positions | slice, others: Positions | slice) -> Floats:
+    def agreement(self, ones: Indices | slice, others: Indices | slice) -> Floats:
         """Return how well each of `ones` agrees with each of `others` or its mirror image."""
         agreement = self._odd[ones] @ self._odd[others].T
         np.abs(agreement, out=agreement)
         agreement += self._even[ones] @ self._even[others].T
         return agreement
 
-    def mirrored(self, one: int, others: Positions) -> npt.NDArray[np.bool_]:
+    def mirrored(self, one: int, others: Indices) -> npt.NDArray[np.bool_]:
         """Say of each of `others` whether it agrees with `one` rather as its mirror image."""
         agreement: Floats = self._odd[others] @ self._odd[one]
         return agreement < 0
 
 
-def _detail(pictures: Floats, side: int) -> Floats:
-    """Return the lowest `side` x `side` frequencies of grey pictures `[..., H, W]`, weighted by frequency.
+def _detail(images: Floats, side: int) -> Floats:
+    """Return the lowest `side` x `side` frequencies of grey images `[..., H, W]`, weighted by frequency.
 
     In photographs, contrast falls with frequency: weighted so, all of them count about the same.
     """
-    down, across = (_cosines(length, side) for length in pictures.shape[-2:])
+    down, across = (_cosines(length, side) for length in images.shape[-2:])
     rows, columns = np.mgrid[:side, :side]
-    detail: Floats = (down @ pictures @ across.T * np.hypot(rows, columns)).astype(np.float32)
+    detail: Floats = (down @ images @ across.T * np.hypot(rows, columns)).astype(np.float32)
     return detail
 
 
@@ -213,10 +216,10 @@ def _cosines(length: int, count: int) -> Floats:
 
 
 def _stars(hashes: _Hashes) -> dict[int, list[Copy]]:
-    """Return the pictures that are the same as an earlier one, by that one: the centre of a star.
+    """Return the images that are the same as an earlier one, by that one: the centre of a star.
 
-    Every picture is compared with the centres before it. It joins the one that it is most like, or
-    becomes a centre itself; so there are never more pixel comparisons than a few for each picture.
+    Every image is compared with the centres before it. It joins the one that it is most like, or
+    becomes a centre itself; so there are never more pixel comparisons than a few for each image.
     """
     stars: dict[int, list[Copy]] = defaultdict(list)
     is_centre = np.zeros(len(hashes), bool)
@@ -234,10 +237,10 @@ def _stars(hashes: _Hashes) -> dict[int, list[Copy]]:
 
 
 def _candidates(
-    hashes: _Hashes, rows: Positions, is_centre: npt.NDArray[np.bool_]
-) -> Iterator[tuple[int, Positions, Floats]]:
+    hashes: _Hashes, rows: Indices, is_centre: npt.NDArray[np.bool_]
+) -> Iterator[tuple[int, Indices, Floats]]:
     """Yield each row that agrees with earlier centres, with those and the agreement, in order."""
-    found: dict[int, list[tuple[Positions, Floats]]] = defaultdict(list)
+    found: dict[int, list[tuple[Indices, Floats]]] = defaultdict(list)
     centres = np.flatnonzero(is_centre)
     for start in range(0, len(centres), 8 * _BLOCK):
         columns = centres[start : start + 8 * _BLOCK]
@@ -253,8 +256,8 @@ def _candidates(
         yield int(rows[row]), np.concatenate(places), np.concatenate(agreements)
 
 
-def _best_copy(hashes: _Hashes, row: int, centres: Positions) -> Copy | None:
-    """Compare pixels: return which of the centres a picture is a copy of, if any."""
+def _best_copy(hashes: _Hashes, row: int, centres: Indices) -> Copy | None:
+    """Compare pixels: return which of the centres an image is a copy of, if any."""
     if not len(centres):
         return None
     mirrored = hashes.mirrored(row, centres)
@@ -269,19 +272,19 @@ def _best_copy(hashes: _Hashes, row: int, centres: Positions) -> Copy | None:
     return Copy(row, int(centres[best]), float(likeness[best]), mirrored=bool(mirrored[best]))
 
 
-def _likeness(picture: Pixels, others: Pixels) -> npt.NDArray[np.float64]:
-    """Return the share of a picture's detail that each of the others explains, `[K]`, 0 to 1.
+def _likeness(image: Pixels, others: Pixels) -> npt.NDArray[np.float64]:
+    """Return the share of an image's detail that each of the others explains, `[K]`, 0 to 1.
 
     The best gain, shift and stretch of the other are fitted by least squares, to first order: a shift is
     a multiple of the slope, a stretch a multiple that grows from the middle outwards.
     """
     grey = others.astype(np.float32)
-    slopes = np.gradient((grey + picture) / 2, axis=(1, 2))
-    height, width = picture.shape
+    slopes = np.gradient((grey + image) / 2, axis=(1, 2))
+    height, width = image.shape
     outwards = np.linspace(-1, 1, height)[:, np.newaxis], np.linspace(-1, 1, width)
     stretched = [slope * place for slope, place in zip(slopes, outwards, strict=True)]
     changes = _detail(np.stack([grey, *slopes, *stretched], 1).astype(np.float32), _FINE_SIDE)
-    wanted = _detail(picture.astype(np.float32), _FINE_SIDE).astype(np.float64).ravel()
+    wanted = _detail(image.astype(np.float32), _FINE_SIDE).astype(np.float64).ravel()
     terms = changes.astype(np.float64).reshape(*changes.shape[:2], -1)
     products = terms @ terms.transpose(0, 2, 1)
     products += 1e-6 * np.trace(products, axis1=1, axis2=2)[:, None, None] * np.eye(len(terms[0]))
@@ -292,10 +295,10 @@ def _likeness(picture: Pixels, others: Pixels) -> npt.NDArray[np.float64]:
     return np.asarray(np.clip(shares, 0, 1).round(6), np.float64)
 
 
-def _scenes(
+def _large_clusters(
     hashes: _Hashes, stars: dict[int, list[Copy]], labels: Sequence[int], largest: float
 ) -> list[list[int]]:
-    """Return the scenes: pictures of which too many are alike, or too many of either class the same."""
+    """Return the large clusters: images of which too many are alike, or too many of either class the same."""
     centres = np.fromiter(stars, np.int64, len(stars))
     crowds: dict[int, int] = {}
     for start in range(0, len(centres), _BLOCK):
@@ -305,22 +308,22 @@ def _scenes(
             agreement = hashes.agreement(block, slice(other, other + 8 * _BLOCK))
             counts += (agreement >= ALIKE).sum(1)
         crowds.update(zip(block.tolist(), counts.tolist(), strict=True))
-    scenes: list[dict[int, None]] = []  # as ordered sets
+    large_clusters: list[dict[int, None]] = []  # as ordered sets
     for centre in sorted(crowds, key=lambda centre: (-crowds[centre], centre)):
-        members = [centre, *(copy.position for copy in stars[centre])]
+        members = [centre, *(copy.row for copy in stars[centre])]
         per_class = Counter(labels[member] for member in members)
         mixed = min(per_class[0], per_class[1]) >= MIXED
         if not (mixed or max(crowds[centre], len(members)) > largest):
             continue
-        if scene := next((scene for scene in scenes if centre in scene), None):
-            scene.update(dict.fromkeys(members))
+        if cluster := next((cluster for cluster in large_clusters if centre in cluster), None):
+            cluster.update(dict.fromkeys(members))
             continue
         alike = np.flatnonzero(hashes.agreement(np.array([centre]), slice(None))[0] >= ALIKE)
         crowd = dict.fromkeys([*members, *alike.tolist()])
-        for scene in scenes:
-            if 2 * len(crowd.keys() & scene.keys()) > len(crowd):
-                scene.update(crowd)
+        for cluster in large_clusters:
+            if 2 * len(crowd.keys() & cluster.keys()) > len(crowd):
+                cluster.update(crowd)
                 break
         else:
-            scenes.append(crowd)
-    return [list(scene) for scene in scenes]
+            large_clusters.append(crowd)
+    return [list(cluster) for cluster in large_clusters]

@@ -1,4 +1,4 @@
-"""Which files in a folder and below are pictures, by their names alone; none is opened.
+"""Which files in a folder and below are images, by their names alone; none is opened.
 
 Folders of the operating system are the rule. Another file system obeys the same rules through a `Scan` of its
 own.
@@ -15,14 +15,14 @@ from typing import Protocol, TypeAlias
 
 from tlkit.errors import DatasetError, printable
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif "  # noqa: SIM905 - reads better
     ".jp2 .j2k .jpx .jpf .j2c .jpc .jxl .ppm .pgm .pbm .pnm .pfm .tga .ico .pcx .psd .qoi .sgi .ras".split()
 )
-"""What makes a file an example, in any case: the still pictures that Pillow reads by itself or with its
+"""What makes a file an example, in any case: the still images that Pillow reads by itself or with its
 usual plugins (HEIF, JPEG XL). Documents (EPS, WMF), films and scientific arrays are left out."""
 
-# What operating systems and network drives leave behind; @eaDir holds thumbnails named like pictures.
+# What operating systems and network drives leave behind; @eaDir holds thumbnails named like images.
 _HIDDEN_NAMES = {"__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini"}
 
 
@@ -72,7 +72,7 @@ def cannot_list(path: str, reason: object) -> DatasetError:
 def walk(
     folder: str, name: str, ignored: Counter[str], *, scan: Scan = scan_folder
 ) -> Iterator[tuple[str, str]]:
-    """Yield name and path of every picture in a folder and below, in no order to rely on.
+    """Yield name and path of every image in a folder and below, in no order to rely on.
 
     A folder that several links lead to is entered once, one that lies above `folder` never. Real folders
     go first, so that names do not depend on the order in which the system lists them.
@@ -84,7 +84,7 @@ def walk(
         scan: Lists one folder.
 
     Raises:
-        DatasetError: A folder cannot be listed, or there is no picture.
+        DatasetError: A folder cannot be listed, or there is no image.
     """
     real_folder = Path(os.path.realpath(folder))
     entered = set(map(str, real_folder.parents))
@@ -99,7 +99,7 @@ def walk(
         for entry in scan(path):
             kind = kind_of(entry)
             name = f"{prefix}/{entry.name}"
-            if kind == "picture":
+            if kind == "image":
                 found = True
                 yield name, entry.path
             elif kind == "folder":
@@ -109,11 +109,11 @@ def walk(
             else:
                 ignored[kind] += 1
     if not found:
-        raise DatasetError(f"{quoted(folder)} must hold pictures, found none: add some")
+        raise DatasetError(f"{quoted(folder)} must hold images, found none: add some")
 
 
 def kind_of(entry: Entry) -> str:
-    """Return "hidden", "folder", "picture", or the kind under which the entry is ignored."""
+    """Return "hidden", "folder", "image", or the kind under which the entry is ignored."""
     name = entry.name
     if name.startswith(".") or name.casefold() in _HIDDEN_NAMES:
         return "hidden"
@@ -123,10 +123,10 @@ def kind_of(entry: Entry) -> str:
         return "folder"
     stem, _, end = name.rpartition(".")
     suffix = f".{end.lower()}" if stem and end else "no extension"
-    if suffix not in PICTURE_SUFFIXES:
+    if suffix not in IMAGE_SUFFIXES:
         return suffix
     # A broken link is an example: it is named as a bad file later. Opening a pipe would wait for ever.
-    return "picture" if link or entry.is_file() else "not a regular file"
+    return "image" if link or entry.is_file() else "not a regular file"
 
 
 def quoted(path: str) -> str:

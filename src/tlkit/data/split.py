@@ -17,7 +17,7 @@ from typing import TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.core.spec import check_choice, check_float, check_int
 from tlkit.data.dataset import PARTS, DatasetSpec, Listing
 from tlkit.errors import DatasetError, SettingError, printable
@@ -30,11 +30,11 @@ _TRAIN, _VALIDATION, _TEST = range(3)
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """The positions of the examples of each part, int64 and ascending; every example is in one of them."""
+    """The indices of the examples of each part, int64 and ascending; every example is in one of them."""
 
-    train: Positions
-    validation: Positions
-    test: Positions
+    train: Indices
+    validation: Indices
+    test: Indices
 
     def __str__(self) -> str:
         return ", ".join(f"{getattr(self, part).size} {part}" for part in PARTS)
@@ -51,7 +51,7 @@ def assign_parts(
 ) -> Split:
     """Deal the examples out to training, validation and test.
 
-    In each stratum, groups go in rank order to the test part as long as each brings it nearer to its
+    In each stratum, groups go in rank order to the test split as long as each brings it nearer to its
     share, then to validation; the rest is for training. Where that leaves a part without one of the
     classes, it gets the smallest group that another part can spare.
 
@@ -66,7 +66,7 @@ def assign_parts(
             dealt from what is "train" or open; otherwise what is open goes to training.
 
     Returns:
-        The positions of each part. A part with a fraction of 0 that is not given is empty.
+        The indices of each part. A part with a fraction of 0 that is not given is empty.
 
     Raises:
         DatasetError: There are too few groups for every part to hold both classes.
@@ -99,18 +99,18 @@ def assign_parts(
 
 
 def split_readable(
-    spec: DatasetSpec, listing: Listing, groups: Sequence[str], readable: Positions
+    spec: DatasetSpec, listing: Listing, groups: Sequence[str], readable: Indices
 ) -> Split:
-    """Deal the pictures that can be read out to the parts, as the spec says.
+    """Deal the images that can be read out to the parts, as the spec says.
 
     Args:
         spec: The fractions and the seed.
         listing: Its examples.
         groups: One key per example; examples with equal keys stay in one part.
-        readable: Positions of the examples that can be read, int64 and ascending.
+        readable: Indices of the examples that can be read, int64 and ascending.
 
     Returns:
-        The parts, as positions in the listing.
+        The parts, as indices in the listing.
 
     Raises:
         DatasetError: No file can be read, or too few for every part to hold both classes.
@@ -118,15 +118,15 @@ def split_readable(
     if not len(readable):
         raise DatasetError(
             f"none of the {len(listing.examples)} files in {printable(spec.directory)} can be read as a "
-            "picture: `tlkit audit` says why, file by file"
+            "image: `tlkit audit` says why, file by file"
         )
     split = assign_parts(
         listing.labels[readable],
-        [groups[position] for position in readable],
+        [groups[index] for index in readable],
         validation_fraction=spec.validation_fraction,
         test_fraction=spec.test_fraction,
         seed=spec.seed,
-        given=[listing.examples[position].part for position in readable],
+        given=[listing.examples[index].part for index in readable],
     )
     return Split(readable[split.train], readable[split.validation], readable[split.test])
 
@@ -196,7 +196,7 @@ def _codes(given: Sequence[str | None] | None, count: int) -> npt.NDArray[np.int
 
 def _ranked(
     classes: npt.NDArray[np.int64], groups: Iterable[str], seed: int
-) -> tuple[Positions, npt.NDArray[np.int64]]:
+) -> tuple[Indices, npt.NDArray[np.int64]]:
     """Number the groups by rank: the number of each example `[N]`, the classes in each group `[G, 2]`."""
     check_int("seed", seed, at_least=0)
     # macOS may hand out decomposed letters (e + accent) where Linux keeps the composed one.
@@ -292,7 +292,7 @@ def _require_both_classes(
         own = np.flatnonzero(classes == label).tolist()
         found.append(f"{len(own)} of {title} in {len({groups[i] for i in own})} groups")
     raise DatasetError(
-        f"each of the {len(needed)} {what} must get pictures of both classes, and a group stays whole: "
-        f"that cannot be done with the pictures found, {' and '.join(found)}. Add pictures, or ask for fewer "
+        f"each of the {len(needed)} {what} must get images of both classes, and a group stays whole: "
+        f"that cannot be done with the images found, {' and '.join(found)}. Add images, or ask for fewer "
         f"{what}. Near-duplicates (`tlkit audit` names them) and `group_by` make the groups."
     )

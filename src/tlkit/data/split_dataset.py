@@ -1,11 +1,11 @@
-"""Which picture is in which part of a folder: its split, near-duplicates and groups kept on one side."""
+"""Which image is in which part of a folder: its split, near-duplicates and groups kept on one side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tlkit.core.rows import Pictures, Positions
+from tlkit.core.rows import Images, Indices
 from tlkit.data.audit import AuditReport, audit_of
 from tlkit.data.dataset import PARTS, DatasetSpec, Example, Listing
 from tlkit.data.split import Split, split_readable
@@ -18,7 +18,7 @@ _SIZE = (32, 32)  # only the facts are wanted, and they do not depend on it
 def split_dataset(data: str | Path | DatasetSpec) -> dict[str, tuple[Example, ...]]:
     """Return the examples of each part, as `transfer_classifier` splits them.
 
-    Every file is read once, to know which can be read at all and which show the same picture.
+    Every file is read once, to know which can be read at all and which show the same image.
 
     Args:
         data: The folder, or its spec: classes, fractions, seed of the split, groups.
@@ -27,7 +27,7 @@ def split_dataset(data: str | Path | DatasetSpec) -> dict[str, tuple[Example, ..
         `"train"`, `"validation"` and `"test"`, each with its examples in the order of the listing.
 
     Raises:
-        DatasetError: The folder is not two classes of pictures, or too small for its split.
+        DatasetError: The folder is not two classes of images, or too small for its split.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
 
     Examples:
@@ -39,8 +39,7 @@ def split_dataset(data: str | Path | DatasetSpec) -> dict[str, tuple[Example, ..
     listing = spec.listing()
     split = read_split(spec, listing, _SIZE)
     return {
-        part: tuple(listing.examples[position] for position in getattr(split, part))
-        for part in PARTS
+        part: tuple(listing.examples[index] for index in getattr(split, part)) for part in PARTS
     }
 
 
@@ -48,7 +47,7 @@ def read_split(
     spec: DatasetSpec,
     listing: Listing,
     image_size: tuple[int, int],
-    each: Callable[[int, Pictures], None] | None = None,
+    each: Callable[[int, Images], None] | None = None,
     *,
     stacklevel: int = 4,
 ) -> Split:
@@ -57,12 +56,12 @@ def read_split(
     Args:
         spec: How it is to be split.
         listing: What the folder holds.
-        image_size: Height and width of the pictures handed on, in pixels.
-        each: Called with the position in the listing and the pixels of each file that can be read.
+        image_size: Height and width of the images handed on, in pixels.
+        each: Called with the index in the listing and the pixels of each file that can be read.
         stacklevel: Whose line the warning of bad files names.
 
     Returns:
-        The positions of each part.
+        The indices of each part.
     """
     paths = [example.path for example in listing.examples]
     readable, facts, bad_files = read_files(paths, image_size, "Reading", each=each)
@@ -75,7 +74,7 @@ def read_split(
 def split_known(
     spec: DatasetSpec,
     listing: Listing,
-    readable: Positions,
+    readable: Indices,
     facts: Sequence[ImageFacts],
     bad_files: Sequence[BadFile],
 ) -> tuple[AuditReport, list[str], Split]:
@@ -84,7 +83,7 @@ def split_known(
     Args:
         spec: How it is to be split.
         listing: What the folder holds.
-        readable: Positions of the examples that could be read, int64 `[M]`, ascending.
+        readable: Indices of the examples that could be read, int64 `[M]`, ascending.
         facts: Of each of these, in that order.
         bad_files: The files that could not be read.
 

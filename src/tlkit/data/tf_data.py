@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.rows import Pictures, Positions, Rows
+from tlkit.core.rows import Images, Indices, Rows
 from tlkit.core.spec import as_pair, check_bool, check_choice, check_int
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.data.split_dataset import read_split
@@ -34,9 +34,9 @@ def image_dataset(
     seed: int = 0,
     augmentation: AugmentationPolicy | None = None,
 ) -> tf.data.Dataset:
-    """Return the pictures and labels of one part of a folder, batched and prefetched.
+    """Return the images and labels of one part of a folder, batched and prefetched.
 
-    Every picture is read once, when the function is called, with the pixels that all of tlkit sees, and
+    Every image is read once, when the function is called, with the pixels that all of tlkit sees, and
     kept as uint8: in memory while they are few, beyond 256 MB in an unnamed temporary file
     (`count * height * width * 3` bytes). So an epoch costs no decoding, and `len()` is known.
 
@@ -48,12 +48,12 @@ def image_dataset(
         data: The folder, or its spec: classes, fractions, seed of the split, groups.
         part: "train", "validation" or "test".
         image_size: Height and width in pixels, or one number for both.
-        batch_size: Pictures in a batch, at least 1. The last batch may be smaller.
-        shuffle: Whether each epoch has an order of its own. None: the training part alone.
+        batch_size: Images in a batch, at least 1. The last batch may be smaller.
+        shuffle: Whether each epoch has an order of its own. None: the training split alone.
         seed: Of the orders and views, at least 0. They depend on it and on the number of the epoch, that
             is how often this dataset was iterated over before, and on nothing else.
-        augmentation: Makes another view of each training picture in each epoch; the first epoch has
-            the pictures themselves. None: always the pictures themselves.
+        augmentation: Makes another view of each training image in each epoch; the first epoch has
+            the images themselves. None: always the images themselves.
 
     Returns:
         Pairs of float32 `[B, H, W, 3]`, RGB 0-255, and int32 `[B]`, 1 for the positive class. (Keras's
@@ -61,7 +61,7 @@ def image_dataset(
 
     Raises:
         SettingError: An argument is outside what it may be, or the part is empty by the spec.
-        DatasetError: The folder is not two classes of pictures, or none of the part can be read.
+        DatasetError: The folder is not two classes of images, or none of the part can be read.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
 
     Examples:
@@ -78,9 +78,9 @@ def image_dataset(
     check_int("seed", seed, at_least=0)
     shuffled = part == "train" if shuffle is None else check_bool("shuffle", shuffle)
     if augmentation and part != "train":
-        raise SettingError(f"`augmentation` is for the training part, got it for {part!r}")
+        raise SettingError(f"`augmentation` is for the training split, got it for {part!r}")
 
-    pictures, examples, kept = _part(spec, part, size)
+    images, examples, kept = _part(spec, part, size)
     labels = np.array([example.label for example in examples], np.int32)
     augmenter = augmentation.build(size, seed=seed, batch_size=batch_size) if augmentation else None
     epochs = itertools.count()
@@ -91,7 +91,7 @@ def image_dataset(
         order = generator.permutation(kept) if shuffled else kept
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            block = pictures.read(rows).astype(np.uint8, copy=False)
+            block = images.read(rows).astype(np.uint8, copy=False)
             yield (augmenter(block, view=epoch, key=start) if augmenter else block), labels[rows]
 
     return _as_tf_data(batches, size, count=-(-len(kept) // batch_size))
@@ -99,22 +99,22 @@ def image_dataset(
 
 def _part(
     spec: DatasetSpec, part: Part, image_size: tuple[int, int]
-) -> tuple[Rows, tuple[Example, ...], Positions]:
+) -> tuple[Rows, tuple[Example, ...], Indices]:
     """Decode the folder: a row for each example, the examples, and which of them are in the part."""
     listing = spec.listing()
-    pictures = Rows(len(listing.examples), (*image_size, 3), np.uint8)
+    images = Rows(len(listing.examples), (*image_size, 3), np.uint8)
 
-    def keep(place: int, pixels: Pictures) -> None:
-        pictures.write(np.array([place]), pixels[np.newaxis])
+    def keep(place: int, pixels: Images) -> None:
+        images.write(np.array([place]), pixels[np.newaxis])
 
     split = read_split(spec, listing, image_size, keep, stacklevel=5)
-    positions: Positions = getattr(split, part)
-    if not len(positions):
+    indices: Indices = getattr(split, part)
+    if not len(indices):
         raise SettingError(
             f"the {part} part of {printable(spec.directory)} is empty: "
             f"`{part}_fraction` must be above 0, or the folder must come with such a part"
         )
-    return pictures, listing.examples, positions
+    return images, listing.examples, indices
 
 
 def _as_tf_data(
@@ -129,6 +129,6 @@ def _as_tf_data(
     return (
         tf.data.Dataset.from_generator(batches, output_signature=signature)
         .apply(tf.data.experimental.assert_cardinality(count))
-        .map(lambda pictures, labels: (tf.cast(pictures, tf.float32), labels))
+        .map(lambda images, labels: (tf.cast(images, tf.float32), labels))
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from tlkit.classifier.artifact import RECORD_NAME
 from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
@@ -42,7 +42,7 @@ class Exported(Spec):
         format: `"litert"`, `"onnx"` or `"saved_model"`.
         precision: What its numbers are kept as.
         byte_count: Size of the model's files, without `tlkit.json`.
-        comparison: What it says about pictures, beside what the classifier says.
+        comparison: What it says about images, beside what the classifier says.
 
     Examples:
         >>> said = Comparison(
@@ -54,7 +54,7 @@ class Exported(Spec):
         ...     )
         ... )
         phone: LiteRT, float16, 0.87 MB
-        65 pictures compared: probabilities differ by up to 0.02 (mean 0.0025); none got the other label
+        65 images compared: probabilities differ by up to 0.02 (mean 0.0025); none got the other label
     """
 
     path: Path
@@ -69,14 +69,6 @@ class Exported(Spec):
         title = f"{FORMATS[self.format].title}, {self.precision}, {size}"
         return f"{printable(self.path)}: {title}\n{self.comparison}"
 
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        readers: dict[str, Callable[[Any], Any]] = {
-            "path": Path,
-            "comparison": Comparison.from_config,
-        }
-        return readers[name](value) if name in readers else value
-
 
 def export(
     classifier: TransferClassifier,
@@ -89,9 +81,9 @@ def export(
 ) -> Exported:
     """Write a classifier as a file for other programs, after running it there and comparing it.
 
-    The folder holds the model and `tlkit.json`, which says what its number means, how a picture is brought
+    The folder holds the model and `tlkit.json`, which says what its number means, how an image is brought
     to its size, and what was measured. Nothing appears there before the export was run in its own runtime
-    on real pictures (up to 200), and gave the classifier's probabilities: to 1e-4 as float32, and to within
+    on real images (up to 200), and gave the classifier's probabilities: to 1e-4 as float32, and to within
     `tolerance` otherwise.
 
     Args:
@@ -101,13 +93,13 @@ def export(
             TensorFlow Serving and plain TensorFlow.
         precision: `"float32"`; and for LiteRT `"float16"`, `"dynamic-range"` (weights of 8 bits) or `"int8"`
             (weights and numbers in between of 8 bits). What goes in and comes out is float32 in all of them.
-        data: Pictures to compare on, and for int8 up to 100 others that show what numbers occur: a folder
-            with the same two classes, its spec, or any folder of pictures, for which accuracy and log-loss
-            are not known. None: the folder that the classifier was trained on, of which the validation part
+        data: Images to compare on, and for int8 up to 100 others that show what numbers occur: a folder
+            with the same two classes, its spec, or any folder of images, for which accuracy and log-loss
+            are not known. None: the folder that the classifier was trained on, of which the validation split
             is compared.
         tolerance: How much worse an export that is not float32 may be, at least 0: accuracy may fall, and
-            log-loss (in nats) rise, by this much. Without labels: share of pictures with another label, and
-            mean difference of probabilities. A single picture with another label is never too many.
+            log-loss (in nats) rise, by this much. Without labels: share of images with another label, and
+            mean difference of probabilities. A single image with another label is never too many.
 
     Returns:
         What was written and measured.
@@ -117,12 +109,12 @@ def export(
         MissingExtraError: A package is not installed.
         ArtifactError: The folder is not empty or cannot be written, the network cannot be converted, or what
             came out is too far from the classifier. No file is left behind.
-        DatasetError: There are no pictures to compare on.
+        DatasetError: There are no images to compare on.
 
     Examples:
         >>> print(export(classifier, "alpaca-phone", precision="int8"))  # doctest: +SKIP
         alpaca-phone: LiteRT, int8, 0.64 MB
-        65 pictures compared: probabilities differ by up to 0.31 (mean 0.031); 3 got the other label
+        65 images compared: probabilities differ by up to 0.31 (mean 0.031); 3 got the other label
         accuracy 0.877 → 0.862, log-loss 0.301 → 0.293
     """
     check_classifier("classifier", classifier)

@@ -18,7 +18,7 @@ EXACT: Final = 1e-4
 """How far a probability of a float32 export may be from the classifier's."""
 
 TOLERANCE: Final = 0.05
-"""How much worse an export of another precision may be: share of pictures, and nats of log-loss. On 65
+"""How much worse an export of another precision may be: share of images, and nats of log-loss. On 65
 photographs int8 lost one at most (0.015), and no log-loss: MobileNetV2 0.35 at 160 pixels, 1.0 at 224."""
 
 STEP: Final = 1 / 256
@@ -28,14 +28,14 @@ STEP: Final = 1 / 256
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Comparison(Spec):
-    """What an export says about pictures, beside what the classifier says.
+    """What an export says about images, beside what the classifier says.
 
     Attributes:
-        count: How many pictures were compared.
-        largest_difference: Between two probabilities of one picture, 0-1.
+        count: How many images were compared.
+        largest_difference: Between two probabilities of one image, 0-1.
         mean_difference: The same on average.
-        relabelled_count: How many pictures got the other label from the export.
-        accuracy_before: Share of pictures that the classifier labels right; None without labels.
+        relabelled_count: How many images got the other label from the export.
+        accuracy_before: Share of images that the classifier labels right; None without labels.
         accuracy_after: The same of the export.
         log_loss_before: Of the classifier, in nats; None without labels.
         log_loss_after: Of the export. An int8 probability of 0 counts as half a step, 1 / 512, for it means
@@ -61,13 +61,13 @@ class Comparison(Spec):
         threshold: float,
         precision: str,
     ) -> Self:
-        """Compare what was said about the same pictures.
+        """Compare what was said about the same images.
 
         Args:
             before: Probabilities that the classifier gives, `[N]`, 0-1.
             after: Probabilities that the export gives, `[N]`.
             labels: 1 for the positive class, 0 for the other, `[N]`; None where nobody knows.
-            threshold: From this probability on a picture is called positive, 0-1.
+            threshold: From this probability on an image is called positive, 0-1.
             precision: Of the export.
 
         Raises:
@@ -76,7 +76,7 @@ class Comparison(Spec):
         Examples:
             >>> said = np.array([0.9, 0.2, 0.6]), np.array([0.9, 0.1, 0.4])
             >>> print(Comparison.of(*said, np.array([1, 0, 0]), threshold=0.5, precision="float16"))
-            3 pictures compared: probabilities differ by up to 0.2 (mean 0.1); 1 got the other label
+            3 images compared: probabilities differ by up to 0.2 (mean 0.1); 1 got the other label
             accuracy 0.667 → 1.000, log-loss 0.415 → 0.241
         """
         if not ((after >= 0) & (after <= 1)).all():  # written so that NaN is refused too
@@ -104,9 +104,9 @@ class Comparison(Spec):
         )
 
     def __str__(self) -> str:
-        pictures = "1 picture" if self.count == 1 else f"{self.count} pictures"
+        images = "1 image" if self.count == 1 else f"{self.count} images"
         text = (
-            f"{pictures} compared: probabilities differ by up to {self.largest_difference:.2g} "
+            f"{images} compared: probabilities differ by up to {self.largest_difference:.2g} "
             f"(mean {self.mean_difference:.2g}); {self.relabelled_count or 'none'} got the other label"
         )
         if self.accuracy_before is None:
@@ -130,7 +130,7 @@ class Comparison(Spec):
             if self.largest_difference > EXACT:
                 raise ArtifactError(
                     f"a float32 export must give the classifier's probabilities to {EXACT:g}, but on "
-                    f"{self.count} pictures this one differs by up to {self.largest_difference:.2g}: it is "
+                    f"{self.count} images this one differs by up to {self.largest_difference:.2g}: it is "
                     "of no use, so nothing was written"
                 )
             return
@@ -138,7 +138,7 @@ class Comparison(Spec):
         if self.accuracy_before is not None and self.accuracy_after is not None:
             rise = (self.log_loss_after or 0) - (self.log_loss_before or 0)
             lost = round((self.accuracy_before - self.accuracy_after) * self.count)
-        if rise > tolerance or lost > max(1, tolerance * self.count):  # one picture proves nothing
+        if rise > tolerance or lost > max(1, tolerance * self.count):  # one image proves nothing
             found = str(self).replace("\n", "; ")
             raise ArtifactError(
                 f"this {precision} export is worse than the classifier by more than {tolerance:g} "

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.core.quiet import held_back
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.errors import ArtifactError, MissingExtraError, SettingError
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import keras
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Run: TypeAlias = Callable[[Pictures], Floats]
+Run: TypeAlias = Callable[[Images], Floats]
 
 PRECISIONS: Final = ("float32", "float16", "dynamic-range", "int8")
 
-INPUT: Final = "pictures"
+INPUT: Final = "images"
 """What every export calls its input."""
 
-_BATCH: Final = 32  # pictures at a time, where a format takes several
+_BATCH: Final = 32  # images at a time, where a format takes several
 
 
 @final
@@ -45,9 +45,9 @@ class Format:
         precisions: What its numbers may be kept as.
         packages: What it needs, by the names that Python imports and pip installs.
         runtime: The distribution that runs it.
-        batch: Pictures that it takes at a time; None for any number.
-        convert: Writes the network: model, path, precision, pictures that show which numbers occur.
-        load: Returns what was written as a function from pictures, uint8 `[N, H, W, 3]`, to probabilities.
+        batch: Images that it takes at a time; None for any number.
+        convert: Writes the network: model, path, precision, images that show which numbers occur.
+        load: Returns what was written as a function from images, uint8 `[N, H, W, 3]`, to probabilities.
     """
 
     title: str
@@ -56,7 +56,7 @@ class Format:
     packages: dict[str, str]
     runtime: str
     batch: int | None
-    convert: Callable[[keras.Model, Path, str, Pictures], None]
+    convert: Callable[[keras.Model, Path, str, Images], None]
     load: Callable[[Path], Run]
 
     @property
@@ -97,7 +97,7 @@ choose that, or the format 'litert'
     return found
 
 
-def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample: Pictures) -> None:
+def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample: Images) -> None:
     """Write a network in another format, without what converters say to their own developers.
 
     Args:
@@ -105,7 +105,7 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         model: RGB 0-255 `[N, H, W, 3]` to a probability `[N, 1]`.
         path: The file, or for some formats the folder.
         precision: What its numbers are kept as.
-        sample: For int8: pictures that show which numbers occur, uint8 `[N, H, W, 3]`.
+        sample: For int8: images that show which numbers occur, uint8 `[N, H, W, 3]`.
 
     Raises:
         ArtifactError: The network cannot be converted.
@@ -120,13 +120,13 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         ) from error
 
 
-def probabilities(kind: Format, path: Path, pictures: Pictures) -> Floats:
-    """Return what the format's own runtime makes of pictures.
+def probabilities(kind: Format, path: Path, images: Images) -> Floats:
+    """Return what the format's own runtime makes of images.
 
     Args:
         kind: The format.
         path: What `convert` wrote.
-        pictures: uint8 `[N, H, W, 3]`.
+        images: uint8 `[N, H, W, 3]`.
 
     Returns:
         float64 `[N]`.
@@ -138,8 +138,8 @@ def probabilities(kind: Format, path: Path, pictures: Pictures) -> Floats:
         with warnings.catch_warnings(), held_back():
             warnings.simplefilter("ignore")
             run, at_once = kind.load(path), kind.batch or _BATCH
-            starts = range(0, len(pictures), at_once)
-            given = [run(pictures[start : start + at_once]) for start in starts]
+            starts = range(0, len(images), at_once)
+            given = [run(images[start : start + at_once]) for start in starts]
     except Exception as error:  # as above
         raise ArtifactError(
             f"the network was converted to {kind.title}, but {kind.runtime} {kind.runtime_version} cannot "
@@ -148,7 +148,7 @@ def probabilities(kind: Format, path: Path, pictures: Pictures) -> Floats:
     return np.concatenate(given)
 
 
-def _to_litert(model: keras.Model, path: Path, precision: str, sample: Pictures) -> None:
+def _to_litert(model: keras.Model, path: Path, precision: str, sample: Images) -> None:
     import tensorflow as tf
 
     settings: dict[str, Any] = {}
@@ -158,9 +158,9 @@ def _to_litert(model: keras.Model, path: Path, precision: str, sample: Pictures)
         settings["target_spec"] = {"supported_types": [tf.float16]}
     if precision == "int8":
         settings["representative_dataset"] = lambda: (
-            [picture[np.newaxis].astype(np.float32)] for picture in sample
+            [image[np.newaxis].astype(np.float32)] for image in sample
         )
-    # One picture at a time: what accelerates networks on telephones wants fixed shapes.
+    # One image at a time: what accelerates networks on telephones wants fixed shapes.
     _export(model, path, "litert", batch=1, **settings)
 
 
@@ -171,15 +171,15 @@ def _load_litert(path: Path) -> Run:
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def run(pictures: Pictures) -> Floats:
-        interpreter.set_tensor(taken["index"], pictures.astype(np.float32))
+    def run(images: Images) -> Floats:
+        interpreter.set_tensor(taken["index"], images.astype(np.float32))
         interpreter.invoke()
         return _column(interpreter.get_tensor(given["index"]))
 
     return run
 
 
-def _to_onnx(model: keras.Model, path: Path, _precision: str, _sample: Pictures) -> None:
+def _to_onnx(model: keras.Model, path: Path, _precision: str, _sample: Images) -> None:
     # What it cannot simplify it leaves as it is, and warns with a traceback.
     logging.getLogger("tf2onnx.optimizer").setLevel(logging.ERROR)
     _export(model, path, "onnx")
@@ -190,10 +190,10 @@ def _load_onnx(path: Path) -> Run:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
-    return lambda pictures: _column(session.run(None, {taken.name: pictures.astype(np.float32)})[0])
+    return lambda images: _column(session.run(None, {taken.name: images.astype(np.float32)})[0])
 
 
-def _to_saved_model(model: keras.Model, path: Path, _precision: str, _sample: Pictures) -> None:
+def _to_saved_model(model: keras.Model, path: Path, _precision: str, _sample: Images) -> None:
     _export(model, path, "tf_saved_model")
 
 
@@ -201,7 +201,7 @@ def _load_saved_model(path: Path) -> Run:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
-    return lambda pictures: _column(loaded.serve(tf.constant(pictures, tf.float32)).numpy())
+    return lambda images: _column(loaded.serve(tf.constant(images, tf.float32)).numpy())
 
 
 def _export(
@@ -210,8 +210,8 @@ def _export(
     import keras
 
     # Without a signature a network that was loaded takes a list of one.
-    pictures = keras.InputSpec("float32", (batch, *model.input_shape[1:]), name=INPUT)
-    model.export(path, format=name, verbose=False, input_signature=[pictures], **settings)
+    images = keras.InputSpec("float32", (batch, *model.input_shape[1:]), name=INPUT)
+    model.export(path, format=name, verbose=False, input_signature=[images], **settings)
 
 
 def _column(output: npt.NDArray[np.generic]) -> Floats:

@@ -1,4 +1,4 @@
-"""Which pictures an export is tried on, and which ones show int8 what numbers occur."""
+"""Which images an export is tried on, and which ones show int8 what numbers occur."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for
 from tlkit.classifier.record import Record
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import check_path
-from tlkit.data.dataset import DatasetSpec, Example, picture_files
+from tlkit.data.dataset import DatasetSpec, Example, image_files
 from tlkit.errors import DatasetError, printable
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_images, warn_of_bad_files
 
 COMPARED: Final = 200
-"""Pictures that an export is compared on, at most. An accuracy of 0.9 is then known to 0.04."""
+"""Images that an export is compared on, at most. An accuracy of 0.9 is then known to 0.04."""
 
 CALIBRATING: Final = 100
-"""Pictures that show int8 what numbers occur, at most: what LiteRT's own guide calls enough."""
+"""Images that show int8 what numbers occur, at most: what LiteRT's own guide calls enough."""
 
 _Labelled: TypeAlias = tuple[str, int | None]  # path; 1 for the positive class, 0, or not known
 
@@ -33,7 +33,7 @@ _Labelled: TypeAlias = tuple[str, int | None]  # path; 1 for the positive class,
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """Pictures to try an export on.
+    """Images to try an export on.
 
     Attributes:
         compared: uint8 `[N, H, W, 3]`; none that the classifier has learned from, as far as there are others.
@@ -41,27 +41,27 @@ class Sample:
         calibrating: Others, uint8 `[M, H, W, 3]`, as far as there are enough.
     """
 
-    compared: Pictures
+    compared: Images
     labels: npt.NDArray[np.int64] | None
-    calibrating: Pictures
+    calibrating: Images
 
 
 def read_sample(
     classifier: TransferClassifier, data: PathLike | DatasetSpec | None, *, calibrate: bool
 ) -> Sample:
-    """Choose pictures, the same ones each time and both classes in turn, and read them.
+    """Choose images, the same ones each time and both classes in turn, and read them.
 
     Args:
         classifier: What they are for.
-        data: A folder with the same two classes, its spec, or any folder of pictures. None: the folder
+        data: A folder with the same two classes, its spec, or any folder of images. None: the folder
             that the classifier was trained on.
-        calibrate: Whether pictures for calibration are needed.
+        calibrate: Whether images for calibration are needed.
 
     Raises:
-        DatasetError: There are no pictures.
+        DatasetError: There are no images.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
     """
-    fresh, familiar = _known_pictures(classifier, data)
+    fresh, familiar = _known_images(classifier, data)
     if not fresh:
         fresh, familiar = familiar, []
     fresh, others = _in_turn(fresh), _in_turn(familiar)
@@ -76,26 +76,26 @@ def read_sample(
         raise bad[0].error()
     warn_of_bad_files(bad, stacklevel=4)  # the line that called `export`
     if not pixels or (calibrate and not calibrating):
-        raise DatasetError("none of the pictures that an export is to be tried on can be read")
+        raise DatasetError("none of the images that an export is to be tried on can be read")
     labels = [label for (_, label), _ in pixels]
     return Sample(
-        compared=np.stack([picture for _, picture in pixels]),
+        compared=np.stack([image for _, image in pixels]),
         labels=None if None in labels else np.array(labels, np.int64),
-        calibrating=np.array([picture for _, picture in calibrating], np.uint8),
+        calibrating=np.array([image for _, image in calibrating], np.uint8),
     )
 
 
-def _known_pictures(
+def _known_images(
     classifier: TransferClassifier, data: PathLike | DatasetSpec | None
 ) -> tuple[list[_Labelled], list[_Labelled]]:
-    """Return the pictures that are new to the classifier, and those that it has learned from."""
+    """Return the images that are new to the classifier, and those that it has learned from."""
     spec = _spec(classifier, data)
     try:
         examples = {example.name: example for example in examples_for(classifier, spec)}
     except DatasetError:
         if data is None or isinstance(data, DatasetSpec):
             raise
-        return [(os.fspath(path), None) for path in picture_files(spec.directory)], []
+        return [(os.fspath(path), None) for path in image_files(spec.directory)], []
     record = classifier.record
     learned = {*record.training_names}
     if not (_same_place(record, spec) or learned <= examples.keys()):
@@ -112,7 +112,9 @@ def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -
         return data
     if data is not None:
         return DatasetSpec(check_path("data", data), classes=classifier.class_names)
-    advice = "give the folder of some pictures as `data` (--data): every export is tried before it counts"
+    advice = (
+        "give the folder of some images as `data` (--data): every export is tried before it counts"
+    )
     directory = classifier.record.dataset.get("directory")
     if not isinstance(directory, str):
         raise DatasetError(f"the classifier does not say what it was trained on: {advice}")
@@ -132,26 +134,26 @@ def _labelled(examples: Sequence[Example]) -> list[_Labelled]:
     return [(os.fspath(example.path), example.label) for example in examples]
 
 
-def _in_turn(pictures: Sequence[_Labelled]) -> list[_Labelled]:
+def _in_turn(images: Sequence[_Labelled]) -> list[_Labelled]:
     """Shuffle, the same way each time, and take the classes in turn as long as there are both."""
     turns: Counter[int | None] = Counter()
     places = []
-    for place in np.random.default_rng(0).permutation(len(pictures)).tolist():
-        label = pictures[place][1]
+    for place in np.random.default_rng(0).permutation(len(images)).tolist():
+        label = images[place][1]
         turns[label] += 1
         places.append((turns[label], label or 0, place))
-    return [pictures[place] for *_, place in sorted(places)]
+    return [images[place] for *_, place in sorted(places)]
 
 
 def _read(
-    pictures: Sequence[_Labelled], image_size: tuple[int, int]
-) -> tuple[list[tuple[_Labelled, Pictures]], list[BadFile]]:
-    good: list[tuple[_Labelled, Pictures]] = []
+    images: Sequence[_Labelled], image_size: tuple[int, int]
+) -> tuple[list[tuple[_Labelled, Images]], list[BadFile]]:
+    good: list[tuple[_Labelled, Images]] = []
     bad: list[BadFile] = []
-    outcomes = read_images([path for path, _ in pictures], image_size)
-    for picture, outcome in zip(pictures, outcomes, strict=True):
+    outcomes = read_images([path for path, _ in images], image_size)
+    for image, outcome in zip(images, outcomes, strict=True):
         if isinstance(outcome, BadFile):
             bad.append(outcome)
         else:
-            good.append((picture, outcome[0]))
+            good.append((image, outcome[0]))
     return good, bad

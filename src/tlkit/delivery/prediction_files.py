@@ -1,4 +1,4 @@
-"""Which pictures a job has, written down in order and cut into shards; memory does not grow with them."""
+"""Which images a job has, written down in order and cut into shards; memory does not grow with them."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ class Shard:
     paths: tuple[str, ...]
 
 
-def write_listing(pictures: PathLike | Iterable[PathLike], target: Path) -> int:
+def write_listing(images: PathLike | Iterable[PathLike], target: Path) -> int:
     """Write the files of a job into a file, one JSON string a line.
 
     Args:
-        pictures: A picture file or a folder, or several of them. Folders are listed by the rules and in the
-            order of `picture_files`; what is no folder counts as a file, whether it is there or not.
+        images: An image file or a folder, or several of them. Folders are listed by the rules and in the
+            order of `image_files`; what is no folder counts as a file, whether it is there or not.
         target: The file to write. Beside it there is room for sorting.
 
     Returns:
         How many files there are.
 
     Raises:
-        DatasetError: A folder cannot be listed, or holds no picture.
-        SettingError: There is nothing among `pictures`, or something that is no path.
+        DatasetError: A folder cannot be listed, or holds no image.
+        SettingError: There is nothing among `images`, or something that is no path.
     """
-    given = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
+    given = [images] if isinstance(images, str | os.PathLike) else images
     if not isinstance(given, Iterable):
-        raise SettingError(f"`pictures` must be a path, or several of them, got {given!r}")
+        raise SettingError(f"`images` must be a path, or several of them, got {given!r}")
     count = 0
     with target.open("w", encoding="ascii") as file, progress(None, "Listing") as advance:
         for item in given:
-            for path in _files(check_path("pictures", item), target.parent):
+            for path in _files(check_path("images", item), target.parent):
                 file.write(json.dumps(path) + "\n")
                 count += 1
                 if count % _STEP == 0:
                     advance(_STEP)
     if not count:
-        raise SettingError("`pictures` must name at least one file or folder, got none")
+        raise SettingError("`images` must name at least one file or folder, got none")
     return count
 
 
@@ -94,7 +94,7 @@ def first_difference(before: Path, now: Path) -> str | None:
     with before.open("rb") as old, now.open("rb") as new:
         for number, (was, here) in enumerate(zip_longest(old, new), 1):
             if was != here:
-                return f"picture {number:,} was {_told(was)}, now {_told(here)}"
+                return f"image {number:,} was {_told(was)}, now {_told(here)}"
     return None
 
 
@@ -106,8 +106,8 @@ def _told(line: bytes | None) -> str:
 
 
 def _files(path: str, room: Path) -> Iterator[str]:
-    """Yield what a path stands for: the pictures in a folder, else itself."""
-    folder = Path(os.path.expanduser(path))  # noqa: PTH111 - as `picture_files` does it
+    """Yield what a path stands for: the images in a folder, else itself."""
+    folder = Path(os.path.expanduser(path))  # noqa: PTH111 - as `image_files` does it
     if not folder.is_dir():
         yield path
         return

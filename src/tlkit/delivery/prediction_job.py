@@ -73,17 +73,17 @@ class Job:
         lock(self._lock, self.folder)
 
     def begin(
-        self, pictures: PathLike | Iterable[PathLike], facts: Mapping[str, Json], shard_size: int
+        self, images: PathLike | Iterable[PathLike], facts: Mapping[str, Json], shard_size: int
     ) -> None:
-        """List the pictures, after checking that a job that was begun before is this one.
+        """List the images, after checking that a job that was begun before is this one.
 
         Args:
-            pictures: As `write_listing` takes them.
+            images: As `write_listing` takes them.
             facts: What decides the rows, by names that people understand.
             shard_size: Files in a part, for a job that begins here.
 
         Raises:
-            DatasetError: A folder cannot be listed, or holds no picture.
+            DatasetError: A folder cannot be listed, or holds no image.
             SettingError: What was begun before is another job; the message says what differs.
             TlkitError: The folder cannot be written, or there is no room for all of it.
         """
@@ -98,7 +98,7 @@ class Job:
             else:
                 self._clear()  # of what another job may have left
             with replacing(self._listing) as partial:
-                self.count = write_listing(pictures, partial)
+                self.count = write_listing(images, partial)
                 if self._worth_keeping:
                     self._check(filter(None, [first_difference(self._listing, partial)]))
             if not self._worth_keeping:
@@ -215,7 +215,7 @@ class Job:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise TlkitError(
-                f"parts and table of {self.count:,} pictures need some {needed / 1e6:,.0f} MB, but beside "
+                f"parts and table of {self.count:,} images need some {needed / 1e6:,.0f} MB, but beside "
                 f"{printable(self._output)} there are {free / 1e6:,.0f} MB free: make room, or choose "
                 "another output"
             )

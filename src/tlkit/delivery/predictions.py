@@ -1,4 +1,4 @@
-"""`write_predictions`: what a classifier says about very many pictures, as a table in a file."""
+"""`write_predictions`: what a classifier says about very many images, as a table in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, tee
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Final, TypeAlias, final
 
 from tlkit.backbones.adoption import digest
 from tlkit.classifier.classifier import TransferClassifier, check_classifier
@@ -29,7 +29,7 @@ COLUMNS: Final = ("path", "label", "probability", "positive_class", "error")
 """Of every table of predictions."""
 
 SHARD_SIZE: Final = 1024
-"""Pictures in a part: what a crash costs at most, some ten seconds of two cores. A multiple of the engines'
+"""Images in a part: what a crash costs at most, some ten seconds of two cores. A multiple of the engines'
 batches, so that these are the same whatever was done before."""
 
 _NAMED: Final = 10  # files that cannot be read
@@ -43,7 +43,7 @@ class PredictionSummary(Spec):
     Attributes:
         output: The table.
         count: How many rows it has, one for each file.
-        label_counts: How many pictures were given each label, the most frequent first.
+        label_counts: How many images were given each label, the most frequent first.
         bad_count: How many files could not be read.
         bad_files: The first ten of them, in the order of the table.
         resumed_count: How many of the rows an earlier run had computed.
@@ -57,36 +57,30 @@ class PredictionSummary(Spec):
     resumed_count: int = 0
 
     def __str__(self) -> str:
-        text = f"{printable(self.output)}: {self.count:,} pictures"
+        text = f"{printable(self.output)}: {self.count:,} images"
         counts = [f"{count:,} {printable(name)}" for name, count in self.label_counts.items()]
         if self.bad_count:
             counts.append(f"{self.bad_count:,} that cannot be read")
         return f"{text}: {', '.join(counts)}"
 
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        if name == "bad_files":
-            return tuple(map(BadFile.from_config, value))
-        return Path(value) if name == "output" else value
-
 
 def write_predictions(
     classifier: TransferClassifier,
-    pictures: PathLike | Iterable[PathLike],
+    images: PathLike | Iterable[PathLike],
     output: PathLike,
     *,
     resume: bool = False,
     runner: Runner | None = None,
     shard_size: int = SHARD_SIZE,
 ) -> PredictionSummary:
-    """Predict any number of pictures into a table; memory does not grow with their number.
+    """Predict any number of images into a table; memory does not grow with their number.
 
     Rows are kept in a folder `OUTPUT.parts` as they are computed, some thousand at a time. At the end they
     are put together in the order of the listing, `output` appears, and the folder goes away.
 
     Args:
         classifier: What predicts.
-        pictures: A picture file or a folder, or several of them. The pictures in a folder and below come in
+        images: An image file or a folder, or several of them. The images in a folder and below come in
             the order of their names, by the rules of `DatasetSpec`.
         output: The table: its name ends in `.csv`, `.jsonl` (one JSON object a line) or `.parquet` (needs
             the extra `parquet`). A file of that name is replaced when everything is done.
@@ -101,7 +95,7 @@ def write_predictions(
         What was written. The columns are `COLUMNS`; a file that cannot be read has a row that says why.
 
     Raises:
-        DatasetError: A folder cannot be listed, or holds no picture.
+        DatasetError: A folder cannot be listed, or holds no image.
         MissingExtraError: Parquet is asked for, and pyarrow is not installed.
         SettingError: A setting is outside what it may be; there are parts and `resume` is not set; or they
             are of another job.
@@ -110,13 +104,13 @@ def write_predictions(
     Examples:
         >>> summary = write_predictions(classifier, "photos/", "photos.csv")  # doctest: +SKIP
         >>> print(summary)  # doctest: +SKIP
-        photos.csv: 1,204 pictures: 800 not alpaca, 403 alpaca, 1 that cannot be read
+        photos.csv: 1,204 images: 800 not alpaca, 403 alpaca, 1 that cannot be read
     """
     check_classifier("classifier", classifier)
     target = check_table(Path(check_path("output", output)))
     check_int("shard_size", shard_size, at_least=1)
     with Job(target, resume=resume) as job:
-        job.begin(pictures, _facts(classifier), shard_size)
+        job.begin(images, _facts(classifier), shard_size)
         done = job.done()
         missing = (shard for shard in job.shards() if shard.number not in done)
         resumed_count = job.rows_in(done)
@@ -143,7 +137,7 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
 
 
 def _facts(classifier: TransferClassifier) -> dict[str, Json]:
-    """Return what decides the rows, apart from the pictures."""
+    """Return what decides the rows, apart from the images."""
     import keras
 
     model = classifier.model

@@ -1,7 +1,7 @@
-"""Probabilities one can believe: a straight line through the logit, fitted on pictures not learned from.
+"""Probabilities one can believe: a straight line through the logit, fitted on images not learned from.
 
-Platt scaling, `slope · logit + intercept`, drawn back to "nothing to correct" as far as the pictures leave
-room for chance. With a slope above 0 no two pictures change places: ranking and ROC stay as they were, and
+Platt scaling, `slope · logit + intercept`, drawn back to "nothing to correct" as far as the images leave
+room for chance. With a slope above 0 no two images change places: ranking and ROC stay as they were, and
 the line folds into the last layer of a plain model.
 
 Drawing back matters because a linear probe whose strength was chosen by held-out log-loss is nearly
@@ -38,7 +38,7 @@ class Calibration(Spec):
     Attributes:
         slope: Above 0; below 1 the classifier was too sure of itself, above 1 not sure enough.
         intercept: Above 0 it said the positive class too rarely, below 0 too often.
-        count: How many pictures the line was fitted on.
+        count: How many images the line was fitted on.
     """
 
     slope: float
@@ -83,13 +83,13 @@ class Calibration(Spec):
 
     def __str__(self) -> str:
         if self.is_identity:
-            return f"calibration checked on {self.count} pictures: nothing to correct"
+            return f"calibration checked on {self.count} images: nothing to correct"
         moved = round(self.intercept, 2)
         line = f"logit · {self.slope:.3g} {'-' if moved < 0 else '+'} {abs(moved):.2f}"
         was = ""
         if abs(self.slope - 1) >= 0.05:
             was = f" (it was {'too sure' if self.slope < 1 else 'not sure enough'})"
-        return f"calibrated on {self.count} pictures: {line}{was}"
+        return f"calibrated on {self.count} images: {line}{was}"
 
 
 def fit_calibration(
@@ -98,7 +98,7 @@ def fit_calibration(
     *,
     sample_weight: npt.ArrayLike | None = None,
 ) -> Calibration | None:
-    """Fit the line on pictures that the classifier has not learned from.
+    """Fit the line on images that the classifier has not learned from.
 
     Platt's log-loss is minimised exactly by Newton's method. Its targets are not 0 and 1 but
     `1 / (N₋ + 2)` and `(N₊ + 1) / (N₊ + 2)`, so that even classes which a threshold separates get a finite
@@ -110,8 +110,8 @@ def fit_calibration(
         logits: float `[N]`, finite, of the positive class: out-of-fold logits, or those of a part that
             neither taught the classifier nor chose it.
         labels: `[N]` of 0 and 1; 1 is the positive class. Both must occur.
-        sample_weight: float `[N]`, at least 0: how much each picture counts; only the ratios matter. Unequal
-            weights count as fewer pictures, (Σ weight)² / Σ weight².
+        sample_weight: float `[N]`, at least 0: how much each image counts; only the ratios matter. Unequal
+            weights count as fewer images, (Σ weight)² / Σ weight².
 
     Returns:
         The line, whose log-loss on these targets is never above the uncalibrated one. None when the best
@@ -126,7 +126,7 @@ def fit_calibration(
         >>> logits = [-9, -8, -7, -6, 6, 7, 8, 9] * 20
         >>> labels = [0, 0, 1, 0, 1, 0, 1, 1] * 20
         >>> print(fit_calibration(logits, labels))
-        calibrated on 160 pictures: logit · 0.156 + 0.00 (it was too sure)
+        calibrated on 160 images: logit · 0.156 + 0.00 (it was too sure)
 
     References:
         J. Platt (1999), Probabilistic outputs for support vector machines, Advances in Large Margin
@@ -191,7 +191,7 @@ def _best_line(logits: Floats, targets: Floats, weights: Floats) -> tuple[float,
 def _checked(
     logits: npt.ArrayLike, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None
 ) -> tuple[Floats, npt.NDArray[np.bool_], Floats]:
-    """Logits, which are positive, and weights whose sum is how many pictures they are worth."""
+    """Logits, which are positive, and weights whose sum is how many images they are worth."""
     given, truth = np.asarray(logits), np.asarray(labels)
     weights = np.ones(truth.shape) if sample_weight is None else np.asarray(sample_weight)
     if truth.ndim != 1 or not truth.shape == given.shape == weights.shape:
@@ -210,7 +210,7 @@ def _checked(
     counts = [int((weights[positive == label] > 0).sum()) for label in (False, True)]
     if not all(counts):
         raise SettingError(
-            f"calibration needs pictures of both classes, got {counts[0]} of class 0 and {counts[1]} of "
+            f"calibration needs images of both classes, got {counts[0]} of class 0 and {counts[1]} of "
             "class 1: use a larger part, or out-of-fold logits"
         )
     weights = weights / weights.max()

@@ -1,6 +1,6 @@
 """Labels and probabilities in, honest numbers out: metrics with intervals, in NumPy alone.
 
-Every rate carries its count and a 95 % interval. What is not defined on the pictures at hand (the precision
+Every rate carries its count and a 95 % interval. What is not defined on the images at hand (the precision
 of a classifier that never said "yes", the AUC of one class) is None, never a made-up 0.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias, final
+from typing import Any, ClassVar, Final, Self, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,11 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 ENOUGH: Final = 200
-"""Validation pictures below which cross-validation is recommended: the interval of an accuracy of 0.9 is then
+"""Validation images below which cross-validation is recommended: the interval of an accuracy of 0.9 is then
 wider than 8 points."""
 
 THE_THRESHOLD: Final = "the threshold"
-"""What `used_to_choose` says of pictures on which the threshold was chosen."""
+"""What `used_to_choose` says of images on which the threshold was chosen."""
 
 
 @final
@@ -40,8 +40,8 @@ class Evaluation(Spec):
     Attributes:
         class_names: Both classes, in the order of the dataset.
         positive_class: The one whose probability is meant.
-        part: Where the pictures come from: `"train"`, `"validation"`, `"test"` or a word of yours.
-        threshold: A picture counts as positive when its probability is at least this.
+        part: Where the images come from: `"train"`, `"validation"`, `"test"` or a word of yours.
+        threshold: An image counts as positive when its probability is at least this.
         true_positives: Positives called positive.
         false_positives: Negatives called positive.
         true_negatives: Negatives called negative.
@@ -50,14 +50,14 @@ class Evaluation(Spec):
             None when a class is missing.
         pr_auc: Average precision over all thresholds. None when there is no positive.
         log_loss: Mean of -ln(probability of the true class), in nats; 0 is perfect.
-        log_loss_standard_error: Its standard error, as a mean over pictures. None of a single picture, or
-            where nobody noted it. Few pictures seldom show the rare large losses: it is then too small.
+        log_loss_standard_error: Its standard error, as a mean over images. None of a single image, or
+            where nobody noted it. Few images seldom show the rare large losses: it is then too small.
         brier_score: Mean squared distance of the probability from 0 or 1; 0 is perfect.
         brier_score_standard_error: Its standard error, likewise.
         calibration_error: Expected calibration error: distance of the mean probability from the share of
             positives in ten equally wide bins, weighted by their counts; 0 is perfect.
-        untrained: Accuracy of the same network before training, when the caller measured it.
-        used_to_choose: What was chosen on these very pictures (`"the best epoch"`, `"the threshold"`): such
+        random_head_baseline: Accuracy of the same network before training, when the caller measured it.
+        used_to_choose: What was chosen on these very images (`"the best epoch"`, `"the threshold"`): such
             figures are a little flattering.
     """
 
@@ -74,10 +74,12 @@ class Evaluation(Spec):
     log_loss: float
     brier_score: float
     calibration_error: float
-    untrained: Rate | None = None
+    random_head_baseline: Rate | None = None
     used_to_choose: tuple[str, ...] = ()
     log_loss_standard_error: float | None = None
     brier_score_standard_error: float | None = None
+
+    _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
     def __post_init__(self) -> None:
         _check_classes(self.class_names, self.positive_class)
@@ -101,22 +103,22 @@ class Evaluation(Spec):
 
     @property
     def count(self) -> int:
-        """How many pictures."""
+        """How many images."""
         return self.positive_count + self.negative_count
 
     @property
     def positive_count(self) -> int:
-        """How many pictures of the positive class."""
+        """How many images of the positive class."""
         return self.true_positives + self.false_negatives
 
     @property
     def negative_count(self) -> int:
-        """How many pictures of the other class."""
+        """How many images of the other class."""
         return self.true_negatives + self.false_positives
 
     @property
     def accuracy(self) -> Rate:
-        """Share of pictures called right, with Wilson's interval."""
+        """Share of images called right, with Wilson's interval."""
         return Rate.wilson(self.true_positives + self.true_negatives, self.count)
 
     @property
@@ -172,7 +174,7 @@ class Evaluation(Spec):
 
     @property
     def majority_class(self) -> str:
-        """The class with more pictures here; of two equal ones the negative."""
+        """The class with more images here; of two equal ones the negative."""
         more = self.positive_count > self.negative_count
         return self.positive_class if more else self.negative_class
 
@@ -190,7 +192,7 @@ class Evaluation(Spec):
     def to_config(self) -> dict[str, Json]:
         """Return everything as plain JSON values, with the rates that follow from the counts for readers."""
         config = super(Evaluation, self).to_config()
-        config["untrained"] = _rate_config(self.untrained)
+        config["random_head_baseline"] = _rate_config(self.random_head_baseline)
         rates = {name: getattr(self, name) for name in _RATES} | {"roc_auc": self.roc_auc_rate}
         config["rates"] = {name: _rate_config(rate) for name, rate in rates.items()}
         return config
@@ -208,12 +210,6 @@ class Evaluation(Spec):
     def __str__(self) -> str:
         return "\n".join([_headline(self), *_figures(self), "", *_table(self), *_remarks(self)])
 
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        if name == "untrained" and value is not None:
-            return Rate.from_config(value)
-        return tuple(value) if isinstance(value, list) else value
-
 
 _RATES: Final = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
 
@@ -226,7 +222,7 @@ def evaluate(
     positive_class: str,
     threshold: float = 0.5,
     part: str = "validation",
-    untrained: Rate | None = None,
+    random_head_baseline: Rate | None = None,
     used_to_choose: Sequence[str] = (),
 ) -> Evaluation:
     """Compare probabilities with labels.
@@ -236,17 +232,17 @@ def evaluate(
         probabilities: float [N], 0 to 1: the probability of the positive class.
         class_names: Both classes, in the order of the dataset.
         positive_class: One of them.
-        threshold: A picture counts as positive when its probability is at least this; 0 to 1.
-        part: Where the pictures come from, for the text.
-        untrained: Accuracy of the same network before training, to show beside.
-        used_to_choose: What was chosen on these pictures, such as `"the best epoch"`; the text then says that
+        threshold: An image counts as positive when its probability is at least this; 0 to 1.
+        part: Where the images come from, for the text.
+        random_head_baseline: Accuracy of the same network before training, to show beside.
+        used_to_choose: What was chosen on these images, such as `"the best epoch"`; the text then says that
             the figures are flattering.
 
     Returns:
         All figures; `print` them.
 
     Raises:
-        SettingError: No pictures, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
+        SettingError: No images, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
 
     Examples:
         >>> names = ("alpaca", "not alpaca")
@@ -275,7 +271,7 @@ def evaluate(
         brier_score=float(squares.mean()),
         brier_score_standard_error=measures.standard_error(squares),
         calibration_error=measures.calibration_error(truth, given),
-        untrained=untrained,
+        random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
     )
 
@@ -290,11 +286,11 @@ def _rate_config(rate: Rate | None) -> Json:
 
 def _headline(result: Evaluation) -> str:
     kind = {"train": "training"}.get(result.part, printable(result.part))
-    pictures = f"{result.count} {kind} picture{'' if result.count == 1 else 's'}"
+    images = f"{result.count} {kind} image{'' if result.count == 1 else 's'}"
     others = f"always saying {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
-    if result.untrained is not None:
-        others += f"; the untrained network: {result.untrained.brief()}"
-    return f"accuracy {result.accuracy.brief('95 % CI ')} on {pictures}\n  {others}"
+    if result.random_head_baseline is not None:
+        others += f"; a random head: {result.random_head_baseline.brief()}"
+    return f"accuracy {result.accuracy.brief('95 % CI ')} on {images}\n  {others}"
 
 
 def _figures(result: Evaluation) -> list[str]:
@@ -344,10 +340,10 @@ def _remarks(result: Evaluation) -> list[str]:
     lines = []
     if result.used_to_choose:
         chosen = " and ".join(result.used_to_choose)
-        lines.append(f"These pictures also chose {chosen}: expect a little less on new ones.")
+        lines.append(f"These images also chose {chosen}: expect a little less on new ones.")
     if result.part == "validation" and result.count < ENOUGH:
         lines.append(
-            f"{result.count} pictures say little: cross-validation (folds=5, --folds 5) judges them all."
+            f"{result.count} images say little: cross-validation (folds=5, --folds 5) judges them all."
         )
     return ["", *lines] if lines else []
 

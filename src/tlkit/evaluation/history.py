@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from tlkit.core.spec import Spec
 
@@ -20,7 +20,7 @@ class PhaseHistory(Spec):
         frozen_parameters: Numbers that it left alone.
         loss: Training log-loss of each epoch, in nats. An exact head is solved, not iterated: one entry.
         accuracy: Training accuracy of each epoch, 0-1, at threshold 0.5.
-        validation_loss: Log-loss on the validation part after each epoch, in nats.
+        validation_loss: Log-loss on the validation split after each epoch, in nats.
         validation_accuracy: Accuracy there, 0-1, at threshold 0.5.
         best_epoch: Which epoch's weights the phase ended with, counted from 0: the one with the lowest
             validation loss.
@@ -60,7 +60,7 @@ class History(Spec):
 
     Attributes:
         phases: The head first, then the phases of fine-tuning.
-        kept: The position in `phases` of the one with the lowest validation log-loss.
+        kept: The index in `phases` of the one with the lowest validation log-loss.
         seconds: Wall-clock time of the stages: `"reading"`, `"head"` …
     """
 
@@ -79,9 +79,3 @@ class History(Spec):
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.phases), self.reason])
-
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        if name == "phases":
-            return tuple(PhaseHistory.from_config(phase) for phase in value)
-        return value

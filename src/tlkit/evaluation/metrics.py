@@ -20,7 +20,7 @@ def check_pairs(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[In
     """Return both as arrays, int64 and float64 `[N]`.
 
     Raises:
-        SettingError: No pictures, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
+        SettingError: No images, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
     """
     truth, given = np.asarray(labels), np.asarray(probabilities)
     if truth.ndim != 1 or truth.shape != given.shape:
@@ -29,7 +29,7 @@ def check_pairs(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[In
             f"got shapes {list(truth.shape)} and {list(given.shape)}"
         )
     if truth.size == 0:
-        raise SettingError("`labels` must hold at least one picture, got none")
+        raise SettingError("`labels` must hold at least one image, got none")
     if truth.dtype.kind not in "biuf" or not np.isin(truth, (0, 1)).all():
         raise SettingError(f"`labels` must be 0 or 1, got {np.unique(truth)[:5].tolist()}")
     if given.dtype.kind not in "biuf" or not ((given >= 0) & (given <= 1)).all():

@@ -1,12 +1,12 @@
-"""What was said about each picture: the raw material of thresholds, curves, galleries and label checks."""
+"""What was said about each image: the raw material of thresholds, curves, galleries and label checks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any, Final, Self, TypeAlias, final
+from typing import Final, Self, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from tlkit.evaluation.log_loss import sigmoid
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 OUT_OF_FOLD = "out-of-fold"
-"""The name of a part whose every picture was judged by a classifier that had not learned from it."""
+"""The name of a part whose every image was judged by a classifier that had not learned from it."""
 
 _FIGURES: Final = (
     "accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1",
@@ -30,10 +30,10 @@ _FIGURES: Final = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Scores(Spec):
-    """What the classifier said about one part, picture by picture.
+    """What the classifier said about one part, image by image.
 
     Attributes:
-        names: Of the pictures, relative to the folder.
+        names: Of the images, relative to the folder.
         labels: 1 for the positive class, 0 for the other.
         logits: Of the positive class, before any threshold.
     """
@@ -44,7 +44,7 @@ class Scores(Spec):
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.labels) == len(self.logits):
-            raise SettingError("`scores` need a name, a label and a logit for each picture")
+            raise SettingError("`scores` need a name, a label and a logit for each image")
         if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
 
@@ -57,15 +57,15 @@ class Scores(Spec):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class CrossValidation(Spec):
-    """Every picture judged by a classifier that had not learned from it, and how much folds differ.
+    """Every image judged by a classifier that had not learned from it, and how much folds differ.
 
     `cross_validate` makes it. `print` it for a page that explains itself.
 
     Attributes:
         evaluation: All out-of-fold probabilities together; its part is `"out-of-fold"`.
         folds: Each fold by itself, in order.
-        fold_numbers: The fold of each picture of `scores`, counted from 0.
-        scores: What was said about each picture by the classifier that had not learned from it.
+        fold_numbers: The fold of each image of `scores`, counted from 0.
+        scores: What was said about each image by the classifier that had not learned from it.
     """
 
     evaluation: Evaluation
@@ -77,7 +77,7 @@ class CrossValidation(Spec):
         counts = [self.fold_numbers.count(number) for number in range(len(self.folds))]
         of_all = len(self.scores.names), len(self.fold_numbers), self.evaluation.count
         if len(counts) < 2 or {*of_all} != {sum(counts)}:
-            raise SettingError("cross-validation needs two folds, and a fold for each picture")
+            raise SettingError("cross-validation needs two folds, and a fold for each image")
 
     @classmethod
     def counted(
@@ -90,15 +90,15 @@ class CrossValidation(Spec):
         threshold: float = 0.5,
         used_to_choose: Sequence[str] = (),
     ) -> Self:
-        """Count what was said about each picture, in all and fold by fold.
+        """Count what was said about each image, in all and fold by fold.
 
         Args:
-            scores: Of all pictures, each judged by a classifier that had not learned from it.
+            scores: Of all images, each judged by a classifier that had not learned from it.
             fold_numbers: The fold of each, counted from 0 without gaps.
             class_names: Both classes, in the order of the dataset.
             positive_class: The one that the logits are of.
-            threshold: A picture counts as positive when its probability is at least this; 0 to 1.
-            used_to_choose: What was chosen on these pictures.
+            threshold: An image counts as positive when its probability is at least this; 0 to 1.
+            used_to_choose: What was chosen on these images.
         """
         labels, probabilities = np.array(scores.labels), scores.probabilities
         numbers = np.array(fold_numbers)
@@ -146,7 +146,7 @@ class CrossValidation(Spec):
 
     @property
     def out_of_fold(self) -> Scores:
-        """What was said about each picture by the classifier that had not learned from it."""
+        """What was said about each image by the classifier that had not learned from it."""
         return self.scores
 
     def mean(self, figure: str) -> float:
@@ -182,13 +182,3 @@ class CrossValidation(Spec):
             for name, words in (("accuracy", "accuracy"), ("log_loss", "log-loss"))
         )
         return f"{self.evaluation}\n\nover {len(self.folds)} folds (mean ± standard deviation): {spreads}"
-
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        readers: dict[str, Callable[[Any], Any]] = {
-            "evaluation": Evaluation.from_config,
-            "folds": lambda folds: tuple(Evaluation.from_config(fold) for fold in folds),
-            "scores": Scores.from_config,
-            "fold_numbers": tuple,
-        }
-        return readers[name](value)

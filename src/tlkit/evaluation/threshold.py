@@ -1,8 +1,8 @@
-"""A threshold chosen for a purpose, on pictures the classifier did not learn from.
+"""A threshold chosen for a purpose, on images the classifier did not learn from.
 
-Only thresholds that call different pictures positive differ, so the candidates are the middles between
-neighbouring probabilities: a change in the last digits of a probability moves no picture to the other
-side. Two more call every picture positive (0) and none of them.
+Only thresholds that call different images positive differ, so the candidates are the middles between
+neighbouring probabilities: a change in the last digits of a probability moves no image to the other
+side. Two more call every image positive (0) and none of them.
 """
 
 from __future__ import annotations
@@ -147,12 +147,12 @@ class ThresholdGoal(Spec):
 @final
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class ThresholdChoice(Spec):
-    """A threshold, what it was chosen for, and what it reached on the pictures that chose it.
+    """A threshold, what it was chosen for, and what it reached on the images that chose it.
 
     Attributes:
-        threshold: A picture counts as positive when its probability is at least this; 0 to 1.
+        threshold: An image counts as positive when its probability is at least this; 0 to 1.
         goal: What it was chosen for.
-        part: Where the pictures come from.
+        part: Where the images come from.
         true_positives: Positives called positive.
         false_positives: Negatives called positive.
         true_negatives: Negatives called negative.
@@ -175,7 +175,7 @@ class ThresholdChoice(Spec):
 
     @property
     def count(self) -> int:
-        """How many pictures chose it."""
+        """How many images chose it."""
         rights = self.true_positives + self.true_negatives
         return rights + self.false_positives + self.false_negatives
 
@@ -203,14 +203,10 @@ class ThresholdChoice(Spec):
             if rate is not None
         ]
         return (
-            f"threshold {self.threshold:.3g} for {self.goal}, chosen on {self.count} {part} pictures: "
+            f"threshold {self.threshold:.3g} for {self.goal}, chosen on {self.count} {part} images: "
             "expect less on new ones\n"
             f"  {called} called positive, {self.true_positives} rightly: {', '.join(rates)}"
         )
-
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        return ThresholdGoal.from_config(value) if name == "goal" else value
 
 
 def choose_threshold(
@@ -222,34 +218,34 @@ def choose_threshold(
 ) -> ThresholdChoice:
     """Choose the threshold that serves a goal best.
 
-    What the pictures show decides (the point estimates), and the choice carries the intervals around it. Of
+    What the images show decides (the point estimates), and the choice carries the intervals around it. Of
     equally good thresholds the one nearest to 0.5 is taken.
 
     Args:
         labels: `[N]` of 0 and 1; 1 is the positive class. Both must occur.
         probabilities: float `[N]`, 0 to 1: the probability of the positive class, from a classifier that has
-            not learned from these pictures.
+            not learned from these images.
         goal: What the threshold is for.
-        part: Where the pictures come from, for the text.
+        part: Where the images come from, for the text.
 
     Returns:
         The choice; `print` it for two lines that say what it reached.
 
     Raises:
-        SettingError: The goal cannot be met on these pictures (the message says what can), shapes differ, a
+        SettingError: The goal cannot be met on these images (the message says what can), shapes differ, a
             class is missing, a label is not 0 or 1, or a probability not within 0 to 1.
 
     Examples:
         >>> labels, probabilities = [1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.4, 0.6, 0.2, 0.1]
         >>> print(choose_threshold(labels, probabilities, ThresholdGoal.precision(0.9)))
-        threshold 0.7 for precision of at least 0.9, chosen on 6 validation pictures: expect less on new ones
+        threshold 0.7 for precision of at least 0.9, chosen on 6 validation images: expect less on new ones
           2 called positive, 2 rightly: precision 1.00 (0.34–1.00), recall 0.67 (0.21–0.94)
     """
     truth, given = check_pairs(labels, probabilities)
     positives, negatives = int(truth.sum()), int((truth == 0).sum())
     if not positives or not negatives:
         raise SettingError(
-            f"a threshold needs pictures of both classes, got {negatives} of class 0 and {positives} of "
+            f"a threshold needs images of both classes, got {negatives} of class 0 and {positives} of "
             "class 1: use a larger part, or out-of-fold probabilities"
         )
     thresholds, hits, false_alarms = _candidates(truth, given)
@@ -315,9 +311,9 @@ def _refusal(nearest: ThresholdChoice) -> SettingError:
     most = "" if precision is None else f": the most is {precision.brief('95 % CI ')}"
     part = printable(nearest.part)
     return SettingError(
-        f"no threshold reaches {nearest.goal} on these {nearest.count} {part} pictures{most}, at threshold "
+        f"no threshold reaches {nearest.goal} on these {nearest.count} {part} images{most}, at threshold "
         f"{nearest.threshold:.3g}, which calls {called} of them positive. Ask for precision={reached:g} or "
-        "less, choose on more pictures (out-of-fold ones, say), or train on more"
+        "less, choose on more images (out-of-fold ones, say), or train on more"
     )
 
 

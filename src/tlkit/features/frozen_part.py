@@ -1,4 +1,4 @@
-"""The frozen part of a backbone: pictures in, features and activations out, each computed once.
+"""The frozen part of a backbone: images in, features and activations out, each computed once.
 
 Which engine runs it, and where what comes out is kept, is decided here; `passes` does the work. A kept
 pass lies in a folder named by the fingerprint of all that decides its numbers, so nothing stale is read.
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import BATCH_SIZE, Engine, PicturesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import BATCH_SIZE, Engine, ImagesToo, TensorFlowEngine, frozen_model
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.core.fingerprint import fingerprint
-from tlkit.core.rows import Pictures, Positions
+from tlkit.core.rows import Images, Indices
 from tlkit.core.spec import Json
 from tlkit.data.dataset import Example
 from tlkit.features.passes import Originals, read_originals, read_views
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.features.views import Views
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.augmenter import Augmenter
@@ -70,8 +70,8 @@ class FrozenPart:
         needs: What training needs of it.
         policy: How further views are made.
         seed: Of the views.
-        keeper: Where passes are kept.
-        elsewhere: Runs the pictures through in the place of this process.
+        run_folders: Where passes are kept.
+        elsewhere: Runs the images through in the place of this process.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class FrozenPart:
         needs: Needs,
         policy: AugmentationPolicy,
         seed: int,
-        keeper: Keeper,
+        run_folders: RunFolders,
         *,
         elsewhere: Elsewhere | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class FrozenPart:
         self._needs = needs
         self._policy = policy
         self._seed = seed
-        self._keeper = keeper
+        self._run_folders = run_folders
         self._elsewhere = elsewhere
         self._key: tuple[object, ...] = ()
         self._sample: list[Path] = []
@@ -97,7 +97,7 @@ class FrozenPart:
 
     @property
     def engine_name(self) -> str:
-        """What has run it so far; both names where the pictures and their views went different ways."""
+        """What has run it so far; both names where the images and their views went different ways."""
         return " and ".join(sorted(self._engine_names))
 
     @cached_property
@@ -112,11 +112,11 @@ class FrozenPart:
 
     @cached_property
     def cut(self) -> CutPoint | None:
-        """Where the activations are taken: below all phases; None for the pictures themselves."""
+        """Where the activations are taken: below all phases; None for the images themselves."""
         return self.network.cut_below(min(self.starts)) if self.starts else None
 
     def read(self, examples: Sequence[Example], *, stop_at_bad_file: bool = False) -> Originals:
-        """Run every picture through once.
+        """Run every image through once.
 
         The outputs are the pooled features and, if there are phases, the activations at the cut.
         """
@@ -134,7 +134,7 @@ class FrozenPart:
             views,
         )
         plan = self._plan(
-            ("pictures", *self._key), len(examples), features=True, activations=self._has_phases
+            ("images", *self._key), len(examples), features=True, activations=self._has_phases
         )
         return read_originals(
             examples,
@@ -148,27 +148,27 @@ class FrozenPart:
     def views(
         self,
         originals: Originals,
-        positions: Positions,
+        indices: Indices,
         count: int,
         *,
         features: bool,
         activations: bool,
     ) -> list[Views]:
-        """Run further views of some examples through; `count` includes view 0, the picture itself.
+        """Run further views of some examples through; `count` includes view 0, the image itself.
 
         Returns:
             The pooled features and the activations at the cut, as asked for.
         """
         wanted = [number for number, want in enumerate((features, activations)) if want]
         if count == 1:
-            return [Views(originals.outputs[number], None, positions) for number in wanted]
-        facts = (self._key, self._policy.to_json(), self._seed, positions.tolist(), count)
+            return [Views(originals.outputs[number], None, indices) for number in wanted]
+        facts = (self._key, self._policy.to_json(), self._seed, indices.tolist(), count)
         asked = fingerprint(*facts, features, activations)
         if asked in self._made:  # for another fold
             return self._made[asked]
         plan = self._plan(
             ("views", *facts),
-            len(positions) * (count - 1),
+            len(indices) * (count - 1),
             features=features,
             activations=activations,
         )
@@ -181,9 +181,9 @@ class FrozenPart:
 
         made = read_views(
             originals,
-            positions,
+            indices,
             plan.engine,
-            lambda pictures, view, start: augmenter()(pictures, view=view, key=start),
+            lambda images, view, start: augmenter()(images, view=view, key=start),
             outputs=wanted,
             views=count,
             folder=plan.folder,
@@ -198,15 +198,15 @@ class FrozenPart:
     def _plan(
         self, facts: tuple[object, ...], count: int, *, features: bool, activations: bool
     ) -> _Plan:
-        """Decide which engine runs a pass of so many pictures, and where the pass is kept.
+        """Decide which engine runs a pass of so many images, and where the pass is kept.
 
         A pass that TensorFlow has begun is not begun anew by another engine.
         """
         cut = self.cut if activations else None
-        wanted = (features, activations and (cut.index if cut else "pictures"))
+        wanted = (features, activations and (cut.index if cut else "images"))
 
         def folder_for(*engine_facts: str) -> Path | None:
-            return self._keeper.of_pass(str(facts[0]), *facts[1:], wanted, *engine_facts)
+            return self._run_folders.of_pass(str(facts[0]), *facts[1:], wanted, *engine_facts)
 
         def model() -> keras.Model:
             return frozen_model(self.network, cut, features=features, activations=activations)
@@ -218,21 +218,21 @@ class FrozenPart:
                 lambda: (FORMAT, self._adapter.fingerprint(), wanted),
                 count,
                 model,
-                self._sample_pictures,
+                self._sample_images,
             )
 
         @cache
         def engine() -> Engine:
             if activations and cut is None:
-                return PicturesToo((fast or TensorFlowEngine(model())) if features else None)
+                return ImagesToo((fast or TensorFlowEngine(model())) if features else None)
             return fast or TensorFlowEngine(model())
 
         if features or cut:
             self._engine_names.add(fast.name if fast else TensorFlowEngine.name)
         return _Plan(engine, folder_for(fast.name, fast.graph) if fast else begun)
 
-    def _sample_pictures(self) -> Pictures:
-        """Some pictures of the folder to compare engines on; noise, if none of the first can be read."""
+    def _sample_images(self) -> Images:
+        """Some images of the folder to compare engines on; noise, if none of the first can be read."""
         size = self._adapter.image_size
         decoded = [
             found[0] for found in read_images(self._sample, size) if isinstance(found, tuple)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.core.locks import lock
-from tlkit.core.rows import MEMORY_BUDGET, Positions, Rows, cannot_keep, write_all
+from tlkit.core.rows import MEMORY_BUDGET, Indices, Rows, cannot_keep, write_all
 from tlkit.core.spec import Json
 from tlkit.errors import TlkitError
 
@@ -70,7 +70,7 @@ class Journal:
 
     def add(
         self,
-        rows: Positions,
+        rows: Indices,
         outputs: Sequence[npt.NDArray[np.generic]],
         note: list[dict[str, Json]],
     ) -> None:
@@ -86,7 +86,7 @@ class Journal:
             if kept.dtype == np.float16 and float(np.abs(output).max()) > _HALF_MAX:
                 raise TlkitError(
                     "activations of this network are too large to be kept in half precision, which many "
-                    "pictures need: use fewer views or a smaller image size, so that they fit into memory"
+                    "images need: use fewer views or a smaller image size, so that they fit into memory"
                 )
             kept.write(rows, output)
         if self._file is not None:
@@ -109,7 +109,7 @@ class Journal:
                 rows.close()
 
     def _kept_as(self, output: npt.NDArray[np.generic]) -> np.dtype[Any]:
-        """Feature maps that will not fit into memory are halved; vectors and pictures stay exact."""
+        """Feature maps that will not fit into memory are halved; vectors and images stay exact."""
         size = self._count * self._views * output[0].nbytes
         is_map = output.ndim > 2 and output.dtype == np.float32
         fits = is_map and size > MEMORY_BUDGET and float(np.abs(output).max()) < _HALF_SAFE
@@ -157,7 +157,7 @@ class Journal:
         self.done += 1
         return True
 
-    def _checksum(self, rows: Positions) -> int:
+    def _checksum(self, rows: Indices) -> int:
         """Return one number for what is kept in these rows, of all outputs."""
         check = 0
         for kept in self.outputs:

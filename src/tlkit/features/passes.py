@@ -1,4 +1,4 @@
-"""The pass: every picture once through the frozen part, and every further view of the training part.
+"""The pass: every image once through the frozen part, and every further view of the training split.
 
 A pass writes what comes out, batch by batch, into `Rows`, and keeps a journal of the batches that are
 done. With a folder both survive the process: an unfinished pass goes on where it stopped, a finished one
@@ -17,7 +17,7 @@ import numpy as np
 
 from tlkit.backbones.engines import BATCH_SIZE, Engine
 from tlkit.core.progress import progress
-from tlkit.core.rows import Pictures, Positions, Rows
+from tlkit.core.rows import Images, Indices, Rows
 from tlkit.core.spec import Json
 from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
@@ -29,8 +29,8 @@ _Outcome: TypeAlias = ImageFacts | BadFile
 
 
 @final
-class KeptPictures:
-    """The resized pictures of a listing; those that this process has not decoded are read again.
+class KeptImages:
+    """The resized images of a listing; those that this process has not decoded are read again.
 
     Args:
         examples: The listing.
@@ -46,53 +46,53 @@ class KeptPictures:
         self._kept = np.zeros(len(examples), bool)
         self._rows = Rows(len(examples), (*image_size, 3), np.uint8) if keep else None
 
-    def add(self, positions: Positions, pictures: Pictures) -> None:
-        """Keep the pictures (uint8 `[B, H, W, 3]`) of these examples."""
+    def add(self, indices: Indices, images: Images) -> None:
+        """Keep the images (uint8 `[B, H, W, 3]`) of these examples."""
         if self._rows is not None:
-            self._rows.write(positions, pictures)
-            self._kept[positions] = True
+            self._rows.write(indices, images)
+            self._kept[indices] = True
 
-    def read(self, positions: Positions) -> Pictures:
-        """Return the pictures of these examples, uint8 `[B, H, W, 3]`.
+    def read(self, indices: Indices) -> Images:
+        """Return the images of these examples, uint8 `[B, H, W, 3]`.
 
         Raises:
             ImageError: A file that could be read before cannot be read any more.
         """
-        missing = positions[~self._kept[positions]]
-        block = np.empty((len(positions), *self._image_size, 3), np.uint8)
+        missing = indices[~self._kept[indices]]
+        block = np.empty((len(indices), *self._image_size, 3), np.uint8)
         if self._rows is not None:
-            kept = self._kept[positions]
-            block[kept] = self._rows.read(positions[kept])
-        paths = [self._examples[position].path for position in missing]
+            kept = self._kept[indices]
+            block[kept] = self._rows.read(indices[kept])
+        paths = [self._examples[index].path for index in missing]
         decoded = read_images(paths, self._image_size)
-        for place, outcome in zip(np.flatnonzero(~self._kept[positions]), decoded, strict=True):
+        for place, outcome in zip(np.flatnonzero(~self._kept[indices]), decoded, strict=True):
             if isinstance(outcome, BadFile):
                 raise outcome.error()
             block[place] = outcome[0]
-        self.add(missing, block[~self._kept[positions]])
+        self.add(missing, block[~self._kept[indices]])
         return block
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Originals:
-    """Every picture of a listing, as it is, on the far side of the frozen part.
+    """Every image of a listing, as it is, on the far side of the frozen part.
 
     Attributes:
-        readable: Positions of the examples whose files could be read, int64 `[M]`.
-        facts: Of each readable example's picture, in that order.
+        readable: Indices of the examples whose files could be read, int64 `[M]`.
+        facts: Of each readable example's image, in that order.
         bad_files: The files that could not be read.
         outputs: One row per example of the listing for each output of the network; rows of examples
             that could not be read stay zero.
-        pictures: The resized pictures themselves.
+        images: The resized images themselves.
         backbone_parameters: How many numbers the backbone has.
     """
 
-    readable: Positions
+    readable: Indices
     facts: tuple[ImageFacts, ...]
     bad_files: tuple[BadFile, ...]
     outputs: tuple[Rows, ...]
-    pictures: KeptPictures
+    images: KeptImages
     backbone_parameters: int
 
 
@@ -110,9 +110,9 @@ def read_originals(
     Args:
         examples: What to read, in this order.
         engine: Gives the network; called only if there is something left to compute.
-        image_size: Height and width of the resized pictures, in pixels.
+        image_size: Height and width of the resized images, in pixels.
         views: How many views of each example there will be at most: decides what fits into memory,
-            and whether pictures are kept for the views to come.
+            and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
         folder: Where the pass is kept; None keeps it in memory and temporary files.
 
@@ -122,7 +122,7 @@ def read_originals(
     Raises:
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
-    pictures = KeptPictures(examples, image_size, keep=views > 1)
+    images = KeptImages(examples, image_size, keep=views > 1)
     with Journal(folder, len(examples), views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
         outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
@@ -136,7 +136,7 @@ def read_originals(
                     journal.parameters = engine().parameters
                 notes = [outcome.to_config() for outcome in found]
                 journal.add(rows, engine()(batch) if len(rows) else (), notes)
-                pictures.add(rows, batch)
+                images.add(rows, batch)
                 outcomes += _gathered(found)
                 advance(len(found))
     readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
@@ -146,7 +146,7 @@ def read_originals(
         facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
         bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
         outputs=journal.outputs,
-        pictures=pictures,
+        images=images,
     )
 
 
@@ -179,25 +179,25 @@ def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
 
 def _batches(
     examples: Sequence[Example], image_size: tuple[int, int], first: int
-) -> Iterator[tuple[Positions, Pictures, list[_Outcome]]]:
-    """Yield the rows and pictures of what can be read, and what is known of every file, by batches."""
+) -> Iterator[tuple[Indices, Images, list[_Outcome]]]:
+    """Yield the rows and images of what can be read, and what is known of every file, by batches."""
     decoded = enumerate(read_images((example.path for example in examples), image_size), first)
     while batch := list(islice(decoded, BATCH_SIZE)):
         read = [(row, outcome[0]) for row, outcome in batch if not isinstance(outcome, BadFile)]
         rows = np.array([row for row, _ in read], np.int64)
-        pictures = np.array([pixels for _, pixels in read], np.uint8)
+        images = np.array([pixels for _, pixels in read], np.uint8)
         yield (
             rows,
-            pictures,
+            images,
             [outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch],
         )
 
 
 def read_views(
     originals: Originals,
-    positions: Positions,
+    indices: Indices,
     engine: Callable[[], Engine],
-    augment: Callable[[Pictures, int, int], Pictures],
+    augment: Callable[[Images, int, int], Images],
     *,
     outputs: Sequence[int],
     views: int,
@@ -206,12 +206,12 @@ def read_views(
     """Run further views of some examples through the frozen part.
 
     Args:
-        originals: The finished pass over the pictures themselves.
-        positions: The examples to vary: the training part.
+        originals: The finished pass over the images themselves.
+        indices: The examples to vary: the training split.
         engine: As in `read_originals`, with these of its outputs.
-        augment: Makes the pictures of a view: pictures, view, place of the first among `positions`.
+        augment: Makes the images of a view: images, view, place of the first among `indices`.
         outputs: Which outputs of the first pass are wanted here.
-        views: How many views of each, at least 2; view 0, the picture itself, is one of them.
+        views: How many views of each, at least 2; view 0, the image itself, is one of them.
         folder: Where the pass is kept; None keeps it in memory and temporary files.
 
     Returns:
@@ -221,17 +221,17 @@ def read_views(
         ImageError: A file that could be read before cannot be read any more.
     """
     wanted = [originals.outputs[index] for index in outputs]
-    starts = range(0, len(positions), BATCH_SIZE)
+    starts = range(0, len(indices), BATCH_SIZE)
     batches = ((view, start) for view in range(1, views) for start in starts)
-    count = len(positions) * (views - 1)
+    count = len(indices) * (views - 1)
     with (
         Journal(folder, count, like=wanted) as journal,
         progress(count, "Augmenting", unit="views") as advance,
     ):
         for view, start in islice(batches, journal.done, None):
-            pictures = originals.pictures.read(positions[start : start + BATCH_SIZE])
-            rows = np.arange(start, start + len(pictures)) + (view - 1) * len(positions)
-            journal.add(rows, engine()(augment(pictures, view, start)), [])
+            images = originals.images.read(indices[start : start + BATCH_SIZE])
+            rows = np.arange(start, start + len(images)) + (view - 1) * len(indices)
+            journal.add(rows, engine()(augment(images, view, start)), [])
             advance(len(rows))
     pairs = zip(wanted, journal.outputs, strict=True)
-    return [Views(original, more, positions) for original, more in pairs]
+    return [Views(original, more, indices) for original, more in pairs]

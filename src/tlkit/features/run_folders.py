@@ -29,7 +29,7 @@ _NAMED: Final = 3  # differences that a message spells out
 
 @final
 @dataclass(frozen=True, slots=True)
-class Keeper:
+class RunFolders:
     """The places of one run: where its passes are kept, and the states of its phases.
 
     Attributes:
@@ -55,7 +55,7 @@ class Keeper:
         """
         folders = [None if f is None else Path(f).expanduser() for f in (cache, checkpoint)]
         if folders[1] is not None:
-            _claim(folders[1], json.loads(json.dumps(settings)))
+            _check_manifest(folders[1], json.loads(json.dumps(settings)))
         return cls(*folders)
 
     @property
@@ -73,7 +73,7 @@ class Keeper:
         return self.checkpoint / _PHASE_NAME.format(stage) if self.checkpoint else None
 
 
-def _claim(folder: Path, settings: dict[str, Json]) -> None:
+def _check_manifest(folder: Path, settings: dict[str, Json]) -> None:
     path = folder / _SETTINGS_NAME
     if not path.exists() and any(folder.glob(_PHASE_NAME.format("*"))):
         raise TlkitError(

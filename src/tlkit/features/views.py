@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.rows import Positions, Rows
+from tlkit.core.rows import Indices, Rows
 
 
 @final
@@ -16,16 +16,16 @@ class Views:
 
     Args:
         originals: One row per example: view 0.
-        augmented: Rows of views 1, 2, … of the examples `positions`, a whole view after the other.
-        positions: Which examples have further views.
+        augmented: Rows of views 1, 2, … of the examples `indices`, a whole view after the other.
+        indices: Which examples have further views.
     """
 
-    def __init__(self, originals: Rows, augmented: Rows | None, positions: Positions) -> None:
+    def __init__(self, originals: Rows, augmented: Rows | None, indices: Indices) -> None:
         self._originals = originals
         self._augmented = augmented
-        self._count = len(positions)
+        self._count = len(indices)
         self._place = np.full(originals.count, -1, np.int64)
-        self._place[positions] = np.arange(self._count)
+        self._place[indices] = np.arange(self._count)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,21 +34,21 @@ class Views:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """What a batch's numbers are: uint8 for pictures, float32 for everything else."""
+        """What a batch's numbers are: uint8 for images, float32 for everything else."""
         spilled = self._originals.dtype == np.float16
         return np.dtype(np.float32) if spilled else self._originals.dtype
 
-    def read(self, positions: Positions, views: Positions | int = 0) -> npt.NDArray[np.generic]:
-        """Return view `views[i]` of the example `positions[i]`, as `[B, *shape]`."""
-        views = np.broadcast_to(np.asarray(views, np.int64), positions.shape)
+    def read(self, indices: Indices, views: Indices | int = 0) -> npt.NDArray[np.generic]:
+        """Return view `views[i]` of the example `indices[i]`, as `[B, *shape]`."""
+        views = np.broadcast_to(np.asarray(views, np.int64), indices.shape)
         if not views.any():
-            return self._originals.read(positions).astype(self.dtype, copy=False)
-        block = np.empty((len(positions), *self.shape), self.dtype)
+            return self._originals.read(indices).astype(self.dtype, copy=False)
+        block = np.empty((len(indices), *self.shape), self.dtype)
         original = views == 0
         if self._augmented is None:
             raise ValueError("these rows have no further views")
-        rows = (views - 1) * self._count + self._place[positions]
-        block[original] = self._originals.read(positions[original])
+        rows = (views - 1) * self._count + self._place[indices]
+        block[original] = self._originals.read(indices[original])
         block[~original] = self._augmented.read(rows[~original])
         return block
 
@@ -59,23 +59,23 @@ class Selected:
 
     Args:
         views: The rows, each a vector.
-        positions: Which of them, in this order.
+        indices: Which of them, in this order.
     """
 
     ndim = 2
 
-    def __init__(self, views: Views, positions: Positions) -> None:
+    def __init__(self, views: Views, indices: Indices) -> None:
         self._views = views
-        self._positions = positions
-        self.shape = (len(positions), *views.shape)
+        self._indices = indices
+        self.shape = (len(indices), *views.shape)
         self.dtype = views.dtype
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self._indices)
 
-    def __getitem__(self, rows: slice | Positions) -> npt.NDArray[np.floating]:
+    def __getitem__(self, rows: slice | Indices) -> npt.NDArray[np.floating]:
         """Return these rows, in the order asked for, as a new array."""
-        block = self._views.read(self._positions[rows])
+        block = self._views.read(self._indices[rows])
         return block.astype(np.float32, copy=False)
 
     def __array__(

@@ -1,7 +1,7 @@
-"""Which random changes training pictures go through, and the Keras layers that make them.
+"""Which random changes training images go through, and the Keras layers that make them.
 
-An `AugmentationPolicy` is a value: how far pictures may be turned, zoomed, brightened and so on. `build`
-turns it into an `Augmenter`, a function from uint8 pictures to uint8 pictures whose result depends on the
+An `AugmentationPolicy` is a value: how far images may be turned, zoomed, brightened and so on. `build`
+turns it into an `Augmenter`, a function from uint8 images to uint8 images whose result depends on the
 seed, the view and a key, and on nothing else. Saved models never contain any of it.
 """
 
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
 from tlkit.errors import SettingError
-from tlkit.images.augmenter import Augmenter, check_pictures, check_repeats, draw, geometry_layer
+from tlkit.images.augmenter import Augmenter, check_images, check_repeats, draw, geometry_layer
 
 if TYPE_CHECKING:
     import keras
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AugmentationPolicy(Spec):
-    """How training pictures may be varied.
+    """How training images may be varied.
 
-    Each view of a picture draws every change anew and uniformly from the range given; 0 leaves a change
-    out. What a turn, zoom or shift uncovers is filled with the picture's own mirror image. Vary only what
+    Each view of an image draws every change anew and uniformly from the range given; 0 leaves a change
+    out. What a turn, zoom or shift uncovers is filled with the image's own mirror image. Vary only what
     leaves the class as it is: text and left hands do not survive a horizontal flip.
 
     Args:
@@ -41,7 +41,7 @@ class AugmentationPolicy(Spec):
         vertical_flip: Mirror top and bottom, in half of the views, independently of the other flip.
         rotation_fraction: Largest turn, both ways, as a fraction of a full turn, 0 to 1: 0.2 is ± 72°.
         zoom_fraction: Largest zoom, in and out, as a fraction of the side, at least 0 and below 1: with
-            0.2 between 80 % and 120 % of the picture's width and height are seen.
+            0.2 between 80 % and 120 % of the image's width and height are seen.
         translation_fraction: Largest shift, along each side and both ways, as a fraction of that side,
             0 to 1.
         brightness_fraction: Largest amount added to all pixels, both ways, as a fraction of the range
@@ -49,7 +49,7 @@ class AugmentationPolicy(Spec):
         contrast_fraction: Largest change of contrast, both ways, 0 to 1: with 0.2 the distances of the
             pixels from the mean of their channel become 0.8 to 1.2 times as large.
         erasing_fraction: Share of the views in which a rectangle is painted over in middle grey, 0 to 1.
-            Each side of it is 14 % to 57 % of the picture's.
+            Each side of it is 14 % to 57 % of the image's.
         layers: Keras layers of your own, applied last, in this order: float32 `[B, H, W, 3]`, 0 to 255, to
             the same shape. Randomness must come from a `keras.random.SeedGenerator` that the layer
             keeps as an attribute, as nearly all of Keras's own do, because it is reseeded for each batch.
@@ -110,7 +110,7 @@ class AugmentationPolicy(Spec):
 
     @classmethod
     def strong(cls) -> Self:
-        """Vary more than photographs usually do: for long training on very few pictures."""
+        """Vary more than photographs usually do: for long training on very few images."""
         return cls(
             horizontal_flip=True,
             rotation_fraction=0.1,
@@ -123,7 +123,7 @@ class AugmentationPolicy(Spec):
 
     @property
     def is_identity(self) -> bool:
-        """Whether every view is the picture itself."""
+        """Whether every view is the image itself."""
         return not (
             self.horizontal_flip
             or self.vertical_flip
@@ -175,19 +175,19 @@ class AugmentationPolicy(Spec):
         return [*made, *self.layers]
 
     def build(self, image_size: tuple[int, int], *, seed: int, batch_size: int = 32) -> Augmenter:
-        """Make the function that augments batches of pictures.
+        """Make the function that augments batches of images.
 
         Args:
-            image_size: Height and width of the pictures, in pixels.
+            image_size: Height and width of the images, in pixels.
             seed: Seed of every change, at least 0.
-            batch_size: The most pictures of one call, at least 1. It is part of what decides the views.
+            batch_size: The most images of one call, at least 1. It is part of what decides the views.
 
         Returns:
             The function, see `Augmenter`.
 
         Raises:
             SettingError: An argument is outside its range, or one of the policy's own `layers` changes
-                the shape of the pictures or draws random numbers that cannot be repeated.
+                the shape of the images or draws random numbers that cannot be repeated.
         """
         height, width = image_size
         check_int("image_size[0]", height, at_least=1)
@@ -200,17 +200,17 @@ class AugmentationPolicy(Spec):
 
     def views(
         self,
-        image: Pictures | str | Path,
+        image: Images | str | Path,
         count: int,
         *,
         seed: int = 0,
         image_size: tuple[int, int] = (224, 224),
-    ) -> Pictures:
-        """Return the first views of one picture, to look at what the policy does.
+    ) -> Images:
+        """Return the first views of one image, to look at what the policy does.
 
         Args:
-            image: uint8 RGB `[H, W, 3]`, or a picture file.
-            count: How many views, at least 1. The first is the picture itself.
+            image: uint8 RGB `[H, W, 3]`, or an image file.
+            count: How many views, at least 1. The first is the image itself.
             seed: Seed of the changes, at least 0.
             image_size: Height and width that a file is resized to; an array keeps its own.
 
@@ -219,7 +219,7 @@ class AugmentationPolicy(Spec):
 
         Raises:
             SettingError: An argument is outside its range.
-            ImageError: The file cannot be read as a picture.
+            ImageError: The file cannot be read as an image.
 
         Examples:
             >>> AugmentationPolicy.none().views(np.zeros((4, 6, 3), np.uint8), 2).shape
@@ -229,13 +229,13 @@ class AugmentationPolicy(Spec):
         if isinstance(image, str | Path):
             from tlkit.images.decoder import read_image
 
-            picture, _ = read_image(image, image_size)
+            pixels, _ = read_image(image, image_size)
         else:
-            picture = image
-        check_pictures("image", picture, "[H, W, 3]", (*np.shape(picture)[:2], 3))
-        height, width, _ = picture.shape
+            pixels = image
+        check_images("image", pixels, "[H, W, 3]", (*np.shape(pixels)[:2], 3))
+        height, width, _ = pixels.shape
         augmenter = self.build((height, width), seed=seed, batch_size=1)
-        batch = picture[np.newaxis]
+        batch = pixels[np.newaxis]
         return np.concatenate([augmenter(batch, view=view, key=0) for view in range(count)])
 
     def to_config(self) -> dict[str, Json]:

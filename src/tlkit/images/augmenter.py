@@ -1,4 +1,4 @@
-"""The function behind an augmentation policy: uint8 pictures to one of their views, the same every time.
+"""The function behind an augmentation policy: uint8 images to one of their views, the same every time.
 
 What comes out depends on seed, view and key alone: the state of every random generator in the layers is set
 from a hash of the three before each batch, so it matters neither what was made before nor in which process.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import check_int
 from tlkit.errors import SettingError
 
@@ -39,10 +39,10 @@ class Geometry(Protocol):
 
 @final
 class Augmenter:
-    """A function from pictures to one of their views, made by `AugmentationPolicy.build`.
+    """A function from images to one of their views, made by `AugmentationPolicy.build`.
 
-    The result depends on the pictures, the policy, seed, view, key and batch size only: not on how many
-    batches were made before, and not on pictures further back in the batch. It may be called from
+    The result depends on the images, the policy, seed, view, key and batch size only: not on how many
+    batches were made before, and not on images further back in the batch. It may be called from
     several threads.
     """
 
@@ -60,34 +60,34 @@ class Augmenter:
         self._augment = _compiled(layers, self._states, self._shape) if layers else None
         self._lock = threading.Lock()  # the layers keep their random state in variables
 
-    def __call__(self, pictures: Pictures, *, view: int, key: int | str) -> Pictures:
-        """Return one view of each picture.
+    def __call__(self, images: Images, *, view: int, key: int | str) -> Images:
+        """Return one view of each image.
 
         Args:
-            pictures: uint8 RGB `[B, H, W, 3]`, B at most the batch size.
-            view: Number of the view; view 0 is the picture itself.
-            key: What names this batch among the others, such as the position of its first picture.
+            images: uint8 RGB `[B, H, W, 3]`, B at most the batch size.
+            view: Number of the view; view 0 is the image itself.
+            key: What names this batch among the others, such as the index of its first image.
 
         Returns:
             uint8 `[B, H, W, 3]`.
 
         Raises:
-            SettingError: The pictures do not have this shape or type, or an argument is out of range.
+            SettingError: The images do not have this shape or type, or an argument is out of range.
         """
         batch_size, height, width, _ = self._shape
         wanted = f"[at most {batch_size}, {height}, {width}, 3]"
-        count = min(len(pictures), batch_size)
-        check_pictures("pictures", pictures, wanted, (count, *self._shape[1:]))
+        count = min(len(images), batch_size)
+        check_images("images", images, wanted, (count, *self._shape[1:]))
         view = check_int("view", view, at_least=0)
         if not isinstance(key, str):
             key = check_int("key", key, at_least=0)
         if view == 0 or self._augment is None:
-            return pictures
+            return images
         seeds = draw(2 * len(self._states), self._seed, view, key).reshape(-1, 2)
         padding = [(0, batch_size - count), (0, 0), (0, 0), (0, 0)]
-        padded = np.pad(pictures, padding) if count < batch_size else pictures
+        padded = np.pad(images, padding) if count < batch_size else images
         with self._lock:
-            views: Pictures = self._augment(padded, seeds).numpy()
+            views: Images = self._augment(padded, seeds).numpy()
         return views[:count]
 
 
@@ -95,10 +95,10 @@ def _compiled(layers: list[Any], states: list[Any], shape: tuple[int, ...]) -> A
     """Make the graph that sets every random state and then applies the layers."""
     import tensorflow as tf
 
-    def augment(pictures: Any, seeds: Any) -> Any:
+    def augment(images: Any, seeds: Any) -> Any:
         for state, pair in zip(states, tf.unstack(seeds, num=len(states)), strict=True):
             state.assign(pair)
-        changed = tf.cast(pictures, tf.float32)
+        changed = tf.cast(images, tf.float32)
         for layer in layers:
             changed = tf.cast(layer(changed, training=True), tf.float32)
         return tf.saturate_cast(tf.round(changed), tf.uint8)
@@ -116,12 +116,12 @@ def geometry_layer(policy: Geometry, *, seed: int, **options: str) -> Any:
             super().__init__(dtype=options["dtype"])
             self.generator = keras.random.SeedGenerator(seed)
 
-        def call(self, pictures: Any, training: bool = True) -> Any:  # noqa: FBT001, FBT002 - Keras's form
+        def call(self, images: Any, training: bool = True) -> Any:  # noqa: FBT001, FBT002 - Keras's form
             if not training:
-                return pictures
+                return images
             return keras.ops.image.affine_transform(
-                pictures,
-                _affine_maps(policy, keras.ops.shape(pictures)[:3], self.generator),
+                images,
+                _affine_maps(policy, keras.ops.shape(images)[:3], self.generator),
                 fill_mode="reflect",
                 data_format=options["data_format"],
             )
@@ -130,7 +130,7 @@ def geometry_layer(policy: Geometry, *, seed: int, **options: str) -> Any:
 
 
 def _affine_maps(policy: Geometry, shape: tuple[int, int, int], generator: Any) -> Any:
-    """Draw where each new pixel comes from, for every picture, as the eight numbers Keras takes."""
+    """Draw where each new pixel comes from, for every image, as the eight numbers Keras takes."""
     import keras
     from keras import ops
 
@@ -168,33 +168,33 @@ def draw(count: int, *identity: object) -> npt.NDArray[np.int64]:
     return np.frombuffer(digest, "<u4").astype(np.int64) >> 2
 
 
-def check_pictures(name: str, pictures: object, wanted: str, shape: tuple[int, ...]) -> None:
-    """Raise a SettingError unless `pictures` is a uint8 array of this shape."""
+def check_images(name: str, images: object, wanted: str, shape: tuple[int, ...]) -> None:
+    """Raise a SettingError unless `images` is a uint8 array of this shape."""
     if (
-        not isinstance(pictures, np.ndarray)
-        or pictures.dtype != np.uint8
-        or pictures.shape != shape
+        not isinstance(images, np.ndarray)
+        or images.dtype != np.uint8
+        or images.shape != shape
         or 0 in shape[-3:]
     ):
-        array = np.asarray(pictures)
+        array = np.asarray(images)
         got = f"{array.dtype} {list(array.shape)}"
         raise SettingError(f"`{name}` must be a uint8 array {wanted}, RGB 0-255, got {got}")
 
 
 def check_repeats(layer: Any, image_size: tuple[int, int]) -> None:
     """Try a user's layer: its result must have its input's shape, and depend on its seeds alone."""
-    pictures = np.random.default_rng(0).uniform(0, 255, (2, *image_size, 3)).astype(np.float32)
-    shape = tuple(layer(pictures, training=True).shape)  # builds it, so that all its states exist
-    if shape != pictures.shape:
+    images = np.random.default_rng(0).uniform(0, 255, (2, *image_size, 3)).astype(np.float32)
+    shape = tuple(layer(images, training=True).shape)  # builds it, so that all its states exist
+    if shape != images.shape:
         raise SettingError(
-            f"`layers` must keep the shape of the pictures, but {layer.name!r} turns "
-            f"{list(pictures.shape)} into {list(shape)}"
+            f"`layers` must keep the shape of the images, but {layer.name!r} turns "
+            f"{list(images.shape)} into {list(shape)}"
         )
 
     def result() -> npt.NDArray[np.float32]:
         for state in _seed_states([layer]):
             state.assign([1, 0])
-        return np.asarray(layer(pictures, training=True))
+        return np.asarray(layer(images, training=True))
 
     if not np.array_equal(result(), result()):
         raise SettingError(

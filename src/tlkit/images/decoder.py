@@ -1,6 +1,6 @@
-"""Files, bytes and arrays become uint8 RGB pictures here, and nowhere else in the package.
+"""Files, bytes and arrays become uint8 RGB images here, and nowhere else in the package.
 
-One function, `read_image`, opens a picture; training, validation, prediction and the audit all see
+One function, `read_image`, opens an image; training, validation, prediction and the audit all see
 the pixels that it gives. It holds no state and changes none, so that threads may call it freely.
 
 Pillow's usual warnings do not reach the user: the metadata that it would warn about is blanked before it
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 178_956_970
-"""Pixels that a picture may have, as stored, unless said otherwise: Pillow's own error limit."""
+"""Pixels that an image may have, as stored, unless said otherwise: Pillow's own error limit."""
 
 BACKGROUND = (255, 255, 255)
 """The RGB colour behind transparent pixels: white, as a page shows them."""
@@ -62,8 +62,8 @@ _PLUGINS = {"HEIC": "HEIF", "JPEG XL": "JXL"}  # what add-on packages call them 
 _REFUSALS = {
     "HEIC": "HEIC needs the pillow-heif package, registered before tlkit reads",
     "JPEG XL": "JPEG XL needs the pillow-jxl-plugin package, imported before tlkit reads",
-    "AppleDouble": "not a picture but the side file that macOS writes beside one",
-    "Git LFS pointer": "not a picture but a Git LFS pointer: run `git lfs pull`",
+    "AppleDouble": "not an image but the side file that macOS writes beside one",
+    "Git LFS pointer": "not an image but a Git LFS pointer: run `git lfs pull`",
     "SVG": "a drawing, not pixels: convert it to PNG first",
 }
 # They start a program (EPS), or only look inside and decode nothing.
@@ -85,7 +85,7 @@ class ImageFacts:
         width: Pixels across, as stored, before any turning.
         height: Pixels down, as stored, before any turning.
         orientation: The EXIF orientation, 1 to 8; 1 is upright.
-        animated: Whether the file holds more than one picture; the first one was read.
+        animated: Whether the file holds more than one image; the first one was read.
         transparent: Whether a pixel of it is not opaque.
         bits: Bits of each stored sample: 1, 2, 4, 8, 12, 16 or 32.
         byte_count: Size of the file.
@@ -107,7 +107,7 @@ class ImageFacts:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Height and width in pixels as the picture is seen, not as it is stored."""
+        """Height and width in pixels as the image is seen, not as it is stored."""
         sideways = self.orientation >= 5
         return (self.width, self.height) if sideways else (self.height, self.width)
 
@@ -165,25 +165,25 @@ def read_image(
     *,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[Pixels, ImageFacts]:
-    """Read one picture, upright, as RGB pixels of the size asked for, and the facts about its file.
+    """Read one image, upright, as RGB pixels of the size asked for, and the facts about its file.
 
-    The whole picture is stretched to the size, as the directory loader of Keras does it; nothing is
+    The whole image is stretched to the size, as the directory loader of Keras does it; nothing is
     cropped. Large JPEGs are shrunk by 2, 4 or 8 while they are decoded, never below the size asked for,
     and then resized with Pillow's antialiased `BILINEAR`. EXIF orientation is applied, transparency
     is laid over white (`BACKGROUND`), samples of 16 bits are scaled by 1/257, of animations and
-    multi-page files the first picture counts, and colour profiles are not applied.
+    multi-page files the first image counts, and colour profiles are not applied.
 
     Args:
         source: A file name, or the bytes of a file.
         image_size: Height and width of the result.
-        max_pixels: Width x height that a picture may have as stored; larger ones are refused from
+        max_pixels: Width x height that an image may have as stored; larger ones are refused from
             their header, before anything is decoded.
 
     Returns:
         The pixels, uint8 [height, width, 3] in 0-255, and the facts.
 
     Raises:
-        ImageError: The file cannot be read as a picture; says why, and what its bytes really are.
+        ImageError: The file cannot be read as an image; says why, and what its bytes really are.
 
     Examples:
         >>> import io
@@ -206,10 +206,10 @@ def read_image(
 
 
 def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
-    """Check pictures given as numbers, and resize them as files are resized.
+    """Check images given as numbers, and resize them as files are resized.
 
     Args:
-        array: RGB pictures [N, H, W, 3], or one of them [H, W, 3]: uint8, or other numbers in 0-255.
+        array: RGB images [N, H, W, 3], or one of them [H, W, 3]: uint8, or other numbers in 0-255.
         image_size: Height and width of the result.
 
     Returns:
@@ -226,16 +226,16 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
     batch = given[np.newaxis] if given.ndim == 3 else given
     if batch.ndim != 4 or batch.shape[-1] != 3 or 0 in batch.shape[1:]:
         raise SettingError(
-            f"pictures must be an array [N, H, W, 3] or [H, W, 3] of RGB in 0-255, {_got(given)}"
+            f"images must be an array [N, H, W, 3] or [H, W, 3] of RGB in 0-255, {_got(given)}"
         )
     pixels = _to_uint8(batch)
     height, width = image_size
     if pixels.shape[1:3] == (height, width):
         return pixels
     resized = np.empty((len(pixels), height, width, 3), np.uint8)
-    for place, picture in zip(resized, pixels, strict=True):
+    for place, image in zip(resized, pixels, strict=True):
         place[:] = np.asarray(
-            Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+            Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         )
     return resized
 
@@ -290,12 +290,12 @@ def _bits(image: ImageFile) -> int:
 
 def _open(data: bytes, kind: str | None) -> ImageFile:
     """Let Pillow read the header; not through `Image.open`, which warns, and races between threads."""
-    if kind == "JPEG":  # and not what its factory may make of it: an MPO of several pictures
+    if kind == "JPEG":  # and not what its factory may make of it: an MPO of several images
         return JpegImageFile(io.BytesIO(data))
     Image.init()
     name = _PLUGINS.get(kind or "", kind)
     if kind not in (None, "text") and (name not in Image.OPEN or name in _NOT_OPENED):
-        raise _UnreadableError(_REFUSALS.get(kind or "", "not a picture"))
+        raise _UnreadableError(_REFUSALS.get(kind or "", "not an image"))
     for candidate in [name] if name in Image.OPEN else sorted(set(Image.ID) - _NOT_OPENED):
         factory, accept = Image.OPEN[candidate]
         try:
@@ -308,7 +308,7 @@ def _open(data: bytes, kind: str | None) -> ImageFile:
         else:
             if isinstance(accepted, str):
                 raise _UnreadableError(f"this Pillow was built without {candidate}")
-    raise _UnreadableError("not a picture")
+    raise _UnreadableError("not an image")
 
 
 def _decode_jpeg(
@@ -339,7 +339,7 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, bits: int) -> tuple[Image.Image, bool]:
-    """Return the picture as RGB over the background, and whether a pixel was not opaque."""
+    """Return the image as RGB over the background, and whether a pixel was not opaque."""
     if image.mode == "F":
         raise _UnreadableError("floating-point pixels have no agreed white: save it as 16 bits")
     key = image.info.get("transparency")
@@ -387,14 +387,14 @@ def _to_uint8(batch: npt.NDArray[np.generic]) -> Pixels:
     if batch.dtype == np.uint8:
         return batch.view(np.uint8)
     if batch.dtype.kind not in "uif":
-        raise SettingError(f"pictures must be numbers in 0-255, {_got(batch)}")
+        raise SettingError(f"images must be numbers in 0-255, {_got(batch)}")
     values = batch.astype(np.float32) if batch.dtype.kind == "f" else batch.astype(np.int64)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if not (low >= 0 and high <= 255):  # written so that NaN is refused too
-        raise SettingError(f"pictures must be numbers in 0-255, {_got(batch)} from {low} to {high}")
+        raise SettingError(f"images must be numbers in 0-255, {_got(batch)} from {low} to {high}")
     if batch.dtype.kind == "f" and 0 < high <= 1:
         raise SettingError(
-            f"pictures must be RGB in 0-255, {_got(batch)} whose largest value is {high:g}: "
+            f"images must be RGB in 0-255, {_got(batch)} whose largest value is {high:g}: "
             "it looks scaled to 0-1, so multiply it by 255"
         )
     return np.rint(values).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The bytes of a picture file, and what they say before any decoder looks at them.
+"""The bytes of an image file, and what they say before any decoder looks at them.
 
 `sniff` names the format. `take_orientation` reads the EXIF orientation and blanks the metadata that decoding
 does not need: Pillow would parse it, and warn about what is damaged in it, and warnings cannot be
@@ -76,7 +76,7 @@ def read_file(path: str, *, at_most: int) -> bytes:
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a null character in the name
         raise ImageError(path, getattr(error, "strerror", None) or str(error)) from error
     if regular:
-        raise ImageError(path, f"{status.st_size / 1e6:,.0f} MB are too many for a picture")
+        raise ImageError(path, f"{status.st_size / 1e6:,.0f} MB are too many for an image")
     folder = stat.S_ISDIR(status.st_mode)
     raise ImageError(path, "is a folder" if folder else "not a regular file")
 
@@ -129,12 +129,12 @@ def take_orientation(data: bytes, kind: str | None) -> tuple[bytes, int]:
     """
     if kind == "TIFF":
         return _hide_tags(data), _orientation(data)
-    blocks = list(_exif_positions(data)) if kind == "JPEG" else []
+    blocks = list(_exif_indices(data)) if kind == "JPEG" else []
     if not blocks:
         return data, int(kind == "JPEG")
     hidden = bytearray(data)
-    for position in blocks:
-        hidden[position - 6 : position - 2] = b"----"
+    for index in blocks:
+        hidden[index - 6 : index - 2] = b"----"
     return bytes(hidden), _orientation(data[blocks[0] : blocks[0] + 65536])
 
 
@@ -154,28 +154,28 @@ def ends_early(data: bytes, kind: str | None) -> bool:
     return _LAST_BYTES.get(kind or "", b"") not in data[-64:]
 
 
-def _exif_positions(data: bytes) -> Iterator[int]:
+def _exif_indices(data: bytes) -> Iterator[int]:
     """Yield where the EXIF blocks of a JPEG begin, walking its segments up to the pixels."""
-    position = 2
-    while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
-        marker = data[position + 1]
+    index = 2
+    while (index := data.find(b"\xff", index)) >= 0 and index + 4 <= len(data):
+        marker = data[index + 1]
         if marker == 0xDA:
             return
         if marker == 0xFF:
-            position += 1
+            index += 1
         elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD9:  # these carry no length
-            position += 2
+            index += 2
         else:
-            if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-                yield position + 10
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            if marker == 0xE1 and data[index + 4 : index + 10] == b"Exif\0\0":
+                yield index + 10
+            index += 2 + int.from_bytes(data[index + 2 : index + 4], "big")
 
 
 def orientation_of(info: Mapping[Any, Any]) -> int:
-    """Return the EXIF orientation of a picture that Pillow has loaded: a PNG, WebP, AVIF and so on.
+    """Return the EXIF orientation of an image that Pillow has loaded: a PNG, WebP, AVIF and so on.
 
     Args:
-        info: Pillow's dictionary about the picture.
+        info: Pillow's dictionary about the image.
 
     Returns:
         1 to 8; 1, upright, where the block is damaged or names none that exists.
@@ -207,9 +207,9 @@ def _hide_tags(data: bytes) -> bytes:
     clean, order = bytearray(data), "<" if data[:2] == b"II" else ">"
     total = 0
     try:
-        for position, tag, type_, count, value in _directory(data):
+        for index, tag, type_, count, value in _directory(data):
             if tag not in _TIFF_TAGS:
-                clean[position + 2 : position + 4] = b"\0\0"  # a type that readers pass over
+                clean[index + 2 : index + 4] = b"\0\0"  # a type that readers pass over
                 continue
             size = count * _TIFF_UNITS.get(type_, 0)
             if size > len(value):
@@ -223,7 +223,7 @@ def _hide_tags(data: bytes) -> bytes:
 
 
 def _directory(block: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
-    """Yield position, tag, type, count and value field of the first directory of a (Big)TIFF block."""
+    """Yield index, tag, type, count and value field of the first directory of a (Big)TIFF block."""
     order = "<" if block[:2] == b"II" else ">"
     big = block[2:4] in (b"+\0", b"\0+")
     (start,) = struct.unpack_from(f"{order}{'Q' if big else 'L'}", block, 8 if big else 4)
@@ -231,8 +231,8 @@ def _directory(block: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
     if start > len(block):
         raise struct.error("the directory lies outside of the block")
     (count,) = struct.unpack_from(head, block, start)
-    position = start + struct.calcsize(head)
+    index = start + struct.calcsize(head)
     for _ in range(count):
-        yield position, *struct.unpack_from(entry, block, position)
-        position += struct.calcsize(entry)
-    struct.unpack_from(f"{order}{'Q' if big else 'L'}", block, position)  # where the next one is
+        yield index, *struct.unpack_from(entry, block, index)
+        index += struct.calcsize(entry)
+    struct.unpack_from(f"{order}{'Q' if big else 'L'}", block, index)  # where the next one is

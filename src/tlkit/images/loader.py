@@ -1,4 +1,4 @@
-"""Many pictures, decoded ahead of whoever needs them, in order."""
+"""Many images, decoded ahead of whoever needs them, in order."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from typing import TypeAlias
 import numpy as np
 
 from tlkit.core.progress import progress
-from tlkit.core.rows import Pictures, Positions
+from tlkit.core.rows import Images, Indices
 from tlkit.errors import BadFileWarning, ImageError
 from tlkit.images.decoder import BadFile, ImageFacts, read_image
 
-Decoded: TypeAlias = tuple[Pictures, ImageFacts] | BadFile
-Read: TypeAlias = Callable[[str | Path, tuple[int, int]], tuple[Pictures, ImageFacts]]
+Decoded: TypeAlias = tuple[Images, ImageFacts] | BadFile
+Read: TypeAlias = Callable[[str | Path, tuple[int, int]], tuple[Images, ImageFacts]]
 
-_AHEAD_BYTES = (
-    64 * 2**20
-)  # of decoded pictures that wait: decoding goes on while a network is built
-_AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # pictures
+_AHEAD_BYTES = 64 * 2**20  # of decoded images that wait: decoding goes on while a network is built
+_AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # images
 
 
 def read_files(
@@ -32,13 +30,13 @@ def read_files(
     image_size: tuple[int, int],
     description: str,
     *,
-    each: Callable[[int, Pictures], None] | None = None,
-) -> tuple[Positions, list[ImageFacts], list[BadFile]]:
+    each: Callable[[int, Images], None] | None = None,
+) -> tuple[Indices, list[ImageFacts], list[BadFile]]:
     """Decode files, showing progress, and return what is known of them.
 
     Args:
         paths: The files.
-        image_size: Height and width of the resized pictures, in pixels.
+        image_size: Height and width of the resized images, in pixels.
         description: What to call it in the progress bar.
         each: Called with the place in `paths` and the pixels of each file that can be read.
 
@@ -71,7 +69,7 @@ def read_images(
 
     Args:
         paths: The files; taken as they are needed.
-        image_size: Height and width of the resized pictures, in pixels.
+        image_size: Height and width of the resized images, in pixels.
         read: Decodes one of them; several threads call it.
 
     Yields:
@@ -108,7 +106,7 @@ def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> N
         lines.append(f"  … and {len(bad_files) - 10} more")
     count = "1 file" if len(bad_files) == 1 else f"{len(bad_files)} files"
     warnings.warn(
-        f"left out {count} that cannot be read as pictures:\n" + "\n".join(lines),
+        f"left out {count} that cannot be read as images:\n" + "\n".join(lines),
         BadFileWarning,
         stacklevel=stacklevel,
     )

@@ -1,4 +1,4 @@
-"""Why did it say that? Where in a picture the evidence for a class lies, as a heat map: Grad-CAM.
+"""Why did it say that? Where in an image the evidence for a class lies, as a heat map: Grad-CAM.
 
 It looks at a finished classifier from outside, whatever its backbone is, and needs neither training nor
 labels.
@@ -20,7 +20,7 @@ from PIL import Image
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.backbones.network import cuts
 from tlkit.classifier.classifier import PathLike, Prediction, TransferClassifier, check_classifier
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice, check_float, check_int, check_path
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
@@ -46,40 +46,40 @@ _GLOW: Final = np.frombuffer(
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explanation:
-    """Where in a picture the evidence for a class lies. A notebook shows it as a picture.
+    """Where in an image the evidence for a class lies. A notebook shows it as an image.
 
     Attributes:
-        prediction: What the classifier says about the picture, as `predict` does.
+        prediction: What the classifier says about the image, as `predict` does.
         towards: The class whose evidence is shown.
         coarse_map: The heat map as the network has it, float32 `[h, w]`, 0-1, read-only: 7 x 7 for
-            MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the picture is told apart.
-        size: Height and width of the picture itself, upright, in pixels.
-        picture: The file, or uint8 RGB `[H, W, 3]`.
+            MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the image is told apart.
+        size: Height and width of the image itself, upright, in pixels.
+        image: The file, or uint8 RGB `[H, W, 3]`.
     """
 
     prediction: Prediction
     towards: str
     coarse_map: Floats = field(repr=False)
     size: tuple[int, int]
-    picture: PathLike | Pixels = field(repr=False)
+    image: PathLike | Pixels = field(repr=False)
 
     @property
     def heat_map(self) -> Floats:
-        """The heat map in the picture's own size, float32 `[height, width]`, 0-1.
+        """The heat map in the image's own size, float32 `[height, width]`, 0-1.
 
         1 is where most of the evidence lies; 0 is where there is none, or some for the other class. It is
-        0 everywhere if nothing in the picture speaks for the class.
+        0 everywhere if nothing in the image speaks for the class.
         """
         return self._stretched(self.size)
 
     def overlay(
         self, *, strength: float = 0.5, image_size: tuple[int, int] | None = None
     ) -> Pixels:
-        """Lay the heat map, from black over red to yellow, over the picture in grey.
+        """Lay the heat map, from black over red to yellow, over the image in grey.
 
         Args:
-            strength: How much of the heat map is seen and how little of the picture, 0-1.
-            image_size: Height and width of the result, in pixels. None: those of the picture.
+            strength: How much of the heat map is seen and how little of the image, 0-1.
+            image_size: Height and width of the result, in pixels. None: those of the image.
 
         Returns:
             uint8 RGB `[height, width, 3]`.
@@ -90,14 +90,14 @@ class Explanation:
         """
         check_float("strength", strength, at_least=0, at_most=1)
         size = self.size if image_size is None else _checked_size(image_size)
-        if isinstance(self.picture, np.ndarray):
-            pixels = as_batch(self.picture, size)[0]
+        if isinstance(self.image, np.ndarray):
+            pixels = as_batch(self.image, size)[0]
         else:
-            pixels = read_image(self.picture, size)[0]
+            pixels = read_image(self.image, size)[0]
         heat, places = self._stretched(size), np.linspace(0, 1, len(_GLOW))
         grey = (1 - strength) * np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
         mixed: Pixels = np.empty_like(pixels)
-        for channel in range(3):  # one at a time, for a picture may have a hundred million pixels
+        for channel in range(3):  # one at a time, for an image may have a hundred million pixels
             glow = np.interp(heat, places, strength * _GLOW[:, channel])
             mixed[..., channel] = np.rint(grey + glow)
         return mixed
@@ -115,11 +115,11 @@ class Explanation:
 
 def explain(
     classifier: TransferClassifier,
-    picture: PathLike | npt.NDArray[np.generic],
+    image: PathLike | npt.NDArray[np.generic],
     *,
     towards: str | None = None,
 ) -> Explanation:
-    """Show where in a picture the evidence for a class lies, by Grad-CAM.
+    """Show where in an image the evidence for a class lies, by Grad-CAM.
 
     The channels of the last feature map are added up, each weighted by how much the logit rises with it
     on average; what is below zero speaks for the other class and is left out. On a network that ends in
@@ -128,15 +128,15 @@ def explain(
 
     Args:
         classifier: Any classifier whose network has a feature map.
-        picture: A file, or RGB 0-255 `[H, W, 3]`.
+        image: A file, or RGB 0-255 `[H, W, 3]`.
         towards: The class whose evidence is wanted. None: the one that is predicted.
 
     Returns:
-        The heat map with its prediction. `Explanation.overlay` lays it over the picture.
+        The heat map with its prediction. `Explanation.overlay` lays it over the image.
 
     Raises:
         ImageError: The file cannot be read.
-        SettingError: It is no classifier, there is no such class, it is no picture, or the network gives
+        SettingError: It is no classifier, there is no such class, it is no image, or the network gives
             vectors from the start, in which nothing has a place.
 
     References:
@@ -152,17 +152,17 @@ def explain(
     """
     check_classifier("classifier", classifier)
     grad_cam = _GradCam(classifier, (towards,))
-    if isinstance(picture, np.ndarray):
-        if picture.ndim != 3:
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3:
             raise SettingError(
-                f"`picture` must be a file or one picture [H, W, 3], got shape {picture.shape}"
+                f"`image` must be a file or one image [H, W, 3], got shape {image.shape}"
             )
-        size = (picture.shape[0], picture.shape[1])
-        given = as_batch(picture, size)[0].copy()
+        size = (image.shape[0], image.shape[1])
+        given = as_batch(image, size)[0].copy()
         pixels = as_batch(given, classifier.image_size)[0]
         return grad_cam([_Subject(given, pixels, size, towards)])[0]
-    pixels, facts = read_image(check_path("picture", picture), classifier.image_size)
-    return grad_cam([_Subject(picture, pixels, facts.upright_size, towards)])[0]
+    pixels, facts = read_image(check_path("image", image), classifier.image_size)
+    return grad_cam([_Subject(image, pixels, facts.upright_size, towards)])[0]
 
 
 def explain_files(
@@ -202,9 +202,9 @@ def explain_files(
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A picture as it was given and as the network takes it, its own size, and the class to explain."""
+    """An image as it was given and as the network takes it, its own size, and the class to explain."""
 
-    picture: PathLike | Pixels
+    image: PathLike | Pixels
     pixels: Pixels
     size: tuple[int, int]
     towards: str | None
@@ -222,21 +222,19 @@ class _GradCam:
         halves = _halves(keras.Model(model.inputs, model.get_layer("logit").output))
         if halves is None:
             raise SettingError(
-                "`classifier` must have a feature map to be explained, but its network turns pictures into "
+                "`classifier` must have a feature map to be explained, but its network turns images into "
                 "vectors at once, in which nothing has a place: use a backbone with convolutions"
             )
         self._lower, self._upper = halves
         self._classifier = classifier
 
     def __call__(self, subjects: Sequence[_Subject]) -> list[Explanation]:
-        pictures = np.stack([subject.pixels for subject in subjects])
+        images = np.stack([subject.pixels for subject in subjects])
         positive = self._classifier.positive_class
-        found = zip(
-            subjects, self._classifier.predict(pictures), self._evidence(pictures), strict=True
-        )
+        found = zip(subjects, self._classifier.predict(images), self._evidence(images), strict=True)
         explained = []
         for subject, prediction, evidence in found:
-            path = None if isinstance(subject.picture, np.ndarray) else subject.picture
+            path = None if isinstance(subject.image, np.ndarray) else subject.image
             towards = subject.towards or prediction.label
             explained.append(
                 Explanation(
@@ -244,16 +242,16 @@ class _GradCam:
                     towards=towards,
                     coarse_map=_shares(evidence if towards == positive else -evidence),
                     size=subject.size,
-                    picture=subject.picture,
+                    image=subject.image,
                 )
             )
         return explained
 
-    def _evidence(self, pictures: Pictures) -> Floats:
-        """Return how much each place of each picture speaks for the positive class, `[B, h, w]`."""
+    def _evidence(self, images: Images) -> Floats:
+        """Return how much each place of each image speaks for the positive class, `[B, h, w]`."""
         import tensorflow as tf
 
-        feature_map = self._lower(tf.constant(pictures, tf.float32))
+        feature_map = self._lower(tf.constant(images, tf.float32))
         with tf.GradientTape() as tape:
             tape.watch(feature_map)
             logits = self._upper(feature_map)
@@ -284,8 +282,8 @@ def _halves(network: keras.Model) -> tuple[Step, Step] | None:
     Where a network inside this one turns a map into a vector, the split lies in there.
 
     Returns:
-        Two functions of batches, pictures to map and map to output. None if there is no feature map: one
-        without a learned number below it is only the picture again.
+        Two functions of batches, images to map and map to output. None if there is no feature map: one
+        without a learned number below it is only the image again.
     """
     import keras
 

@@ -1,8 +1,8 @@
-"""Which labels are doubtful: those that a classifier contradicts which never saw the picture.
+"""Which labels are doubtful: those that a classifier contradicts which never saw the image.
 
-Every picture is ranked by its self-confidence, the probability of the label it was given; the lowest are the
+Every image is ranked by its self-confidence, the probability of the label it was given; the lowest are the
 top losses. Confident learning adds where to stop: a label is likely wrong where the other class is more
-probable, and at least as probable as it is on average among the pictures of that class.
+probable, and at least as probable as it is on average among the images of that class.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tlkit.evaluation.scores import CrossValidation, Scores
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LabelIssue(Spec):
-    """What a classifier that never saw a picture thinks of its label.
+    """What a classifier that never saw an image thinks of its label.
 
     Attributes:
-        name: Of the picture, relative to the folder.
+        name: Of the image, relative to the folder.
         given: Its class as the folder has it.
         suggested: The more probable class: `given` again where the classifier agrees.
         probability: Of the given class, 0-1.
-        likely: Whether confident learning calls the label wrong. Someone has to look all the same: a picture
+        likely: Whether confident learning calls the label wrong. Someone has to look all the same: an image
             can be rightly labelled and unlike all others.
     """
 
@@ -57,14 +57,14 @@ class LabelIssue(Spec):
 
 
 def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[LabelIssue, ...]:
-    """Name the pictures whose labels are most doubtful, so that someone looks at them.
+    """Name the images whose labels are most doubtful, so that someone looks at them.
 
     Args:
-        result: A `CrossValidation`, which has judged every picture; or a `TransferClassifier`, which has
-            judged its training pictures, or all of them if it was made with `folds`.
+        result: A `CrossValidation`, which has judged every image; or a `TransferClassifier`, which has
+            judged its training images, or all of them if it was made with `folds`.
 
     Returns:
-        All pictures that were judged, the most doubtful first; `likely` says where to stop.
+        All images that were judged, the most doubtful first; `likely` says where to stop.
 
     Raises:
         SettingError: It is neither; or the classifier was fine-tuned without `folds`: it has learned every
@@ -92,22 +92,22 @@ def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[Lab
 def rank_label_issues(
     scores: Scores, *, class_names: Sequence[str], positive_class: str
 ) -> tuple[LabelIssue, ...]:
-    """Order pictures by how strongly a classifier contradicts their labels.
+    """Order images by how strongly a classifier contradicts their labels.
 
     On 327 photographs with 16 random labels flipped, out-of-fold logits of the exact head put most of the
-    flipped ones among the first 16. Logits of pictures that the classifier has learned from are worth little
+    flipped ones among the first 16. Logits of images that the classifier has learned from are worth little
     here: it has learned their wrong labels too.
 
     Args:
-        scores: Logits of pictures that the classifier had not learned from: `CrossValidation.scores`.
+        scores: Logits of images that the classifier had not learned from: `CrossValidation.scores`.
         class_names: Both classes, in the order of the dataset.
         positive_class: The one of the logits, with label 1.
 
     Returns:
-        All pictures, the most doubtful first; of equal ones the first in the order of names.
+        All images, the most doubtful first; of equal ones the first in the order of names.
 
     Raises:
-        SettingError: A class has no picture, or the names are not two classes.
+        SettingError: A class has no image, or the names are not two classes.
 
     Examples:
         >>> scores = Scores(
@@ -131,7 +131,7 @@ def rank_label_issues(
     counts = np.bincount(labels.astype(np.int64), minlength=2)
     if not counts.all():
         raise SettingError(
-            f"label checks need pictures of both classes, got {counts[0]} of '{printable(negative_class)}' "
+            f"label checks need images of both classes, got {counts[0]} of '{printable(negative_class)}' "
             f"and {counts[1]} of '{printable(positive_class)}'"
         )
     for_given = np.where(labels == 1, logits, -logits)  # keeps apart what a probability rounds to 1

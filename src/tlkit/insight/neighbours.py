@@ -1,7 +1,7 @@
-"""Which pictures of a folder look like this one to the network: `nearest`, and `FeatureIndex` for many.
+"""Which images of a folder look like this one to the network: `nearest`, and `FeatureIndex` for many.
 
-Two pictures are alike where their features, the numbers that the last neuron weighs, point the same way.
-Beside a mistake, the most similar training pictures often tell where it was learned.
+Two images are alike where their features, the numbers that the last neuron weighs, point the same way.
+Beside a mistake, the most similar training images often tell where it was learned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine
 from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
 from tlkit.core.progress import progress
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import check_int, check_path
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import DatasetError, SettingError, printable
@@ -31,13 +31,13 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """A picture of a folder that is like another one.
+    """An image of a folder that is like another one.
 
     Attributes:
         name: Its path relative to the folder, with `/` on every system.
         class_name: The class folder that it lies in.
         label: 1 in the folder's positive class, else 0.
-        similarity: Cosine of the angle between both pictures' features, -1 to 1; 1 is the same. Only the
+        similarity: Cosine of the angle between both images' features, -1 to 1; 1 is the same. Only the
             order means something: which value is "alike" differs from backbone to backbone.
         path: The file.
     """
@@ -51,17 +51,17 @@ class Neighbour:
 
 def nearest(
     classifier: TransferClassifier,
-    picture: PathLike | npt.NDArray[np.generic],
+    image: PathLike | npt.NDArray[np.generic],
     data: PathLike | DatasetSpec,
     count: int = 5,
 ) -> tuple[Neighbour, ...]:
-    """Find the pictures of a folder that are most like one picture for the network.
+    """Find the images of a folder that are most like one image for the network.
 
-    The whole folder goes through the network; for several pictures make one `FeatureIndex`.
+    The whole folder goes through the network; for several images make one `FeatureIndex`.
 
     Args:
         classifier: Whose features are compared.
-        picture: A file, or RGB 0-255 `[H, W, 3]`. Where it is a file of the folder, it does not count
+        image: A file, or RGB 0-255 `[H, W, 3]`. Where it is a file of the folder, it does not count
             itself; a copy of it does.
         data: The folder, or its spec.
         count: How many, at least 1; fewer where the folder has fewer.
@@ -70,7 +70,7 @@ def nearest(
         The most similar first.
 
     Raises:
-        DatasetError: The folder is not two classes of pictures, or none can be read.
+        DatasetError: The folder is not two classes of images, or none can be read.
         ImageError: The file cannot be read; or one of the folder, and the spec says
             `on_bad_file="raise"`.
         SettingError: An argument is outside what it may be.
@@ -80,12 +80,12 @@ def nearest(
         'alpaca/0f3c.jpg'
     """
     check_int("count", count, at_least=1)
-    return FeatureIndex(classifier, data).nearest(picture, count)
+    return FeatureIndex(classifier, data).nearest(image, count)
 
 
 @final
 class FeatureIndex:
-    """The pictures of a folder in feature space, to be asked many times which of them are alike.
+    """The images of a folder in feature space, to be asked many times which of them are alike.
 
     Args:
         classifier: Whose features are compared: the numbers that its last neuron weighs.
@@ -93,11 +93,11 @@ class FeatureIndex:
             the spec's `on_bad_file` says.
 
     Attributes:
-        examples: The pictures that could be read.
+        examples: The images that could be read.
         features: Of each of them, float32 `[N, D]`, of length 1.
 
     Raises:
-        DatasetError: The folder is not two classes of pictures, or none can be read.
+        DatasetError: The folder is not two classes of images, or none can be read.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
         SettingError: `classifier` is none.
     """
@@ -114,17 +114,17 @@ class FeatureIndex:
 
     def nearest(
         self,
-        picture: PathLike | npt.NDArray[np.generic],
+        image: PathLike | npt.NDArray[np.generic],
         count: int = 5,
         *,
         among: Collection[str] | None = None,
     ) -> tuple[Neighbour, ...]:
-        """Find the pictures of the folder that are most like one picture.
+        """Find the images of the folder that are most like one image.
 
         Args:
-            picture: As in the function `nearest`.
+            image: As in the function `nearest`.
             count: How many, at least 1.
-            among: Only pictures with these names count, such as
+            among: Only images with these names count, such as
                 `classifier.record.training_names`. None: all.
 
         Returns:
@@ -136,12 +136,12 @@ class FeatureIndex:
         """
         check_int("count", count, at_least=1)
         among = None if among is None else {*among}
-        if isinstance(picture, np.ndarray):
-            pixels, own = as_batch(picture, self._image_size), None
+        if isinstance(image, np.ndarray):
+            pixels, own = as_batch(image, self._image_size), None
             if len(pixels) != 1:
-                raise SettingError(f"`picture` must be one picture, got {len(pixels)}")
+                raise SettingError(f"`image` must be one image, got {len(pixels)}")
         else:
-            own = os.path.realpath(check_path("picture", picture))
+            own = os.path.realpath(check_path("image", image))
             pixels = read_image(own, self._image_size)[0][np.newaxis]
         similarity = self.features @ self._features(pixels)[0]
         found: list[Neighbour] = []
@@ -171,12 +171,12 @@ class FeatureIndex:
                     rows.append(self._features(np.stack([pixels for _, pixels in good])))
                 advance(len(batch))
         if not rows:
-            raise DatasetError(f"no picture in {printable(spec.directory)} can be read")
+            raise DatasetError(f"no image in {printable(spec.directory)} can be read")
         warn_of_bad_files(bad_files, stacklevel=4)
         return tuple(readable), np.concatenate(rows)
 
-    def _features(self, pictures: Pictures) -> Floats:
-        features = self._engine(pictures)[0].astype(np.float32, copy=False)
+    def _features(self, images: Images) -> Floats:
+        features = self._engine(images)[0].astype(np.float32, copy=False)
         length = np.linalg.norm(features, axis=1, keepdims=True)
         directions: Floats = features / np.maximum(length, np.finfo(np.float32).tiny)
         return directions

@@ -1,4 +1,4 @@
-"""Pictures of a folder, of what training sees in them, and of what a classifier gets wrong."""
+"""Images of a folder, of what training sees in them, and of what a classifier gets wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Shown: TypeAlias = tuple[Pixels, tuple[int, int]]
-"""Pixels of any size, and the height and width of the picture that they come from."""
+"""Pixels of any size, and the height and width of the image that they come from."""
 
 _Item = TypeVar("_Item")
 _CELL_INCHES = 2.0
@@ -35,7 +35,7 @@ _PIXELS = (384, 384)  # more than a cell has on a screen or in print
 
 
 def samples(data: str | Path | DatasetSpec, *, count: int = 9, seed: int = 0) -> Grid:
-    """Draw pictures of a folder with their class, half of them from each, chosen at random.
+    """Draw images of a folder with their class, half of them from each, chosen at random.
 
     Args:
         data: The folder, or its spec.
@@ -48,7 +48,7 @@ def samples(data: str | Path | DatasetSpec, *, count: int = 9, seed: int = 0) ->
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        DatasetError: The folder is not two classes of pictures, or none can be read.
+        DatasetError: The folder is not two classes of images, or none can be read.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
     """
     check_int("count", count, at_least=1)
@@ -62,15 +62,15 @@ def samples(data: str | Path | DatasetSpec, *, count: int = 9, seed: int = 0) ->
         stop_at_bad_file=spec.on_bad_file == "raise",
     )
     if not chosen:
-        raise DatasetError(f"no picture can be read; the first: {bad_files[0]}")
+        raise DatasetError(f"no image can be read; the first: {bad_files[0]}")
     warn_of_bad_files(bad_files)
     with drawing() as colours:
-        axes = _picture_grid([shape for _, (_, shape) in chosen], extra_inches=0.45)
+        axes = _image_grid([shape for _, (_, shape) in chosen], extra_inches=0.45)
         for ax, (example, (pixels, shape)) in zip(axes.flat, chosen, strict=False):
             _show(ax, pixels, shape)
             _name_class(ax, example.class_name, example.label, colours)
             _note(ax, shortened(example.path.name))
-        title(axes, f"{len(chosen)} of {len(listing.examples):,} pictures")
+        title(axes, f"{len(chosen)} of {len(listing.examples):,} images")
         negative = other_class(listing.class_names, listing.positive_class)
         positives = int(listing.labels.sum())
         counts = {listing.positive_class: positives, negative: len(listing.labels) - positives}
@@ -80,18 +80,18 @@ def samples(data: str | Path | DatasetSpec, *, count: int = 9, seed: int = 0) ->
 
 def views(
     policy: AugmentationPolicy,
-    picture: str | Path | Pixels,
+    image: str | Path | Pixels,
     *,
     count: int = 9,
     seed: int = 0,
     image_size: tuple[int, int] = (224, 224),
 ) -> Grid:
-    """Draw one picture as training sees it: itself, and what an augmentation policy makes of it.
+    """Draw one image as training sees it: itself, and what an augmentation policy makes of it.
 
     Args:
         policy: The policy.
-        picture: A file, or uint8 RGB `[H, W, 3]`.
-        count: How many views, at least 1, the picture itself included.
+        image: A file, or uint8 RGB `[H, W, 3]`.
+        count: How many views, at least 1, the image itself included.
         seed: Of the random changes, at least 0.
         image_size: Height and width that a file is resized to, in pixels; an array keeps its own.
 
@@ -103,13 +103,13 @@ def views(
         ImageError: The file cannot be read.
     """
     with drawing() as colours:
-        pictures = policy.views(picture, count, seed=seed, image_size=image_size)
-        axes = _picture_grid([pictures.shape[1:3]] * count, extra_inches=0.0)
-        for number, (ax, pixels) in enumerate(zip(axes.flat, pictures, strict=False)):
-            _show(ax, pixels, pictures.shape[1:3])
-            ax.set_title(f"view {number}" if number else "the picture itself")
+        images = policy.views(image, count, seed=seed, image_size=image_size)
+        axes = _image_grid([images.shape[1:3]] * count, extra_inches=0.0)
+        for number, (ax, pixels) in enumerate(zip(axes.flat, images, strict=False)):
+            _show(ax, pixels, images.shape[1:3])
+            ax.set_title(f"view {number}" if number else "the image itself")
             ax.title.set_color(colours.faint if number else colours.ink)
-        name = "" if isinstance(picture, np.ndarray) else f" of {shortened(Path(picture).name)}"
+        name = "" if isinstance(image, np.ndarray) else f" of {shortened(Path(image).name)}"
         title(axes, f"{count} view{'s' * (count > 1)}{name}")
     return axes
 
@@ -122,16 +122,16 @@ def gallery(
     count: int = 9,
     explained_by: TransferClassifier | None = None,
 ) -> Grid:
-    """Draw pictures with what was said about them, the worst mistake first.
+    """Draw images with what was said about them, the worst mistake first.
 
     Args:
         result: A classifier, or a cross-validation.
-        data: The folder of the pictures, or its spec. None: where the classifier was trained; a
+        data: The folder of the images, or its spec. None: where the classifier was trained; a
             cross-validation does not say.
-        part: Which part, such as `"test"`. None: the validation part of a classifier, all out-of-fold
+        part: Which part, such as `"test"`. None: the validation split of a classifier, all out-of-fold
             predictions of a cross-validation.
         count: How many, at least 1; fewer are drawn where there are fewer.
-        explained_by: Draw this classifier's heat maps over the pictures: the evidence for what was said.
+        explained_by: Draw this classifier's heat maps over the images: the evidence for what was said.
 
     Returns:
         Axes `[rows, columns]`; those that are left over are empty. Files that cannot be read are passed
@@ -139,7 +139,7 @@ def gallery(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        DatasetError: None of the pictures can be read in that folder.
+        DatasetError: None of the images can be read in that folder.
         SettingError: `result` has no such part, `data` is missing, or the classifier has no heat maps.
     """
     check_int("count", count, at_least=1)
@@ -160,13 +160,13 @@ def gallery(
     chosen, bad_files = _readable(iter(order), count, read)
     if not chosen:
         raise DatasetError(
-            f"none of the {judged.pictures} can be read, so the folder may be elsewhere now: give it as "
+            f"none of the {judged.images} can be read, so the folder may be elsewhere now: give it as "
             f"`data`. The first: {bad_files[0]}"
         )
     warn_of_bad_files(bad_files)
     positive = shortened(found.positive_class, 16)
     with drawing() as colours:
-        axes = _picture_grid([shape for _, (_, shape) in chosen], extra_inches=0.75)
+        axes = _image_grid([shape for _, (_, shape) in chosen], extra_inches=0.75)
         for ax, (place, (pixels, shape)) in zip(axes.flat, chosen, strict=False):
             _show(ax, pixels, shape)
             name = found.positive_class if labels[place] else found.negative_class
@@ -174,7 +174,7 @@ def gallery(
             verdict = "right" if said[place] == name else "wrong"
             said_so = f"{verdict}: probability of {positive} {probabilities[place]:.2f}"
             _note(ax, f"{said_so}\n{shortened(Path(judged.scores.names[place]).name)}")
-        title(axes, f"{len(chosen)} of {judged.pictures}, the worst first")
+        title(axes, f"{len(chosen)} of {judged.images}, the worst first")
         counts = {
             found.positive_class: found.positive_count,
             found.negative_class: found.negative_count,
@@ -183,8 +183,8 @@ def gallery(
     return axes
 
 
-def _picture_grid(shapes: Sequence[tuple[int, int]], *, extra_inches: float) -> Grid:
-    """Make cells for pictures of these heights and widths, no higher than they need to be."""
+def _image_grid(shapes: Sequence[tuple[int, int]], *, extra_inches: float) -> Grid:
+    """Make cells for images of these heights and widths, no higher than they need to be."""
     columns = math.ceil(math.sqrt(len(shapes)))
     rows = math.ceil(len(shapes) / columns)
     cell_height = _CELL_INCHES * min(1.0, max(height / width for height, width in shapes))
@@ -196,7 +196,7 @@ def _picture_grid(shapes: Sequence[tuple[int, int]], *, extra_inches: float) -> 
 
 
 def _show(ax: Axes, pixels: Pixels, shape: tuple[int, int]) -> None:
-    """Show pixels in the proportions `shape` (height, width) of the picture they come from."""
+    """Show pixels in the proportions `shape` (height, width) of the image they come from."""
     height, width = shape
     ax.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
     ax.set_anchor("NW")
@@ -282,7 +282,5 @@ def _folder(
     if data is None and isinstance(result, TransferClassifier):
         data = str(result.record.dataset.get("directory", ""))  # a description has none
     if not data:
-        raise SettingError(
-            "`data` must be the folder that the pictures lie in: nothing else says it"
-        )
+        raise SettingError("`data` must be the folder that the images lie in: nothing else says it")
     return Path(check_path("data", data)).expanduser()

@@ -32,11 +32,11 @@ _SQUARE = (4.6, 4.5)  # inches
 def confusion(
     result: TransferClassifier | CrossValidation, *, part: str | None = None, ax: Axes | None = None
 ) -> Grid:
-    """Draw how many pictures of each class were called what.
+    """Draw how many images of each class were called what.
 
     Args:
         result: A classifier, or a cross-validation.
-        part: Which part, such as `"test"`. None: the validation part of a classifier, all out-of-fold
+        part: Which part, such as `"test"`. None: the validation split of a classifier, all out-of-fold
             predictions of a cross-validation.
         ax: Axes of yours to draw into. None makes a figure.
 
@@ -75,7 +75,7 @@ def confusion(
         axes[0].spines[:].set_visible(False)
         right = found.true_positives + found.true_negatives
         at = f"threshold {found.threshold:.3g}"
-        title(axes, f"{right:,} of {judged.pictures} called right ({at})", ax)
+        title(axes, f"{right:,} of {judged.images} called right ({at})", ax)
     return axes
 
 
@@ -116,7 +116,7 @@ def roc(
         axes[0].set_xlabel(f"share of {negative} called {positive}", parse_math=False)
         axes[0].set_ylabel(f"share of {positive} found (recall)", parse_math=False)
         add_legend(axes[0], loc="lower right")
-        title(axes, f"ROC-AUC {found.roc_auc:.3f} on {judged.pictures}", ax)
+        title(axes, f"ROC-AUC {found.roc_auc:.3f} on {judged.images}", ax)
     return axes
 
 
@@ -156,7 +156,7 @@ def precision_recall(
         axes[0].set_xlabel(f"share of {name} found (recall)", parse_math=False)
         axes[0].set_ylabel(f"share of what is called {name} that is (precision)", parse_math=False)
         add_legend(axes[0], loc="lower left")
-        title(axes, f"Average precision {found.pr_auc:.3f} on {judged.pictures}", ax)
+        title(axes, f"Average precision {found.pr_auc:.3f} on {judged.images}", ax)
     return axes
 
 
@@ -167,7 +167,7 @@ def reliability(
     calibration: Calibration | None = None,
     ax: Axes | None = None,
 ) -> Grid:
-    """Draw whether probabilities can be believed: of pictures said to be 80 % positive, are 80 %?
+    """Draw whether probabilities can be believed: of images said to be 80 % positive, are 80 %?
 
     Args:
         result: A classifier, or a cross-validation.
@@ -178,7 +178,7 @@ def reliability(
 
     Returns:
         Axes `[1]`: the share of positives in ten bins of probability, with 95 % intervals (Wilson) and the
-        number of pictures in each bin.
+        number of images in each bin.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -216,7 +216,7 @@ def reliability(
         axes[0].set_xlabel(f"mean probability of {name}", parse_math=False)
         axes[0].set_ylabel(f"share that is {name}, with 95 % intervals", parse_math=False)
         add_legend(axes[0], loc="best")
-        title(axes, f"Calibration error {bins.error:.3f} on {judged.pictures}", ax)
+        title(axes, f"Calibration error {bins.error:.3f} on {judged.images}", ax)
     return axes
 
 
@@ -265,7 +265,7 @@ def thresholds(
         name = shortened(found.positive_class, 30)
         axes[0].set_xlabel(f"threshold for the probability of {name}", parse_math=False)
         add_legend(axes[0], loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
-        title(axes, f"Precision, recall and F1 on {judged.pictures}", ax)
+        title(axes, f"Precision, recall and F1 on {judged.images}", ax)
     return axes
 
 
@@ -357,7 +357,7 @@ def _draw_bins(ax: Axes, bins: Bins, label: str, colours: Palette) -> None:
             color=colours.faint,
         )
     ax.annotate(
-        "pictures:",
+        "images:",
         (0, 1),
         (-8, 5),
         xycoords="axes fraction",

@@ -24,7 +24,7 @@ BINS = 10
 @final
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One part: what was said about each picture, and what follows from it."""
+    """One part: what was said about each image, and what follows from it."""
 
     evaluation: Evaluation
     scores: Scores
@@ -35,7 +35,7 @@ class Judged:
 
         Args:
             result: A classifier, or a cross-validation.
-            part: None: the validation part of a classifier, all of a cross-validation.
+            part: None: the validation split of a classifier, all of a cross-validation.
 
         Raises:
             SettingError: `result` is neither, or has no such part.
@@ -66,23 +66,23 @@ class Judged:
         return np.array(self.scores.labels, np.int64)
 
     @property
-    def pictures(self) -> str:
-        """How many of what, for a title: "65 validation pictures"."""
+    def images(self) -> str:
+        """How many of what, for a title: "65 validation images"."""
         kind = {"train": "training"}.get(self.evaluation.part, printable(self.evaluation.part))
         plural = "" if self.evaluation.count == 1 else "s"
-        return f"{self.evaluation.count:,} {kind} picture{plural}"
+        return f"{self.evaluation.count:,} {kind} image{plural}"
 
     def check_classes(self) -> None:
         """Raise where a class is missing, so that a curve between both would mean nothing."""
         if not (self.evaluation.positive_count and self.evaluation.negative_count):
             raise SettingError(
-                f"this figure needs pictures of both classes, but the {self.pictures} are all of one: "
+                f"this figure needs images of both classes, but the {self.images} are all of one: "
                 "choose another `part`"
             )
 
 
 class Steps(NamedTuple):
-    """How many pictures of each class reach a threshold, for every threshold that makes a difference."""
+    """How many images of each class reach a threshold, for every threshold that makes a difference."""
 
     thresholds: Floats
     """The probabilities that occur, the highest first, float64 `[K]`."""
@@ -93,7 +93,7 @@ class Steps(NamedTuple):
 
 
 def steps(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Steps:
-    """Count the pictures that reach each threshold.
+    """Count the images that reach each threshold.
 
     Args:
         labels: `[N]` of 0 and 1.
@@ -128,7 +128,7 @@ def f1_points(reached: Steps) -> Floats:
 
 
 class Bins(NamedTuple):
-    """Pictures by their probability, in equally wide bins; empty ones are left out."""
+    """Images by their probability, in equally wide bins; empty ones are left out."""
 
     middles: Floats
     """The middle of each bin, float64 `[B]`."""
@@ -137,7 +137,7 @@ class Bins(NamedTuple):
     positives: Ints
     """How many positives are in it, int64 `[B]`."""
     counts: Ints
-    """How many pictures are in it, int64 `[B]`."""
+    """How many images are in it, int64 `[B]`."""
 
     @property
     def shares(self) -> Floats:
@@ -151,7 +151,7 @@ class Bins(NamedTuple):
 
 
 def reliability_bins(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Bins:
-    """Sort pictures into bins by their probability.
+    """Sort images into bins by their probability.
 
     Args:
         labels: `[N]` of 0 and 1.

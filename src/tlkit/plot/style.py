@@ -36,8 +36,8 @@ class Palette:
         grid: The lines across a plot.
         positive: The positive class.
         negative: The other class.
-        first: The main curve of a plot: the validation part, the curve itself.
-        second: What it is compared with: the training part, before calibration.
+        first: The main curve of a plot: the validation split, the curve itself.
+        second: What it is compared with: the training split, before calibration.
     """
 
     paper: str

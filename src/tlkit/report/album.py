@@ -1,4 +1,4 @@
-"""Which pictures of a folder a report shows, what was said about them, and how they look in small."""
+"""Which images of a folder a report shows, what was said about them, and how they look in small."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tlkit.plot.points import Judged
 
 Size: TypeAlias = tuple[int, int]
 
-PICTURES: Final = 600
-"""How many pictures a page holds at most, the most telling ones: they take about 5 kB each."""
+IMAGES: Final = 600
+"""How many images a page holds at most, the most telling ones: they take about 5 kB each."""
 
 THUMBNAIL: Final = 120  # pixels of the longer side
 _READ: Final = (
@@ -41,7 +41,7 @@ _READ: Final = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Pictures that were judged together.
+    """Images that were judged together.
 
     Attributes:
         source: Who judged them: what the functions of `tlkit.plot` take.
@@ -65,12 +65,12 @@ class Part:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A picture that the page shows.
+class AlbumImage:
+    """An image that the page shows.
 
     Attributes:
         example: The file and its class.
-        thumbnail: The picture in small, as a `data:` address.
+        thumbnail: The image in small, as a `data:` address.
         doubt: What speaks against its label, where much does.
     """
 
@@ -88,8 +88,8 @@ class Album:
         directory: The folder.
         is_own: Whether the classifier was trained on this folder.
         parts: The most meaningful first.
-        pictures: The most telling first: those whose label was given the lowest probability.
-        said: What was said about each telling picture: the probability of the positive class, by name.
+        images: The most telling first: those whose label was given the lowest probability.
+        said: What was said about each telling image: the probability of the positive class, by name.
         doubts: Doubtful labels, the most doubtful first.
         notes: What the reader should know about the folder as it is now.
     """
@@ -97,7 +97,7 @@ class Album:
     directory: Path
     is_own: bool
     parts: tuple[Part, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[AlbumImage, ...]
     said: Mapping[str, float]
     doubts: tuple[LabelIssue, ...]
     notes: tuple[str, ...]
@@ -107,7 +107,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     """Look through a folder: predict what nobody has judged yet, and read what is shown.
 
     Args:
-        classifier: Whose record holds what was said about most pictures.
+        classifier: Whose record holds what was said about most images.
         data: The folder, or its spec. None: the one that the classifier was trained on.
 
     Raises:
@@ -124,26 +124,26 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     learned = {*record.training_names} if is_own else set()
     bad: list[BadFile] = []
     judge = _predicted(classifier, "new", [e for n, e in examples.items() if n not in known], bad)
-    if classifier.out_of_fold is None and len(examples) <= PICTURES:
+    if classifier.out_of_fold is None and len(examples) <= IMAGES:
         judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
     familiar = 0 if is_own else len({*record.training_names} & examples.keys())
     parts = tuple(_parts(judge, is_own=is_own, familiar=familiar))
     if not parts:
-        raise DatasetError(f"no picture in {printable(spec.directory)} can be read")
+        raise DatasetError(f"no image in {printable(spec.directory)} can be read")
     doubts = _doubts(parts, classifier)
     said = _said(parts)
     telling = [examples[name] for name in said if name in examples]
-    pictures = _pictures(telling[:PICTURES], doubts, bad)
+    images = _images(telling[:IMAGES], doubts, bad)
     gone = sorted(names - examples.keys()) if is_own else []
     fresh = [name for name in said if is_own and name in examples and name not in known]
     return Album(
         directory=spec.directory,
         is_own=is_own,
         parts=parts,
-        pictures=pictures,
+        images=images,
         said=said,
         doubts=doubts,
-        notes=tuple(_notes(gone, fresh, bad, left_out=max(0, len(telling) - PICTURES))),
+        notes=tuple(_notes(gone, fresh, bad, left_out=max(0, len(telling) - IMAGES))),
     )
 
 
@@ -158,7 +158,7 @@ def data_address(pixels: Pixels, size: Size, *, quality: int = 75) -> str:
 
 
 def thumbnail(path: PathLike) -> str:
-    """Return a picture in small, as a `data:` address.
+    """Return an image in small, as a `data:` address.
 
     Raises:
         ImageError: The file cannot be read.
@@ -183,7 +183,7 @@ def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -
     if data is not None:
         return DatasetSpec(data, classes=classifier.class_names)
     if "directory" not in classifier.record.dataset:
-        raise SettingError("`data` must be the folder of the pictures: the classifier does not say")
+        raise SettingError("`data` must be the folder of the images: the classifier does not say")
     spec = DatasetSpec.from_config(classifier.record.dataset)
     if not spec.directory.is_dir():
         seen_from = "" if spec.directory.is_absolute() else f" in {printable(Path.cwd())}"
@@ -195,7 +195,7 @@ def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -
 
 
 def _names(record: Record) -> set[str]:
-    """Return the names of all pictures that training could read."""
+    """Return the names of all images that training could read."""
     return {*record.training_names}.union(*(scores.names for scores in record.scores.values()))
 
 
@@ -213,7 +213,7 @@ def _same_place(record: Record, spec: DatasetSpec) -> bool:
 def _predicted(
     classifier: TransferClassifier, part: str, examples: Sequence[Example], bad: list[BadFile]
 ) -> TransferClassifier:
-    """Return the classifier with scores for these pictures, if there are any that can be read."""
+    """Return the classifier with scores for these images, if there are any that can be read."""
     outcomes = classifier.predict([e.path for e in examples], on_bad_file="collect")
     found = list(zip(examples, outcomes, strict=True))
     bad += [outcome for _, outcome in found if isinstance(outcome, BadFile)]
@@ -237,13 +237,13 @@ def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> It
     Args:
         classifier: With what was said.
         is_own: Whether it was trained on this folder.
-        familiar: How many names of another folder are those of pictures that it has learned from.
+        familiar: How many names of another folder are those of images that it has learned from.
     """
     crossed, scores = classifier.cross_validation, classifier.record.scores
 
     def part(name: str, words: str, about: str, **facts: Any) -> Part:
         count = len(scores[name].names)
-        title = f"{count:,} {words if count > 1 else words.replace('pictures', 'picture')}"
+        title = f"{count:,} {words if count > 1 else words.replace('images', 'image')}"
         return Part(source=classifier, part=name, title=title, about=about, **facts)
 
     if not is_own:
@@ -251,46 +251,46 @@ def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> It
         if familiar:
             about = (
                 f"The classifier was trained on another folder, in which {familiar:,} of these names occur: "
-                "if they are the same pictures, it has learned from them, and the figures flatter it."
+                "if they are the same images, it has learned from them, and the figures flatter it."
             )
         if "new" in scores:
-            yield part("new", "pictures of this folder", about)
+            yield part("new", "images of this folder", about)
         return
     if crossed is not None:
         yield Part(
             source=crossed,
             part=None,
-            title=f"{len(crossed.scores.names):,} pictures, cross-validated",
+            title=f"{len(crossed.scores.names):,} images, cross-validated",
             about=f"Each was judged by one of {len(crossed.folds)} classifiers, made in the same way as this "
             f"one, that had not learned from it.{_chose(crossed.evaluation)}",
         )
     if "test" in scores:
-        yield part("test", "test pictures", "They taught and chose nothing.")
+        yield part("test", "test images", "They taught and chose nothing.")
     yield part(
         "validation",
-        "validation pictures",
+        "validation images",
         f"The classifier has not learned from them.{_chose(classifier.evaluation)}",
     )
     if crossed is None and OUT_OF_FOLD in scores:
         chose = _chose(Judged.of(classifier, OUT_OF_FOLD).evaluation)
         about = f"Each was judged by a head that had not learned from it.{chose}"
-        yield part(OUT_OF_FOLD, "training pictures, out of fold", about)
+        yield part(OUT_OF_FOLD, "training images, out of fold", about)
     if "new" in scores:
-        yield part("new", "new pictures", "They were not in the folder when it was trained.")
+        yield part("new", "new images", "They were not in the folder when it was trained.")
     if "train" in scores:
         about = "The classifier has learned from them, so these figures flatter it."
-        yield part("train", "training pictures, as learned", about, unseen=False)
+        yield part("train", "training images, as learned", about, unseen=False)
 
 
 def _chose(found: Evaluation) -> str:
-    """Own up to what was chosen on pictures."""
+    """Own up to what was chosen on images."""
     chosen = " and ".join(found.used_to_choose)
     return f" They also chose {chosen}: expect a little less on new ones." if chosen else ""
 
 
 def _doubts(parts: Sequence[Part], classifier: TransferClassifier) -> tuple[LabelIssue, ...]:
-    """Return the labels that confident learning doubts, of pictures that nobody had learned."""
-    wanted = (None, OUT_OF_FOLD, "new")  # where each picture is judged by a stranger
+    """Return the labels that confident learning doubts, of images that nobody had learned."""
+    wanted = (None, OUT_OF_FOLD, "new")  # where each image is judged by a stranger
     known = [p.judged for p in parts if p.unseen and p.part in wanted]
     issues: dict[str, LabelIssue] = {}
     for judged in known:
@@ -306,9 +306,9 @@ def _doubts(parts: Sequence[Part], classifier: TransferClassifier) -> tuple[Labe
 
 
 def _said(parts: Sequence[Part]) -> dict[str, float]:
-    """Return the probability of each picture where it was judged worst, the most telling first.
+    """Return the probability of each image where it was judged worst, the most telling first.
 
-    What was said by a stranger goes before what was said by the classifier that knows the picture.
+    What was said by a stranger goes before what was said by the classifier that knows the image.
     """
     found: dict[str, tuple[bool, float, float]] = {}
     for part in parts:
@@ -328,11 +328,11 @@ def _said(parts: Sequence[Part]) -> dict[str, float]:
     return {name: found[name][2] for name in order}
 
 
-def _pictures(
+def _images(
     examples: Sequence[Example], doubts: Sequence[LabelIssue], bad: list[BadFile]
-) -> tuple[Picture, ...]:
+) -> tuple[AlbumImage, ...]:
     doubt_of = {issue.name: issue for issue in doubts}
-    pictures = []
+    images = []
     decoded = read_images([os.fspath(example.path) for example in examples], _READ)
     with progress(len(examples), "Looking") as advance:
         for example, outcome in zip(examples, decoded, strict=True):
@@ -342,10 +342,10 @@ def _pictures(
                 continue
             pixels, facts = outcome
             small = _thumbnail(pixels, facts)
-            pictures.append(
-                Picture(example=example, thumbnail=small, doubt=doubt_of.get(example.name))
+            images.append(
+                AlbumImage(example=example, thumbnail=small, doubt=doubt_of.get(example.name))
             )
-    return tuple(pictures)
+    return tuple(images)
 
 
 def _notes(
@@ -353,16 +353,16 @@ def _notes(
 ) -> Iterable[str]:
     if gone:
         yield (
-            f"Gone from the folder since training: {_named(map(printable, gone), 'picture')}. The figures "
+            f"Gone from the folder since training: {_named(map(printable, gone), 'image')}. The figures "
             "still count what was said then."
         )
     if fresh:
-        yield f"New in the folder since training: {_named(map(printable, fresh), 'picture')}."
+        yield f"New in the folder since training: {_named(map(printable, fresh), 'image')}."
     if bad:
         yield f"Left out, as it cannot be read: {_named(map(str, bad), 'file')}."
     if left_out:
         yield (
-            f"Not shown: {left_out:,} pictures whose label the classifier finds easy to believe. The figures "
+            f"Not shown: {left_out:,} images whose label the classifier finds easy to believe. The figures "
             "count them."
         )
 

@@ -1,4 +1,4 @@
-"""Pictures to look at closely: the most telling ones with their heat maps, samples, and augmented views."""
+"""Images to look at closely: the most telling ones with their heat maps, samples, and augmented views."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.decoder import BadFile, read_image
 from tlkit.insight.explain import explain_files
 from tlkit.insight.neighbours import FeatureIndex, Neighbour
-from tlkit.report.album import THUMBNAIL, Album, Picture, data_address, fitted, thumbnail
+from tlkit.report.album import THUMBNAIL, Album, AlbumImage, data_address, fitted, thumbnail
 
 _LARGE: Final = 240  # pixels of the longer side
-_ALIKE: Final = 3  # similar pictures beside each
+_ALIKE: Final = 3  # similar images beside each
 _SAMPLES: Final = 9  # of each class
 _VIEWS: Final = 9
 
@@ -28,16 +28,16 @@ _VIEWS: Final = 9
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closer:
-    """What is shown of a picture that is looked at closely.
+    """What is shown of an image that is looked at closely.
 
     Attributes:
-        picture: The picture, larger than its thumbnail, as a `data:` address.
-        heat_map: Where the evidence lies, over the picture in grey, as a `data:` address.
+        image: The image, larger than its thumbnail, as a `data:` address.
+        heat_map: Where the evidence lies, over the image in grey, as a `data:` address.
         towards: The class that it is evidence for.
-        alike: The training pictures most like it, with their thumbnails as `data:` addresses.
+        alike: The training images most like it, with their thumbnails as `data:` addresses.
     """
 
-    picture: str
+    image: str
     heat_map: str
     towards: str
     alike: tuple[tuple[Neighbour, str], ...]
@@ -46,31 +46,31 @@ class Closer:
 def look_closer(
     classifier: TransferClassifier, album: Album, count: int
 ) -> Mapping[str, Closer] | None:
-    """Explain the most telling pictures.
+    """Explain the most telling images.
 
     Args:
         classifier: Whose evidence is shown.
-        album: The pictures.
+        album: The images.
         count: How many, at least 0.
 
     Returns:
         What is shown of them, by name; None where this network has no heat maps.
     """
-    chosen = [picture.example for picture in album.pictures][:count]
+    chosen = [image.example for image in album.images][:count]
     if not chosen:
         return {}
     said = [_said(classifier, album.said[example.name]) for example in chosen]
     try:
         found = list(explain_files(classifier, [e.path for e in chosen], towards=said))
     except SettingError:
-        return None  # it turns pictures into vectors at once, in which nothing has a place
+        return None  # it turns images into vectors at once, in which nothing has a place
     alike = _alike(classifier, album, chosen)
     closer = {}
     for example, seen in zip(chosen, found, strict=True):
         if not isinstance(seen, BadFile):
             size = fitted(seen.size, _LARGE)
             closer[example.name] = Closer(
-                picture=data_address(read_image(example.path, size)[0], size),
+                image=data_address(read_image(example.path, size)[0], size),
                 heat_map=data_address(seen.overlay(image_size=size), size),
                 towards=seen.towards,
                 alike=alike[example.name],
@@ -78,22 +78,22 @@ def look_closer(
     return closer
 
 
-def samples(album: Album) -> tuple[tuple[Picture, ...], ...]:
-    """Choose pictures of both classes at random, the same ones each time, the positive class first."""
-    order = np.random.default_rng(0).permutation(len(album.pictures)).tolist()
-    shuffled = [album.pictures[place] for place in order]
+def samples(album: Album) -> tuple[tuple[AlbumImage, ...], ...]:
+    """Choose images of both classes at random, the same ones each time, the positive class first."""
+    order = np.random.default_rng(0).permutation(len(album.images)).tolist()
+    shuffled = [album.images[place] for place in order]
     chosen = (
-        tuple(picture for picture in shuffled if picture.example.label == label)[:_SAMPLES]
+        tuple(image for image in shuffled if image.example.label == label)[:_SAMPLES]
         for label in (1, 0)
     )
     return tuple(filter(None, chosen))  # the most telling may all be of one class
 
 
 def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[str, ...]] | None:
-    """Return a picture and what training made of it, the picture itself first.
+    """Return an image and what training made of it, the image itself first.
 
     Returns:
-        The picture and its views as `data:` addresses; None where there were none, or their policy could
+        The image and its views as `data:` addresses; None where there were none, or their policy could
         not be kept.
     """
     config = classifier.record.augmentation
@@ -101,7 +101,7 @@ def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[
         return None
     policy = AugmentationPolicy.from_config(config)
     known = {*classifier.record.training_names}
-    examples = [p.example for p in album.pictures if p.example.name in known and p.example.label]
+    examples = [p.example for p in album.images if p.example.name in known and p.example.label]
     if not examples:
         return None
     example = min(examples, key=lambda e: e.name)
@@ -118,7 +118,7 @@ def _said(classifier: TransferClassifier, probability: float) -> str:
 def _alike(
     classifier: TransferClassifier, album: Album, examples: Sequence[Example]
 ) -> dict[str, tuple[tuple[Neighbour, str], ...]]:
-    """Find the training pictures most like each, where they are at hand."""
+    """Find the training images most like each, where they are at hand."""
     if not album.is_own:
         return dict.fromkeys((example.name for example in examples), ())
     data = DatasetSpec(album.directory, classes=classifier.class_names)
@@ -127,7 +127,7 @@ def _alike(
         index = FeatureIndex(classifier, data)
     known = {*classifier.record.training_names}
     found = {e.name: index.nearest(e.path, _ALIKE, among=known) for e in examples}
-    thumbnails = {picture.example.name: picture.thumbnail for picture in album.pictures}
+    thumbnails = {image.example.name: image.thumbnail for image in album.images}
     for neighbour in chain(*found.values()):  # of a large folder, the page may not hold it yet
         if neighbour.name not in thumbnails:
             thumbnails[neighbour.name] = thumbnail(neighbour.path)

@@ -79,12 +79,12 @@
       `${tp} of ${tp + fn} ${data.positive} found, ${fp} false ${fp === 1 ? "alarm" : "alarms"}.`;
   };
 
-  // What the part at hand says of each picture that it holds; the picture hardest to believe comes first.
+  // What the part at hand says of each image that it holds; the image hardest to believe comes first.
   let judged = new Map();
   const judge = () => {
-    const { labels, probabilities, pictures } = data.parts[state.part];
+    const { labels, probabilities, images } = data.parts[state.part];
     judged = new Map();
-    pictures.forEach((place, i) => {
+    images.forEach((place, i) => {
       const [label, probability] = [labels[i], probabilities[i]];
       if (place >= 0) judged.set(items[place], { label, probability, belief: label ? probability : 1 - probability });
     });
@@ -112,7 +112,7 @@
     for (const place of all("[data-size]")) {
       place.textContent = items.filter(wanted[place.dataset.size]).length;
     }
-    const words = { mistakes: "Mistakes", doubts: "Doubtful labels", all: "All pictures" };
+    const words = { mistakes: "Mistakes", doubts: "Doubtful labels", all: "All images" };
     const shown = items.filter((item) => !item.hidden).length;
     one("#shown").textContent = `${words[state.filter] ?? cells[state.filter]}: ${shown} shown.`;
   };
@@ -164,8 +164,8 @@
   for (const button of all("[data-cell]")) {
     button.addEventListener("click", () => {
       show(button.dataset.cell);
-      one("#pictures-title").focus({ preventScroll: true });
-      one("#pictures").scrollIntoView();
+      one("#images-title").focus({ preventScroll: true });
+      one("#images").scrollIntoView();
     });
   }
 

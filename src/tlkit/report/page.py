@@ -37,9 +37,9 @@ def write_report(
         classifier: The classifier.
         path: The page, which ends in `.html`. A file of that name is replaced once the new one is complete.
         data: A folder with the same two classes, or its spec. None: the one that it was trained on. In
-            another one its pictures are judged anew; one that holds every name of the training folder is
+            another one its images are judged anew; one that holds every name of the training folder is
             taken for that folder, moved.
-        heat_maps: For how many of the most doubtful pictures to show where the evidence lies, at least 0.
+        heat_maps: For how many of the most doubtful images to show where the evidence lies, at least 0.
             Each takes about 30 kB.
 
     Raises:
@@ -136,7 +136,7 @@ def _render(
 
 def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
     """Return what the script of the page works on."""
-    place = {picture.example.name: number for number, picture in enumerate(album.pictures)}
+    place = {image.example.name: number for number, image in enumerate(album.images)}
     parts: list[Json] = []
     for part in album.parts:
         judged = part.judged
@@ -145,7 +145,7 @@ def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
                 "title": part.title,
                 "labels": judged.labels.tolist(),
                 "probabilities": judged.scores.probabilities.tolist(),
-                "pictures": [place.get(name, -1) for name in judged.scores.names],
+                "images": [place.get(name, -1) for name in judged.scores.names],
             }
         )
     found = album.parts[0].judged.evaluation

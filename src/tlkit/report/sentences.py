@@ -56,7 +56,7 @@ def headline(part: Part) -> str:
     """Say how often the answer was right on a part."""
     found = part.judged.evaluation
     right = found.true_positives + found.true_negatives
-    count = f"{found.count:,} picture{'' if found.count == 1 else 's'}"
+    count = f"{found.count:,} image{'' if found.count == 1 else 's'}"
     whose, it = f"{count} it had not learned from", "it was"
     if part.part == "new":
         whose = part.title
@@ -80,16 +80,16 @@ def baselines(classifier: TransferClassifier, found: Evaluation) -> tuple[tuple[
         ("This classifier", percent(found.accuracy)),
         (f"Always “{printable(found.majority_class)}”", percent(found.majority_accuracy)),
     ]
-    untrained = classifier.evaluation.untrained
-    if untrained is not None:
-        rows.append(("The same network before training", percent(untrained)))
+    random_head_baseline = classifier.evaluation.random_head_baseline
+    if random_head_baseline is not None:
+        rows.append(("The same network before training", percent(random_head_baseline)))
     return tuple(rows)
 
 
 def belief(classifier: TransferClassifier, found: Evaluation) -> str:
     """Say whether a probability can be taken at its word."""
     points = f"off by {100 * found.calibration_error:.0f} points on average."
-    error = f"On these pictures they are {points}"
+    error = f"On these images they are {points}"
     if found.part == OUT_OF_FOLD:  # other classifiers have said them
         error = f"In cross-validation, probabilities are {points}"
     calibration = classifier.calibration
@@ -101,11 +101,13 @@ def belief(classifier: TransferClassifier, found: Evaluation) -> str:
         return f"{cause} {error}"
     if calibration is None:
         cause = (
-            "Its probabilities were not calibrated, as that takes pictures it has not learned from "
+            "Its probabilities were not calibrated, as that takes images it has not learned from "
             "(train with folds=5)."
         )
         return f"{cause} {error}"
-    on = f"on {calibration.count:,} pictures, each judged by a classifier that had not learned from it"
+    on = (
+        f"on {calibration.count:,} images, each judged by a classifier that had not learned from it"
+    )
     if calibration.is_identity:
         return f"Its probabilities were checked {on}, and there was nothing to correct. {error}"
     was = "too sure of itself" if calibration.slope < 1 else "not sure enough of itself"
@@ -126,7 +128,7 @@ def _steps(classifier: TransferClassifier, album: Album) -> Iterator[str]:
             yield f"Repair the folder: {_problems(kind, count)}. Until then every figure here is doubtful."
     if album.doubts:
         count = len(album.doubts)
-        labels = "label of one picture" if count == 1 else f"labels of {count:,} pictures"
+        labels = "label of one image" if count == 1 else f"labels of {count:,} images"
         yield f"Look at the {labels} that the classifier doubts, correct what is wrong, and train again."
     if (
         album.is_own
@@ -134,18 +136,18 @@ def _steps(classifier: TransferClassifier, album: Album) -> Iterator[str]:
         and classifier.evaluation.count < ENOUGH
     ):
         yield (
-            f"{classifier.evaluation.count:,} pictures say little. Train with folds=5 (--folds 5): every "
-            "picture is then judged, and the interval shrinks."
+            f"{classifier.evaluation.count:,} images say little. Train with folds=5 (--folds 5): every "
+            "image is then judged, and the interval shrinks."
         )
     if count := audit.totals.get("unreadable"):
         yield f"See to the files that could not be read: {_problems('unreadable', count)}."
     if found.accuracy.low <= found.majority_accuracy:
-        yield "Collect more pictures: it is not yet clear that the classifier beats a fixed answer."
+        yield "Collect more images: it is not yet clear that the classifier beats a fixed answer."
     if found.accuracy >= 1:
-        yield "Judge it on pictures from elsewhere: it makes no mistake on these."
+        yield "Judge it on images from elsewhere: it makes no mistake on these."
         return
     yield (
-        "Collect more pictures like those it gets wrong, or accept what it does and choose the threshold for "
+        "Collect more images like those it gets wrong, or accept what it does and choose the threshold for "
         "the mistake that costs you less."
     )
 

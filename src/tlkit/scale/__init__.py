@@ -1,6 +1,6 @@
 """More than one machine: the frozen pass and prediction on a Ray cluster, through the extra `ray`.
 
-Pictures lie on disks that every machine reaches, or on any file system that pyarrow or fsspec opens. What
+Images lie on disks that every machine reaches, or on any file system that pyarrow or fsspec opens. What
 comes out equals what one machine computes with the same engine: features and probabilities to 1e-5.
 """
 

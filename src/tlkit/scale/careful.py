@@ -1,6 +1,6 @@
-"""Reading pictures of which one may end the process that decodes it.
+"""Reading images of which one may end the process that decodes it.
 
-A child process decodes one after the other. The picture that ends it is a bad file, and another child goes on
+A child process decodes one after the other. The image that ends it is a bad file, and another child goes on
 behind it.
 """
 
@@ -18,23 +18,23 @@ from typing import BinaryIO, Final, final
 from tlkit.errors import ImageError
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import Decoded
-from tlkit.scale.places import read_picture
+from tlkit.scale.places import read_anywhere
 
 _COMMAND: Final = "from tlkit.scale.careful import serve; serve()"
 
 
 def read_carefully(locations: Iterable[str], image_size: tuple[int, int]) -> Iterator[Decoded]:
-    """Decode pictures in a child process and yield what comes of each, in the order given.
+    """Decode images in a child process and yield what comes of each, in the order given.
 
     Args:
         locations: Paths or URIs.
-        image_size: Height and width of the resized pictures, in pixels.
+        image_size: Height and width of the resized images, in pixels.
 
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read or ends the process.
 
     Raises:
-        OSError: The file system does not answer; that says nothing about the picture.
+        OSError: The file system does not answer; that says nothing about the image.
     """
     waiting = iter(locations)
     location = next(waiting, None)
@@ -56,7 +56,7 @@ def read_carefully(locations: Iterable[str], image_size: tuple[int, int]) -> Ite
 
 @final
 class _Child:
-    """A process that decodes pictures for this one."""
+    """A process that decodes images for this one."""
 
     def __init__(self) -> None:
         paths = os.pathsep.join(filter(None, sys.path))  # wherever tlkit was found here
@@ -68,7 +68,7 @@ class _Child:
         )
 
     def read(self, location: str, image_size: tuple[int, int]) -> Decoded | OSError:
-        """Decode one picture, or return what the file system says: raised, it might be taken for an end.
+        """Decode one image, or return what the file system says: raised, it might be taken for an end.
 
         Raises:
             EOFError, BrokenPipeError, pickle.UnpicklingError: The process has ended.
@@ -108,7 +108,7 @@ def _answer(requests: BinaryIO, answers: BinaryIO) -> None:
     location, image_size = pickle.load(requests)  # noqa: S301 - from the process that started this one
     answer: Decoded | OSError
     try:
-        answer = read_picture(location, image_size)
+        answer = read_anywhere(location, image_size)
     except ImageError as error:
         answer = BadFile.from_error(error)
     except OSError as error:

@@ -6,7 +6,7 @@ What Ray Data does by default and what was made of it here:
   refused. Nothing but the pool needs CPUs, for what it works on is handed to it and not read by tasks.
 - Results come in any order: every one carries its number.
 - A worker that dies is started again and its shard repeated without end: a ledger counts the attempts. From
-  the second on, pictures are decoded in a child process, and after `ATTEMPTS` the job stops.
+  the second on, images are decoded in a child process, and after `ATTEMPTS` the job stops.
 - Every process would use every core of its machine: each keeps to its own share.
 """
 
@@ -32,7 +32,7 @@ from tlkit.core.spec import check_int, check_kind
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 
 Work: TypeAlias = Callable[[Any, bool], Any]
-"""From a task, and whether its pictures are to be read with care, to its result."""
+"""From a task, and whether its images are to be read with care, to its result."""
 
 CONNECT_SECONDS: Final = 30.0
 """How long a Ray may take to answer."""
@@ -167,7 +167,7 @@ class Worker:
             outcome = self._attempt(number, pickle.loads(batch["task"][0]))  # noqa: S301 - from the driver
         except TlkitError as error:
             outcome = error
-        except OSError as error:  # of a file system, not of a picture: see `read_picture`
+        except OSError as error:  # of a file system, not of an image: see `read_anywhere`
             outcome = TlkitError(
                 f"a worker cannot read or write what shard {number} needs: {error}. What is done is kept; "
                 "run the same again (predictions: with `resume`) to go on"
@@ -182,7 +182,7 @@ class Worker:
         attempt = ray.get(self._ledger.begin.remote(number))
         if attempt > ATTEMPTS:
             raise TlkitError(
-                f"{ATTEMPTS} workers have died on shard {number}, although its pictures were decoded apart: "
+                f"{ATTEMPTS} workers have died on shard {number}, although its images were decoded apart: "
                 "most likely there was not enough memory. Take fewer `workers`, or larger machines. What is "
                 "done is kept."
             )

@@ -1,4 +1,4 @@
-"""Where pictures lie and features go: a path, or a URI of any file system that pyarrow or fsspec opens.
+"""Where images lie and features go: a path, or a URI of any file system that pyarrow or fsspec opens.
 
 Every process opens what it needs by itself, from text, so that a driver and its workers may be far apart.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 from urllib.parse import unquote
 
-from tlkit.core.rows import Pictures
+from tlkit.core.rows import Images
 from tlkit.core.spec import Json, check_path
 from tlkit.data.dataset import DatasetSpec, Example, Listing
 from tlkit.data.folders import cannot_list, walk
@@ -128,16 +128,16 @@ def need_pyarrow() -> None:
         ) from error
 
 
-def read_picture(location: str | Path, image_size: tuple[int, int]) -> tuple[Pictures, ImageFacts]:
-    """Read one picture from wherever it lies, as `images.read_image` does.
+def read_anywhere(location: str | Path, image_size: tuple[int, int]) -> tuple[Images, ImageFacts]:
+    """Read one image from wherever it lies, as `images.read_image` does.
 
     Args:
         location: A path or a URI.
         image_size: Height and width of the result, in pixels.
 
     Raises:
-        ImageError: The file is not there, or cannot be read as a picture.
-        OSError: The file system does not answer; that says nothing about the picture.
+        ImageError: The file is not there, or cannot be read as an image.
+        OSError: The file system does not answer; that says nothing about the image.
     """
     if not isinstance(location, str) or not is_uri(location):
         return read_image(location, image_size)
@@ -151,7 +151,7 @@ def read_picture(location: str | Path, image_size: tuple[int, int]) -> tuple[Pic
     except PermissionError as error:
         raise ImageError(location, "permission denied") from error
     if size > _MOST_BYTES:
-        raise ImageError(location, f"{size / 1e6:,.0f} MB are too many for a picture")
+        raise ImageError(location, f"{size / 1e6:,.0f} MB are too many for an image")
     try:
         return read_image(data, image_size)
     except ImageError as error:
@@ -179,7 +179,7 @@ class _Entry:
 
 @final
 class Source:
-    """The pictures of a dataset, wherever they lie.
+    """The images of a dataset, wherever they lie.
 
     Args:
         data: A folder with two class folders or a spec of one; its directory may be a URI.
@@ -198,20 +198,20 @@ class Source:
         self._states: dict[str, tuple[int, int]] = {}
 
     def listing(self) -> Listing:
-        """List the pictures by the rules of `DatasetSpec`.
+        """List the images by the rules of `DatasetSpec`.
 
         Raises:
-            DatasetError: The folder cannot be listed, or is not two classes of pictures.
+            DatasetError: The folder cannot be listed, or is not two classes of images.
             SettingError: A class is not one of those found.
         """
         return self.spec.listing(scan=self._scan) if is_uri(self.base) else self.spec.listing()
 
     def location(self, example: Example) -> str:
-        """Return where a picture of the listing lies."""
+        """Return where an image of the listing lies."""
         return f"{self.base}/{example.name}"
 
     def path(self, example: Example) -> str:
-        """Return a picture's file as messages name it."""
+        """Return an image's file as messages name it."""
         return self.location(example) if is_uri(self.base) else os.fspath(example.path)
 
     def facts(self, listing: Listing) -> dict[str, Json]:
@@ -227,13 +227,13 @@ class Source:
             yield entry
 
 
-def picture_locations(location: str) -> list[str]:
-    """List what a URI stands for: the pictures in a folder and below by their names, or the file itself.
+def image_locations(location: str) -> list[str]:
+    """List what a URI stands for: the images in a folder and below by their names, or the file itself.
 
     Raises:
-        DatasetError: The folder holds no picture, or there is nothing.
+        DatasetError: The folder holds no image, or there is nothing.
     """
-    base = location_of("pictures", location)
+    base = location_of("images", location)
     if not is_uri(base):
         return [base]
     system, path = opened(base)

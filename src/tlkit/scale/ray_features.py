@@ -1,4 +1,4 @@
-"""The frozen pass on a cluster: pictures in, features in Parquet files out, on one machine or hundreds."""
+"""The frozen pass on a cluster: images in, features in Parquet files out, on one machine or hundreds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec, Example, Listing
 from tlkit.errors import TlkitError, printable
 from tlkit.features.frozen_part import FORMAT
-from tlkit.features.passes import KeptPictures, Originals
+from tlkit.features.passes import KeptImages, Originals
 from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.images.loader import warn_of_bad_files
 from tlkit.scale.cluster import Work, run
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     import keras
 
 SHARD_SIZE: Final = 1024
-"""Pictures in a file: some 8 MB with MobileNetV2's 1,280 features. A multiple of the engines' batches."""
+"""Images in a file: some 8 MB with MobileNetV2's 1,280 features. A multiple of the engines' batches."""
 
 _SMALLEST_SHARD: Final = 32
-_SHARDS: Final = 64  # at least, where pictures are few: work for some workers, and little to repeat
+_SHARDS: Final = 64  # at least, where images are few: work for some workers, and little to repeat
 
 
 @final
@@ -46,9 +46,9 @@ class FeatureFolder(Spec):
 
     Attributes:
         location: Their folder: a path or a URI.
-        picture_count: How many pictures were listed.
+        image_count: How many images were listed.
         bad_files: Those that cannot be read; their features are null.
-        feature_count: Numbers for each picture.
+        feature_count: Numbers for each image.
         part_count: Parquet files.
         engine: What ran the network: `"tensorflow"` or `"onnxruntime"`.
         backbone_parameters: How many numbers the network has.
@@ -56,7 +56,7 @@ class FeatureFolder(Spec):
 
     location: str
     _: KW_ONLY
-    picture_count: int
+    image_count: int
     bad_files: tuple[BadFile, ...]
     feature_count: int
     part_count: int
@@ -67,13 +67,9 @@ class FeatureFolder(Spec):
         files = "1 file" if self.part_count == 1 else f"{self.part_count:,} files"
         bad = f", of which {len(self.bad_files):,} cannot be read" if self.bad_files else ""
         return (
-            f"{printable(self.location)}: {self.feature_count:,} features of {self.picture_count:,} pictures"
+            f"{printable(self.location)}: {self.feature_count:,} features of {self.image_count:,} images"
             f"{bad}, in {files}"
         )
-
-    @classmethod
-    def _from_json_value(cls, name: str, value: Any) -> Any:
-        return tuple(map(BadFile.from_config, value)) if name == "bad_files" else value
 
 
 def compute_features(
@@ -84,13 +80,13 @@ def compute_features(
     address: str | None = None,
     workers: int | None = None,
 ) -> FeatureFolder:
-    """Run every picture of a folder through a pretrained network, on a Ray cluster.
+    """Run every image of a folder through a pretrained network, on a Ray cluster.
 
     Args:
         data: A folder with two class folders or a `DatasetSpec` of one, which every machine finds under the
             same path; or a URI that pyarrow or fsspec opens, such as `s3://bucket/alpacas`.
         backbone: The network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
-        output: A folder that every machine reaches, or a URI. It gets Parquet files of up to 1,024 pictures:
+        output: A folder that every machine reaches, or a URI. It gets Parquet files of up to 1,024 images:
             `name` (the key: the path below the folder, with `/`), `features` (float32 `[D]`; null for a file
             that cannot be read), `facts` (JSON: size, format, digest, …, or what is wrong). A call that was
             broken off goes on with the files that are missing.
@@ -103,7 +99,7 @@ def compute_features(
         What is there.
 
     Raises:
-        DatasetError: The folder is not two classes of pictures.
+        DatasetError: The folder is not two classes of images.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
         MissingExtraError: Ray is not installed.
         SettingError: An argument is outside what it may be, or `output` holds features of something else.
@@ -112,7 +108,7 @@ def compute_features(
     Examples:
         >>> folder = compute_features("s3://bucket/alpacas", None, "s3://bucket/features")  # doctest: +SKIP
         >>> print(folder)  # doctest: +SKIP
-        s3://bucket/features: 1,280 features of 1,000,000 pictures, in 977 files
+        s3://bucket/features: 1,280 features of 1,000,000 images, in 977 files
     """
     need_pyarrow()
     source = Source(data)
@@ -122,7 +118,7 @@ def compute_features(
     warn_of_bad_files(done.bad_files)
     return FeatureFolder(
         done.store.location,
-        picture_count=len(listing.examples),
+        image_count=len(listing.examples),
         bad_files=done.bad_files,
         feature_count=done.feature_count,
         part_count=len(shards(listing, done.shard_size)),
@@ -157,7 +153,7 @@ def compute(
     """Compute what is missing of the features of a listing.
 
     Args:
-        source: Where its pictures lie.
+        source: Where its images lie.
         listing: Which there are.
         backbone: The network.
         output: As in `compute_features`.
@@ -165,7 +161,7 @@ def compute(
         workers: How many processes.
     """
     store, engine = FeatureStore(location_of("output", output)), engine_name()
-    facts = claim(source, listing, backbone, engine)
+    facts = manifest(source, listing, backbone, engine)
     network: keras.Model | None = None
     note = store.noted(facts)
     if note is None:
@@ -209,14 +205,14 @@ def compute(
     )
 
 
-def claim(
+def manifest(
     source: Source, listing: Listing, backbone: BackboneAdapter, engine: str
 ) -> dict[str, Json]:
     """Return all that decides the features; equal where the same files lie in another place."""
     used = versions(engine)
     return {
         "format": FORMAT,
-        "pictures": fingerprint([*source.facts(listing).items()]),  # in the order that shards cut
+        "images": fingerprint([*source.facts(listing).items()]),  # in the order that shards cut
         "network": backbone.fingerprint(),
         "engine": engine,
         **{name: used[name] for name in ("tensorflow", "pillow", "onnxruntime") if name in used},
@@ -245,10 +241,10 @@ def read_back(done: Done, listing: Listing) -> Originals:
 
     Args:
         done: The pass.
-        listing: Its pictures.
+        listing: Its images.
 
     Raises:
-        TlkitError: A file is missing, damaged or of other pictures.
+        TlkitError: A file is missing, damaged or of other images.
     """
     examples, source = listing.examples, done.source
     rows = Rows(len(examples), (done.feature_count,), np.float32)
@@ -257,7 +253,7 @@ def read_back(done: Done, listing: Listing) -> Originals:
         part = done.store.read(number)
         if part.names != [printable(example.name) for example in shard]:
             raise TlkitError(
-                f"part {number} of {printable(done.store.location)} is of other pictures: delete that folder "
+                f"part {number} of {printable(done.store.location)} is of other images: delete that folder "
                 "and run the same again"
             )
         first = len(outcomes)
@@ -273,7 +269,7 @@ def read_back(done: Done, listing: Listing) -> Originals:
         facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
         bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
         outputs=(rows,),
-        pictures=KeptPictures(examples, (1, 1), keep=False),
+        images=KeptImages(examples, (1, 1), keep=False),
         backbone_parameters=done.backbone_parameters,
     )
 
@@ -300,9 +296,9 @@ class FeatureJob:
             features = [np.empty((0, count), np.float32)]
             outcomes: list[Outcome] = []
             locations = [f"{self.base}/{name}" for name in names]
-            for pictures, found in batches(locations, self.image_size, careful=careful):
-                if len(pictures):
-                    features.append(engine(pictures)[0].astype(np.float32, copy=False))
+            for images, found in batches(locations, self.image_size, careful=careful):
+                if len(images):
+                    features.append(engine(images)[0].astype(np.float32, copy=False))
                 outcomes += found
             self.store.write(number, names, outcomes, np.concatenate(features))
             return [outcome for outcome in outcomes if isinstance(outcome, BadFile)]
@@ -329,7 +325,7 @@ def _network(backbone: BackboneAdapter) -> keras.Model:
 
 
 def _shard_size(count: int) -> int:
-    """Return how many pictures go into one file, from their number alone."""
+    """Return how many images go into one file, from their number alone."""
     return min(SHARD_SIZE, max(_SMALLEST_SHARD, -(-count // _SHARDS)))
 
 

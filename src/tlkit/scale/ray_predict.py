@@ -1,4 +1,4 @@
-"""`scale.predict`: what a classifier says about very many pictures, from all machines of a cluster."""
+"""`scale.predict`: what a classifier says about very many images, from all machines of a cluster."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from tlkit.delivery.predictions import PredictionSummary, write_predictions
 from tlkit.images.decoder import BadFile
 from tlkit.scale.cluster import Work, run
 from tlkit.scale.decoding import batches
-from tlkit.scale.places import PathLike, is_uri, location_of, picture_locations
+from tlkit.scale.places import PathLike, image_locations, is_uri, location_of
 from tlkit.scale.ray_features import engine_name
 
 SHARD_SIZE: Final = 256
-"""Pictures that a worker takes at a time: fewer than one machine alone, so that all get their share."""
+"""Images that a worker takes at a time: fewer than one machine alone, so that all get their share."""
 
 
 def predict(
     classifier: TransferClassifier,
-    pictures: PathLike | Iterable[PathLike],
+    images: PathLike | Iterable[PathLike],
     output: PathLike,
     *,
     address: str | None = None,
     workers: int | None = None,
     resume: bool = False,
 ) -> PredictionSummary:
-    """Predict any number of pictures into a table, on a Ray cluster.
+    """Predict any number of images into a table, on a Ray cluster.
 
     Args:
         classifier: What predicts; it travels to the workers by itself.
-        pictures: A picture file or a folder, or several of them, which every machine finds under the same
+        images: An image file or a folder, or several of them, which every machine finds under the same
             path; or URIs that pyarrow or fsspec opens, such as `s3://bucket/photos`.
         output: The table, on this machine: `.csv`, `.jsonl` or `.parquet`.
         address: As in `compute_features`.
@@ -47,7 +47,7 @@ def predict(
         What was written.
 
     Raises:
-        DatasetError: A folder cannot be listed, or holds no picture.
+        DatasetError: A folder cannot be listed, or holds no image.
         MissingExtraError: Ray is not installed.
         SettingError: A setting is outside what it may be, or there are parts of another job.
         TlkitError: The cluster does not answer, or the table cannot be written. What is done is kept.
@@ -55,8 +55,8 @@ def predict(
     Examples:
         >>> summary = predict(classifier, "s3://bucket/photos", "photos.parquet")  # doctest: +SKIP
     """
-    given = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
-    if isinstance(given, Iterable):  # what is not is refused when the pictures are listed
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    if isinstance(given, Iterable):  # what is not is refused when the images are listed
         given = _listed(given)
 
     def runner(shards: Iterator[Shard]) -> Iterator[tuple[Shard, Sequence[Outcome]]]:
@@ -65,7 +65,7 @@ def predict(
         def tasks() -> Iterator[tuple[int, list[str]]]:
             for shard in shards:
                 taken[shard.number] = shard
-                yield shard.number, [location_of("pictures", path) for path in shard.paths]
+                yield shard.number, [location_of("images", path) for path in shard.paths]
 
         job = PredictJob(classifier, engine_name())
         with closing(run(job, tasks(), address=address, workers=workers)) as results:
@@ -85,11 +85,11 @@ def predict(
 
 
 def _listed(given: Iterable[PathLike]) -> Iterator[PathLike]:
-    """Yield what is given, folders of other file systems as the pictures in them."""
+    """Yield what is given, folders of other file systems as the images in them."""
     for place in given:
-        location = location_of("pictures", place)
+        location = location_of("images", place)
         if is_uri(location):
-            yield from picture_locations(location)
+            yield from image_locations(location)
         else:
             yield place
 
@@ -109,8 +109,8 @@ class PredictJob:
         def work(locations: Sequence[str], careful: bool) -> list[Outcome]:  # noqa: FBT001 - by place
             outcomes: list[Outcome] = []
             size = self.classifier.image_size
-            for pictures, found in batches(locations, size, careful=careful):
-                said = iter(self.classifier.predict(pictures) if len(pictures) else ())
+            for images, found in batches(locations, size, careful=careful):
+                said = iter(self.classifier.predict(images) if len(images) else ())
                 outcomes += [o if isinstance(o, BadFile) else next(said) for o in found]
             return outcomes
 

@@ -11,7 +11,7 @@ from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import SettingError
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.scale.places import PathLike, Source, need_pyarrow
 from tlkit.scale.ray_features import compute, read_back
 from tlkit.training.schedule import ExactHead, FineTuneSchedule
@@ -30,10 +30,10 @@ def transfer_classifier(
     address: str | None = None,
     workers: int | None = None,
 ) -> TransferClassifier:
-    """Turn a folder of two kinds of pictures into a classifier; a Ray cluster reads the pictures.
+    """Turn a folder of two kinds of images into a classifier; a Ray cluster reads the images.
 
     The cluster computes the features; this machine then splits, solves the head, calibrates and measures as
-    `tlkit.transfer_classifier` does, and ends with the same classifier. No machine ever holds all pictures.
+    `tlkit.transfer_classifier` does, and ends with the same classifier. No machine ever holds all images.
 
     Args:
         data: As in `compute_features`. In a `DatasetSpec`, a URI needs a host or bucket: `s3://bucket/alpacas`.
@@ -47,10 +47,10 @@ def transfer_classifier(
         workers: As in `compute_features`.
 
     Returns:
-        The classifier, with its evaluation on the validation part.
+        The classifier, with its evaluation on the validation split.
 
     Raises:
-        DatasetError: The folder is not two classes of pictures, or has too few for its split.
+        DatasetError: The folder is not two classes of images, or has too few for its split.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
         MissingExtraError: Ray is not installed.
         SettingError: An argument is outside what it may be; the schedule trains more than an exact head; or
@@ -72,7 +72,7 @@ def transfer_classifier(
     if schedule.phases or not isinstance(schedule.head, ExactHead):
         raise SettingError(
             "`schedule` must train an exact head and nothing else, such as FineTuneSchedule.head_only(), got "
-            f"{schedule}: a head that learns by gradients, and fine-tuning, need the pictures again and "
+            f"{schedule}: a head that learns by gradients, and fine-tuning, need the images again and "
             "again on one machine. Use tlkit.transfer_classifier for them"
         )
     listing = source.listing()
@@ -87,7 +87,7 @@ def transfer_classifier(
         needs_of(schedule),
         settings.augmentation,
         seed,
-        Keeper(),
+        RunFolders(),
         elsewhere=elsewhere,
     )
-    return learn(settings, listing, frozen, Keeper(), folds=folds)
+    return learn(settings, listing, frozen, RunFolders(), folds=folds)

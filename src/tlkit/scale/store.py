@@ -1,4 +1,4 @@
-"""Features in Parquet files, one for each shard of consecutive pictures, and a note that says of what.
+"""Features in Parquet files, one for each shard of consecutive images, and a note that says of what.
 
 A file is written under another name first: it is there as a whole, or is computed again. Anything that reads
 Parquet reads it: `name` (text; the key), `features` (float32, null for a bad file), `facts` (JSON).
@@ -111,8 +111,8 @@ class FeatureStore:
 
         Args:
             number: Of the shard.
-            names: Of its pictures.
-            outcomes: The facts of each picture, or what is wrong with it.
+            names: Of its images.
+            outcomes: The facts of each image, or what is wrong with it.
             features: Of those that could be read, float32 `[M, D]`.
         """
         import pyarrow as pa

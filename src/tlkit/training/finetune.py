@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import pooled
 from tlkit.core.progress import progress
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.errors import SettingError
 from tlkit.evaluation.history import PhaseHistory
 from tlkit.evaluation.log_loss import log_losses
@@ -49,27 +49,27 @@ class TrainingData:
     Attributes:
         labels: 0 or 1 for every example of the listing, float64 `[N]`.
         weights: How much each counts in the training loss, float64 `[N]`.
-        train: Positions of the training part, int64 `[T]`.
-        validation: Positions of the validation part, int64 `[V]`.
-        folds: A fold number for each of the training part, int64 `[T]`; None where nothing is searched.
+        train: Indices of the training split, int64 `[T]`.
+        validation: Indices of the validation split, int64 `[V]`.
+        folds: A fold number for each of the training split, int64 `[T]`; None where nothing is searched.
         batch_size: Training examples per step.
         seed: Decides the order of the examples, which view of each an epoch sees, and dropout.
-        viewed: Positions of what further views are made of, int64; None: of `train`.
+        viewed: Indices of what further views are made of, int64; None: of `train`.
     """
 
     labels: Floats
     weights: Floats
-    train: Positions
-    validation: Positions
-    folds: Positions | None
+    train: Indices
+    validation: Indices
+    folds: Indices | None
     batch_size: int
     seed: int
-    viewed: Positions | None = None
+    viewed: Indices | None = None
 
     def epoch(
         self, number: int, *, view_count: int, stage: int
-    ) -> Iterator[tuple[Positions, Positions]]:
-        """Yield the batches of one epoch: positions, and the view of each.
+    ) -> Iterator[tuple[Indices, Indices]]:
+        """Yield the batches of one epoch: indices, and the view of each.
 
         Every example comes once, in a new order; over `view_count` epochs it shows each of its views.
         """
@@ -97,7 +97,7 @@ class Trainee:
     Args:
         network: The backbone; its layers are shared, so what is trained here changes it. None: a head
             alone, on pooled features.
-        cut: Where the activations were cached; None means that they are the pictures themselves.
+        cut: Where the activations were cached; None means that they are the images themselves.
         head: The last layer to start from.
         backbone_parameters: How many numbers the backbone has, for the history.
         dropout_fraction: Share of the features that training drops before the last layer.
@@ -146,12 +146,12 @@ class Trainee:
         trainable = sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
         return trainable, self._logit.count_params() + self._backbone_parameters
 
-    def logits(self, views: Views, positions: Positions) -> Floats:
-        """Return the logit of each of these examples' pictures, float64 `[B]`."""
+    def logits(self, views: Views, indices: Indices) -> Floats:
+        """Return the logit of each of these examples' images, float64 `[B]`."""
         import tensorflow as tf
 
-        starts = range(0, len(positions), _FORWARD_BATCH)
-        batches = (views.read(positions[start : start + _FORWARD_BATCH]) for start in starts)
+        starts = range(0, len(indices), _FORWARD_BATCH)
+        batches = (views.read(indices[start : start + _FORWARD_BATCH]) for start in starts)
         outputs = [self._forward(tf.constant(batch, tf.float32)).numpy()[:, 0] for batch in batches]
         return np.concatenate(outputs).astype(np.float64)
 

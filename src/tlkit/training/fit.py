@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from tlkit.backbones.adoption import copied
 from tlkit.backbones.engines import pooled
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.history import PhaseHistory
 from tlkit.evaluation.log_loss import log_losses
 from tlkit.evaluation.rate import Rate
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.features.views import Selected, Views
 from tlkit.training.finetune import Trainee, TrainingData, in_scope, set_trainable, train_phase
 from tlkit.training.head import LinearHead, fit_head
@@ -43,18 +43,18 @@ class Trained:
     Attributes:
         phases: What happened, the head first.
         kept: Which of the phases the rest is of.
-        logits: Gives the logit of the positive class for examples by position, float64 `[B]`.
+        logits: Gives the logit of the positive class for examples by index, float64 `[B]`.
         model: Builds the plain network: RGB 0-255 to the probability of the positive class.
-        untrained: Accuracy on the validation part with a random head.
+        random_head_baseline: Accuracy on the validation split with a random head.
         out_of_fold: The logit of each training example from a head that never saw it, float64 `[T]`; None
             where what was kept is not an exact head whose strength was searched for.
     """
 
     phases: tuple[PhaseHistory, ...]
     kept: int
-    logits: Callable[[Positions], Floats]
+    logits: Callable[[Indices], Floats]
     model: Callable[[], keras.Model]
-    untrained: Rate
+    random_head_baseline: Rate
     out_of_fold: Floats | None
 
 
@@ -76,9 +76,7 @@ def calibrated(trained: Trained, calibration: Calibration | None) -> Trained:
         layer.set_weights([line.slope * kernel, line.apply(bias).astype(bias.dtype)])
         return network
 
-    return replace(
-        trained, logits=lambda positions: line.apply(trained.logits(positions)), model=model
-    )
+    return replace(trained, logits=lambda indices: line.apply(trained.logits(indices)), model=model)
 
 
 def train(
@@ -86,32 +84,32 @@ def train(
     originals: Originals,
     data: TrainingData,
     schedule: FineTuneSchedule,
-    keeper: Keeper,
+    run_folders: RunFolders,
 ) -> Trained:
     """Train what the schedule says, and return to the phase with the lowest validation log-loss.
 
     Args:
         frozen: The frozen part; gives further views as far as the schedule uses them.
-        originals: What came out of it for the pictures themselves.
+        originals: What came out of it for the images themselves.
         data: What to learn from.
         schedule: What to train.
-        keeper: Where the states of phases are kept.
+        run_folders: Where the states of phases are kept.
 
     Returns:
         What it ended with.
     """
     build = _builder(frozen)
     features, activations = _views(frozen, originals, data, schedule)
-    untrained = _untrained(features, data)
+    random_head_baseline = _random_head_baseline(features, data)
     size = originals.backbone_parameters
-    head, first = _train_head(features, data, schedule.head, keeper, backbone_parameters=size)
+    head, first = _train_head(features, data, schedule.head, run_folders, backbone_parameters=size)
     if not schedule.phases:
         return Trained(
             phases=(first,),
             kept=0,
-            logits=lambda positions: head.logits(_floats(features.read(positions))),
+            logits=lambda indices: head.logits(_floats(features.read(indices))),
             model=lambda: build(head),
-            untrained=untrained,
+            random_head_baseline=random_head_baseline,
             out_of_fold=head.out_of_fold_logits,
         )
     trainee = Trainee(frozen.network, frozen.cut, head, backbone_parameters=size)
@@ -119,7 +117,7 @@ def train(
     for stage, (phase, start) in enumerate(zip(schedule.phases, frozen.starts, strict=True), 1):
         set_trainable(frozen.network, start)
         name = "fine-tuning" if len(schedule.phases) == 1 else f"fine-tuning {stage}"
-        kept_at = keeper.of_phase(stage)
+        kept_at = run_folders.of_phase(stage)
         phases.append(
             train_phase(
                 trainee, activations, data, phase, name=name, stage=stage, checkpoint=kept_at
@@ -132,9 +130,9 @@ def train(
     return Trained(
         phases=tuple(phases),
         kept=kept,
-        logits=lambda positions: trainee.logits(activations, positions),
+        logits=lambda indices: trainee.logits(activations, indices),
         model=lambda: build(trainee.head()),
-        untrained=untrained,
+        random_head_baseline=random_head_baseline,
         out_of_fold=None if kept else head.out_of_fold_logits,
     )
 
@@ -184,7 +182,7 @@ def _train_head(
     features: Views,
     data: TrainingData,
     setting: ExactHead | GradientHead,
-    keeper: Keeper,
+    run_folders: RunFolders,
     *,
     backbone_parameters: int,
 ) -> tuple[LinearHead, PhaseHistory]:
@@ -197,7 +195,13 @@ def _train_head(
             dropout_fraction=setting.dropout_fraction,
         )
         history = train_phase(
-            trainee, features, data, setting, name="head", stage=0, checkpoint=keeper.of_phase(0)
+            trainee,
+            features,
+            data,
+            setting,
+            name="head",
+            stage=0,
+            checkpoint=run_folders.of_phase(0),
         )
         return trainee.head(), history
     started = time.perf_counter()
@@ -227,7 +231,7 @@ def _train_head(
     )
 
 
-def _untrained(features: Views, data: TrainingData) -> Rate:
+def _random_head_baseline(features: Views, data: TrainingData) -> Rate:
     """Measure the network as it starts out in a tutorial: pretrained, with a random head."""
     logits = _random_head(features.shape[0], data.seed).logits(
         _floats(features.read(data.validation))

@@ -241,7 +241,7 @@ def _search(
 
 
 def _sample(targets: Ints, weights: Floats, fold_of: Ints, count: int) -> tuple[Ints, Floats]:
-    """About `count` positions, evenly spread over the folds of each class, and weights to stand for all.
+    """About `count` indices, evenly spread over the folds of each class, and weights to stand for all.
 
     A rare class keeps more; rows without weight are left out.
     """

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.rows import FeatureRows, Positions
+from tlkit.core.rows import FeatureRows, Indices
 from tlkit.errors import SettingError
 from tlkit.evaluation.log_loss import log_losses, sigmoid
 
@@ -120,9 +120,9 @@ class CentredRows:
             moments[last:, first:last] = moments[first:last, last:].T
         return moments
 
-    def some(self, positions: Positions) -> CentredRows:
+    def some(self, indices: Indices) -> CentredRows:
         """These rows alone, held in memory."""
-        return CentredRows(self.features[positions], self.centre)
+        return CentredRows(self.features[indices], self.centre)
 
     def times_matrix(
         self, matrix: npt.NDArray[np.floating], dtype: npt.DTypeLike = np.float64

@@ -27,7 +27,7 @@ class ExactHead(Spec):
 
     Args:
         l2: Strength of the penalty on the weights, per unit of mean log-loss, above 0; None chooses it
-            by cross-validation inside the training part.
+            by cross-validation inside the training split.
 
     Raises:
         SettingError: `l2` is outside its range.
@@ -46,7 +46,7 @@ class ExactHead(Spec):
 
     @property
     def view_count(self) -> int:
-        """How many views of each picture the head needs: the picture itself alone."""
+        """How many views of each image the head needs: the image itself alone."""
         return 1
 
     def __str__(self) -> str:
@@ -59,10 +59,10 @@ class GradientHead(Spec):
     """The head trained by Adam over epochs, as tutorials do; it has learning curves to show.
 
     Args:
-        epochs: How often every training picture is seen, at least 1.
+        epochs: How often every training image is seen, at least 1.
         learning_rate: Step size of Adam, above 0. The default is Keras's.
         dropout_fraction: Share of the features hidden at each step, at least 0 and below 1.
-        views: Variants kept of each training picture, at least 1, the picture itself included. Each
+        views: Variants kept of each training image, at least 1, the image itself included. Each
             epoch uses one of them, so no more than `epochs` are made.
 
     Raises:
@@ -89,7 +89,7 @@ class GradientHead(Spec):
 
     @property
     def view_count(self) -> int:
-        """How many views of each picture are used: one an epoch at most."""
+        """How many views of each image are used: one an epoch at most."""
         return min(self.views, self.epochs)
 
     def __str__(self) -> str:
@@ -107,14 +107,14 @@ class Phase(Spec):
         unfreeze_from: Where training starts: number of a layer of the backbone, at least 0, or its name.
         unfreeze_fraction: Instead of `unfreeze_from`: the last part of the backbone, as a fraction of its
             layers, above 0 and at most 1 (all of it).
-        epochs: How often every training picture is seen, at least 1; with `patience`, at most.
+        epochs: How often every training image is seen, at least 1; with `patience`, at most.
         learning_rate: Step size of AdamW at the start, above 0. The default was measured: the solved head is
-            good already, and larger steps from it did harm on pictures that chose nothing.
+            good already, and larger steps from it did harm on images that chose nothing.
         learning_rate_decay: `"cosine"` lowers it to 0 over the epochs, `"none"` leaves it as it is.
         weight_decay: Of AdamW, at least 0. The default is Keras's; 0 makes it plain Adam.
         patience: Stop after this many epochs without a better validation log-loss, at least 1; None
             always trains all epochs.
-        views: Variants kept of each training picture, at least 1, the picture itself included. Each
+        views: Variants kept of each training image, at least 1, the image itself included. Each
             epoch uses one of them, so no more than `epochs` are made.
 
     Raises:
@@ -165,7 +165,7 @@ class Phase(Spec):
 
     @property
     def view_count(self) -> int:
-        """How many views of each picture are used: one an epoch at most."""
+        """How many views of each image are used: one an epoch at most."""
         return min(self.views, self.epochs)
 
     def __str__(self) -> str:
@@ -201,7 +201,7 @@ class FineTuneSchedule(Spec):
             one before it (compared where both give a fraction, or both a number).
         class_weight: How much an example counts: None for one each, `"balanced"` for the same total in
             both classes, or two numbers above 0: of the negative and of the positive class.
-        batch_size: Pictures a step, at least 1. The default is Keras's.
+        batch_size: Images a step, at least 1. The default is Keras's.
 
     Raises:
         SettingError: A value is outside its range.
@@ -232,7 +232,7 @@ class FineTuneSchedule(Spec):
 
     @classmethod
     def head_only(cls) -> Self:
-        """Solve the head and leave the backbone as it is: seconds, and hard to beat on few pictures."""
+        """Solve the head and leave the backbone as it is: seconds, and hard to beat on few images."""
         return cls()
 
     @classmethod
@@ -251,7 +251,7 @@ class FineTuneSchedule(Spec):
         """Follow the course assignment "Transfer Learning with MobileNetV2".
 
         Five epochs of the head with dropout 0.2, then five from layer 120 at a tenth of the rate, with
-        a fresh view of every picture in each epoch.
+        a fresh view of every image in each epoch.
 
         Args:
             fine_tune_at: Number or name of the first layer that fine-tuning trains.
@@ -320,12 +320,12 @@ class FineTuneSchedule(Spec):
 
     @property
     def view_count(self) -> int:
-        """How many views of each training picture are needed, the picture itself included."""
+        """How many views of each training image are needed, the image itself included."""
         return max(part.view_count for part in (self.head, *self.phases))
 
     @property
     def uses_views(self) -> bool:
-        """Whether anything but the pictures themselves is trained on."""
+        """Whether anything but the images themselves is trained on."""
         return self.view_count > 1
 
     def __str__(self) -> str:

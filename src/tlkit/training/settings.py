@@ -11,7 +11,7 @@ from typing import Final, Self, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec, Listing
@@ -24,7 +24,7 @@ from tlkit.training.head import class_weights
 from tlkit.training.schedule import ExactHead, FineTuneSchedule, GradientHead
 
 FOLDS: Final = 5
-"""Folds inside the training part that choose the head's strength; fewer for very few pictures."""
+"""Folds inside the training split that choose the head's strength; fewer for very few images."""
 
 
 @final
@@ -63,7 +63,7 @@ class RunSettings:
         schedule = schedule or FineTuneSchedule.standard()
         if augmentation and not augmentation.is_identity and not schedule.uses_views:
             raise SettingError(
-                "`augmentation` makes views of the training pictures, but this `schedule` uses none "
+                "`augmentation` makes views of the training images, but this `schedule` uses none "
                 f"({schedule}): leave it out, or choose a schedule with views, such as "
                 "FineTuneSchedule.standard()"
             )
@@ -89,7 +89,7 @@ class RunSettings:
             "schedule": _config(self.schedule),
         }
 
-    def claim(self, listing: Listing) -> dict[str, Json]:
+    def manifest(self, listing: Listing) -> dict[str, Json]:
         """Return what must be the same for a checkpoint to be of the same run."""
         devices = device_count()
         return {
@@ -103,29 +103,29 @@ class RunSettings:
 
     @property
     def chooses(self) -> bool:
-        """Whether the validation part chooses an epoch or a phase."""
+        """Whether the validation split chooses an epoch or a phase."""
         return bool(self.schedule.phases) or isinstance(self.schedule.head, GradientHead)
 
     def learned_from(
         self,
         listing: Listing,
         groups: Sequence[str],
-        train: Positions,
-        validation: Positions,
+        train: Indices,
+        validation: Indices,
         *,
-        viewed: Positions | None = None,
+        viewed: Indices | None = None,
     ) -> TrainingData:
         """Return what training works on.
 
         Args:
             listing: What the folder holds.
             groups: The group of each of its examples.
-            train: Positions of what is learned from, int64 `[T]`.
-            validation: Positions of what chooses epoch and phase, int64 `[V]`.
-            viewed: Positions of what further views are made of, where that is more than `train`.
+            train: Indices of what is learned from, int64 `[T]`.
+            validation: Indices of what chooses epoch and phase, int64 `[V]`.
+            viewed: Indices of what further views are made of, where that is more than `train`.
 
         Raises:
-            DatasetError: There are too few different pictures to choose the head's strength by.
+            DatasetError: There are too few different images to choose the head's strength by.
         """
         labels = listing.labels.astype(np.int64)
         weights = np.zeros(len(labels))
@@ -141,22 +141,20 @@ class RunSettings:
             seed=self.seed,
         )
 
-    def _folds(
-        self, labels: Positions, groups: Sequence[str], train: Positions
-    ) -> Positions | None:
+    def _folds(self, labels: Indices, groups: Sequence[str], train: Indices) -> Indices | None:
         """Return the folds that choose the head's strength, where it has to be chosen."""
         head = self.schedule.head
         if not isinstance(head, ExactHead) or head.l2 is not None:
             return None
-        known, keys = labels[train], [groups[position] for position in train]
+        known, keys = labels[train], [groups[index] for index in train]
         counts = [
             len({k for k, y in zip(keys, known, strict=True) if y == label}) for label in (0, 1)
         ]
         if min(counts) < 2:
             raise DatasetError(
-                "at least 2 different pictures of each class must be left for training, so that the head's "
+                "at least 2 different images of each class must be left for training, so that the head's "
                 f"strength can be chosen; there are {min(counts)} of one. Near-duplicates and groups count "
-                "once. Add pictures, or give the strength: FineTuneSchedule(head=ExactHead(l2=0.01))"
+                "once. Add images, or give the strength: FineTuneSchedule(head=ExactHead(l2=0.01))"
             )
         return assign_folds(known, keys, count=min(FOLDS, *counts), seed=self.seed)
 

@@ -13,7 +13,7 @@ from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import PathLike, TransferClassifier
 from tlkit.classifier.record import Record
 from tlkit.core.fingerprint import fingerprint
-from tlkit.core.rows import Positions
+from tlkit.core.rows import Indices
 from tlkit.core.spec import check_int
 from tlkit.core.versions import versions
 from tlkit.data.audit import KINDS, AuditReport
@@ -26,17 +26,17 @@ from tlkit.evaluation.evaluate import evaluate
 from tlkit.evaluation.history import History
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import Keeper
+from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.loader import warn_of_bad_files
-from tlkit.training.cross_validation import judge_by_folds
+from tlkit.training.cross_validation import evaluate_folds
 from tlkit.training.fit import Trained, calibrated, train
 from tlkit.training.schedule import FineTuneSchedule
 from tlkit.training.settings import RunSettings, needs_of
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 KEPT_SCORES: Final = 20_000
-"""Training pictures, evenly spread, whose out-of-fold logits are saved: enough for thresholds and curves."""
+"""Training images, evenly spread, whose out-of-fold logits are saved: enough for thresholds and curves."""
 
 _GRAVE = ("label-conflict", "leak")  # problems that no classifier can make up for
 
@@ -52,16 +52,16 @@ def transfer_classifier(
     checkpoint_dir: PathLike | None = None,
     folds: int | None = None,
 ) -> TransferClassifier:
-    """Turn a folder of two kinds of pictures into a classifier.
+    """Turn a folder of two kinds of images into a classifier.
 
-    Every picture is decoded once and goes through the frozen part of the backbone once, and once more
+    Every image is decoded once and goes through the frozen part of the backbone once, and once more
     for each further view; what is trained works on what came out. In the scope of a
     `tf.distribute.MirroredStrategy` its devices share what is trained.
 
     Args:
         data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`.
         backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
-        augmentation: How training pictures vary. None: `AugmentationPolicy.standard()` if the schedule
+        augmentation: How training images vary. None: `AugmentationPolicy.standard()` if the schedule
             uses views at all; given beside one that uses none, it is an error.
         schedule: What is trained. None: `FineTuneSchedule.standard()`.
         seed: Of views, orders and dropout, at least 0. The split has its own, in the `DatasetSpec`.
@@ -69,51 +69,55 @@ def transfer_classifier(
             are the same. Many runs may share it, one at a time; delete it to free the space.
         checkpoint_dir: A folder for the state of this one run: the same call goes on where a killed
             one stopped, and ends with the same classifier. Delete it when the run is done.
-        folds: Cross-validate the same settings as well, over this many folds, at least 2: every picture is
-            then judged by a classifier that has not learned from it; a test part stays out of it, so that it
+        folds: Cross-validate the same settings as well, over this many folds, at least 2: every image is
+            then judged by a classifier that has not learned from it; a test split stays out of it, so that it
             teaches and chooses nothing. Fine-tuning runs once more for each. The result is in
             `classifier.cross_validation`; a fine-tuned classifier is calibrated by it. None: do not.
 
     Returns:
-        The classifier, with its evaluation on the validation part.
+        The classifier, with its evaluation on the validation split.
 
     Raises:
         SettingError: An argument is outside what it may be.
-        DatasetError: The folder is not two classes of pictures, or has too few for its split.
+        DatasetError: The folder is not two classes of images, or has too few for its split.
         ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
         WeightsError: The pretrained weights cannot be had.
 
     Examples:
         >>> classifier = transfer_classifier("alpacas/")  # doctest: +SKIP
         >>> print(classifier.evaluation)  # doctest: +SKIP
-        accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation pictures
+        accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation images
     """
     if folds is not None:
         check_int("folds", folds, at_least=2)
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     listing = settings.dataset.listing()
-    keeper = Keeper.open(settings.claim(listing), cache_dir, checkpoint_dir)
+    run_folders = RunFolders.open(settings.manifest(listing), cache_dir, checkpoint_dir)
     frozen = FrozenPart(
-        settings.backbone, needs_of(settings.schedule), settings.augmentation, settings.seed, keeper
+        settings.backbone,
+        needs_of(settings.schedule),
+        settings.augmentation,
+        settings.seed,
+        run_folders,
     )
-    return learn(settings, listing, frozen, keeper, folds=folds)
+    return learn(settings, listing, frozen, run_folders, folds=folds)
 
 
 def learn(
     settings: RunSettings,
     listing: Listing,
     frozen: FrozenPart,
-    keeper: Keeper,
+    run_folders: RunFolders,
     *,
     folds: int | None = None,
 ) -> TransferClassifier:
-    """Turn a listing into a classifier: the flow behind `transfer_classifier`, whoever reads the pictures.
+    """Turn a listing into a classifier: the flow behind `transfer_classifier`, whoever reads the images.
 
     Args:
         settings: What to train, and how.
         listing: What the folder holds.
-        frozen: Gives the features of its pictures.
-        keeper: Where the states of phases are kept.
+        frozen: Gives the features of its images.
+        run_folders: Where the states of phases are kept.
         folds: As in `transfer_classifier`.
     """
     started = time.perf_counter()
@@ -128,14 +132,14 @@ def learn(
     _warn_of_leaks(found)
     if not len(split.validation):
         raise SettingError(
-            "`validation_fraction` must be above 0: the classifier is measured on the validation part"
+            "`validation_fraction` must be above 0: the classifier is measured on the validation split"
         )
     crossed = None
     if folds is not None:
         among = np.union1d(split.train, split.validation)
-        crossed = judge_by_folds(settings, frozen, originals, listing, groups, among, folds=folds)
+        crossed = evaluate_folds(settings, frozen, originals, listing, groups, among, folds=folds)
     learned = settings.learned_from(listing, groups, split.train, split.validation)
-    trained = train(frozen, originals, learned, schedule, keeper)
+    trained = train(frozen, originals, learned, schedule, run_folders)
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
 
     unseen = _unseen_logits(trained, crossed, listing, split.train)
@@ -172,7 +176,7 @@ def learn(
 
 
 def _unseen_logits(
-    trained: Trained, crossed: CrossValidation | None, listing: Listing, train_part: Positions
+    trained: Trained, crossed: CrossValidation | None, listing: Listing, train_part: Indices
 ) -> Floats | None:
     """Return for each training example the logit of a classifier that had not learned from it."""
     if trained.out_of_fold is not None or crossed is None:
@@ -184,12 +188,12 @@ def _unseen_logits(
 def _measure(
     settings: RunSettings, listing: Listing, split: Split, trained: Trained, unseen: Floats | None
 ) -> dict[str, Any]:
-    """Return what was said about each picture, and how well it fits."""
+    """Return what was said about each image, and how well it fits."""
     chosen = ("which epoch and phase to keep",) if settings.chooses else ()
     logits = {
-        part: trained.logits(positions)
-        for part, positions in (("validation", split.validation), ("test", split.test))
-        if len(positions)
+        part: trained.logits(indices)
+        for part, indices in (("validation", split.validation), ("test", split.test))
+        if len(indices)
     }
     scores = {
         part: _scores(listing, getattr(split, part), of_part) for part, of_part in logits.items()
@@ -201,7 +205,7 @@ def _measure(
             class_names=listing.class_names,
             positive_class=listing.positive_class,
             part=part,
-            untrained=trained.untrained if part == "validation" else None,
+            random_head_baseline=trained.random_head_baseline if part == "validation" else None,
             used_to_choose=chosen if part == "validation" else (),
         )
         for part in scores
@@ -216,16 +220,16 @@ def _measure(
     }
 
 
-def _scores(listing: Listing, positions: Positions, logits: Floats) -> Scores:
+def _scores(listing: Listing, indices: Indices, logits: Floats) -> Scores:
     return Scores(
-        names=_names(listing, positions),
-        labels=tuple(listing.labels[positions].tolist()),
+        names=_names(listing, indices),
+        labels=tuple(listing.labels[indices].tolist()),
         logits=tuple(logits.tolist()),
     )
 
 
-def _names(listing: Listing, positions: Positions) -> tuple[str, ...]:
-    return tuple(listing.examples[position].name for position in positions)
+def _names(listing: Listing, indices: Indices) -> tuple[str, ...]:
+    return tuple(listing.examples[index].name for index in indices)
 
 
 def _warn_of_leaks(found: AuditReport) -> None:

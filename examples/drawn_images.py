@@ -1,8 +1,8 @@
 """Draw a folder of alpacas and of other things, for when no photographs can be had.
 
-    python examples/drawn_pictures.py DIRECTORY
+    python examples/drawn_images.py DIRECTORY
 
-Every picture is a function of (seed, class, number): a landscape, shared by both classes so that the
+Every image is a function of (seed, class, number): a landscape, shared by both classes so that the
 background tells nothing, and on it an alpaca, or a sheep, a dog, a tree, a house, a car or a balloon.
 Things are drawn in a frame of their own: x runs forwards, y upwards, the feet stand on y = 0 and the
 tallest of them reach y = 1.
@@ -312,16 +312,16 @@ def grow_meadow(canvas: Image.Image, rng: Rng, meadow: Colour, count: int) -> No
             tuft.blob((0, 0.8), 0.09, (250, 226, 120))
 
 
-def draw_picture(class_name: str, number: int, *, seed: int = 0) -> Image.Image:
-    """Draw one picture.
+def draw_image(class_name: str, number: int, *, seed: int = 0) -> Image.Image:
+    """Draw one image.
 
     Args:
         class_name: "alpaca" or "not alpaca".
-        number: Which picture of the class, from 0.
+        number: Which image of the class, from 0.
         seed: Seed of the whole folder.
 
     Returns:
-        An RGB picture of 256 x 256 pixels, the same for the same arguments.
+        An RGB image of 256 x 256 pixels, the same for the same arguments.
     """
     rng = np.random.default_rng((seed, CLASSES.index(class_name), number))
     meadow = MEADOWS[rng.integers(len(MEADOWS))]
@@ -343,13 +343,13 @@ def draw_picture(class_name: str, number: int, *, seed: int = 0) -> Image.Image:
 
 
 def draw_folder(directory: Path, *, count: int = 120, seed: int = 0) -> Path:
-    """Draw `count` pictures of each class as JPEG files, and return the folder."""
+    """Draw `count` images of each class as JPEG files, and return the folder."""
     for class_name in CLASSES:
         folder = directory / class_name
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            picture = draw_picture(class_name, number, seed=seed)
-            picture.save(folder / f"drawn-{number:03d}.jpg", quality=90)
+            image = draw_image(class_name, number, seed=seed)
+            image.save(folder / f"drawn-{number:03d}.jpg", quality=90)
     return directory
 
 
