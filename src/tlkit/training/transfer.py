@@ -64,14 +64,15 @@ def transfer_classifier(
         augmentation: How training images vary. None: `AugmentationPolicy.standard()` if the schedule
             uses views at all; given beside one that uses none, it is an error.
         schedule: What is trained. None: `FineTuneSchedule.standard()`.
-        seed: Of views, orders and dropout, at least 0. The split has its own, in the `DatasetSpec`.
-        cache_dir: A folder for what came out of the frozen part, used again when files and settings
-            are the same. Many runs may share it, one at a time; delete it to free the space.
+        seed: Random seed of augmentation, shuffling and dropout, at least 0. The split has its own, in the
+            `DatasetSpec`.
+        cache_dir: Directory for cached backbone features, used again when files and settings are the
+            same. Many runs may share it, one at a time; delete it to free the space.
         checkpoint_dir: A folder for the state of this one run: the same call goes on where a killed
             one stopped, and ends with the same classifier. Delete it when the run is done.
-        folds: Cross-validate the same settings as well, over this many folds, at least 2: every image is
-            then judged by a classifier that has not learned from it; a test split stays out of it, so that it
-            teaches and chooses nothing. Fine-tuning runs once more for each. The result is in
+        folds: Also cross-validate the same settings over this many folds, at least 2: each image is scored
+            by a model not trained on it. A test split stays out of it, so that nothing is trained or chosen
+            on it. Fine-tuning runs once more for each fold. The result is in
             `classifier.cross_validation`; a fine-tuned classifier is calibrated by it. None: do not.
 
     Returns:
