@@ -86,6 +86,7 @@ class Originals:
             that could not be read stay zero.
         images: The resized images themselves.
         backbone_parameters: How many numbers the backbone has.
+        stage_widths: How many features each of its stages gives, in their order.
     """
 
     readable: Indices
@@ -94,6 +95,7 @@ class Originals:
     outputs: tuple[Rows, ...]
     images: KeptImages
     backbone_parameters: int
+    stage_widths: tuple[int, ...]
 
 
 def read_originals(
@@ -101,6 +103,7 @@ def read_originals(
     engine: Callable[[], Engine],
     image_size: tuple[int, int],
     *,
+    stage_widths: Callable[[], tuple[int, ...]] = tuple,
     views: int = 1,
     stop_at_bad_file: bool = False,
     folder: Path | None = None,
@@ -111,6 +114,7 @@ def read_originals(
         examples: What to read, in this order.
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
+        stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
@@ -133,7 +137,7 @@ def read_originals(
             for rows, batch, found in _batches(examples[done:], image_size, done):
                 _check(found, stop_at_bad_file=stop_at_bad_file)
                 if len(rows):
-                    journal.parameters = engine().parameters
+                    journal.parameters, journal.stage_widths = engine().parameters, stage_widths()
                 notes = [outcome.to_config() for outcome in found]
                 journal.add(rows, engine()(batch) if len(rows) else (), notes)
                 images.add(rows, batch)
@@ -142,6 +146,7 @@ def read_originals(
     readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
     return Originals(
         backbone_parameters=journal.parameters,
+        stage_widths=journal.stage_widths,
         readable=np.array(readable, np.int64),
         facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
         bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),

@@ -19,7 +19,8 @@ Newton's method finds it to the last digits that matter. Two ways to solve Newto
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, final
 
 import numpy as np
@@ -133,6 +134,7 @@ def fit_head(
     folds: npt.ArrayLike | None = None,
     l2: float | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    blocks: Sequence[int] = (),
 ) -> LinearHead:
     """Solve the logistic regression of labels on features exactly.
 
@@ -152,6 +154,9 @@ def fit_head(
             on a path of half decades below the features' total variance. Of more than `SEARCH_ROWS` rows an
             evenly spread part is searched, and the strength shrinks as the rows become more.
         sample_weight: float [N], at least 0: how much each row counts, in the fit and in the held-out loss.
+        blocks: How many features each stage of the backbone gives, in their order; they sum to D. Every stage
+            is scaled by one number, so that its features have variance 1 on average and one penalty is fair to
+            all; the kernel is for the features as they are. Fewer than two: nothing is scaled.
 
     Returns:
         The head. The same numbers give the same bits on one machine with one thread count.
@@ -171,6 +176,7 @@ def fit_head(
     targets = _check_labels(labels)
     weights = _check_weights(sample_weight, targets)
     raw = CentredRows.centred(_check_features(features, targets), weights)
+    raw = replace(raw, scale=_stage_scales(raw, weights, blocks))
     rows, basis = raw.in_own_span()
     start = np.zeros((rows.width + 1, 1))
     path: tuple[tuple[float, float], ...] = ()
@@ -188,9 +194,21 @@ def fit_head(
         raise SettingError("give `folds` to choose the strength by, or `l2` itself")
     solved = _solved(rows, targets, weights, l2, start)[:, 0]
     kernel = solved[:-1] if basis is None else basis @ solved[:-1]
+    kernel = kernel if raw.scale is None else kernel * raw.scale
     kernel.setflags(write=False)
     bias = float(solved[-1] - raw.centre @ kernel)
     return LinearHead(kernel=kernel, bias=bias, l2=l2, path=path, out_of_fold_logits=held_out)
+
+
+def _stage_scales(rows: CentredRows, weights: Floats, blocks: Sequence[int]) -> Floats | None:
+    """Return what each feature is multiplied by, [D], one number a stage; None where nothing is scaled."""
+    if len(blocks) < 2:
+        return None
+    if sum(blocks) != rows.width:
+        raise SettingError(f"`blocks` must sum to {rows.width}, the number of features, got {blocks}")
+    starts = np.cumsum([0, *blocks[:-1]])
+    spread = np.sqrt(np.add.reduceat(rows.variances(weights), starts) / np.array(blocks))
+    return np.repeat(1 / np.where(spread > 0, spread, 1.0), blocks)
 
 
 def _solved(rows: CentredRows, targets: Ints, weights: Floats, l2: float, start: Floats) -> Floats:

@@ -128,8 +128,9 @@ class RunSettings:
             DatasetError: There are too few different images to choose the head's strength by.
         """
         labels = listing.labels.astype(np.int64)
-        weights = np.zeros(len(labels))
-        weights[train] = class_weights(labels[train], self.schedule.class_weight)
+        of_class = np.ones(2)
+        of_class[labels[train]] = class_weights(labels[train], self.schedule.class_weight)
+        weights = of_class[labels]
         return TrainingData(
             labels=labels.astype(np.float64),
             weights=weights,
