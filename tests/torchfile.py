@@ -9,7 +9,7 @@ import sys
 import types
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def encoded(
                 continue
             kind = "LongStorage" if value.dtype == np.int64 else "FloatStorage"
             kind = "HalfStorage" if half else kind
-            order = "F" if transposed else "C"
+            order: Literal["C", "F"] = "F" if transposed else "C"
             strides = tuple(step // value.itemsize for step in np.array(value, order=order).strides)
             storage = _Stored(str(number), getattr(torch, kind), value.ravel(order=order))
             stored.append(storage)
