@@ -72,7 +72,7 @@ def test_a_name_needs_no_keras(tmp_path: Path) -> None:
     kept.write_bytes(b"what Keras has downloaded")
     code = (
         "import sys\n"
-        "from tlkit.backbones import BackboneAdapter as B\n"
+        "from tlkit.backbones.adapter import BackboneAdapter as B\n"
         "adapter = B('MobileNetV2', alpha=0.35)\n"
         "repr(adapter), hash(adapter), adapter.to_json(), adapter.fingerprint(), B.available()\n"
         "print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))\n"

@@ -102,7 +102,8 @@ def fetched(file: KerasFile, *, network: str) -> Path:
     Raises:
         WeightsError: The file cannot be downloaded, or the one in the cache is another than Keras knows.
     """
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    kept = os.environ.get("KERAS_HOME") or "~/.keras"
+    home = Path(os.path.expanduser(kept))  # noqa: PTH111 - works without a home
     instead = Path(tempfile.gettempdir()) / ".keras"  # Keras's own choice where it may not write
     for folder in (home, instead):
         if (path := folder / "models" / file.name).is_file():
