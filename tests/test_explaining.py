@@ -24,7 +24,7 @@ from tlkit import (
 from tlkit.errors import ImageError, SettingError, TlkitWarning
 from tlkit.images.decoder import BadFile
 from tlkit.insight.explain import Explanation, explain, explain_files
-from tlkit.training.fit import plain_model
+from tlkit.training.heads import plain_model
 from tlkit.training.head import LinearHead
 
 layers = keras.layers

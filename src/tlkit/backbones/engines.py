@@ -18,7 +18,6 @@ from tlkit.core.rows import Images
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.backbones.network import CutPoint, Network
 
 Outputs = tuple[npt.NDArray[np.generic], ...]
 

@@ -123,7 +123,7 @@ class Network:
         return tuple(stage.shape[-1] for stage in self.stages)
 
     def features(self) -> keras.Model:
-        """Return the network that gives the features: RGB 0–255 `[N, H, W, 3]` -> the stages' means `[N, D]`."""
+        """Return the network from RGB 0–255 `[N, H, W, 3]` to the features `[N, D]`, the stages' means."""
         import keras
 
         image, maps = self.maps()

@@ -1,8 +1,8 @@
 """The stages of a backbone: the places whose pooled outputs are the features that a head learns from.
 
-The last layer of an ImageNet network is its most specialised one; what folders unlike ImageNet need (satellite
-images, microscopy, faces) lies in the layers before. One forward pass computes them anyway, so that features of
-several stages cost no more than those of the last one.
+The last layer of an ImageNet network is its most specialised one; what folders unlike ImageNet need
+(satellite images, microscopy, faces) lies in the layers before. One forward pass computes them anyway, so
+that features of several stages cost no more than those of the last one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Stages: TypeAlias = "str | tuple[int | str, ...]"
 
 KINDS: Final = ("stages", "last")
 _SKIPPED: Final = 1
-"""Halvings of the image's side from which on a stage counts: before them there are edges and colours alone."""
+"""Stages count after so many halvings of the image's side: before, there are edges and colours alone."""
 
 
 def check_stages(value: object) -> Stages:
@@ -33,13 +33,16 @@ def check_stages(value: object) -> Stages:
     """
     if isinstance(value, str):
         return check_choice("features", value, KINDS)
-    fits = isinstance(value, tuple | list) and len(value) > 0
-    if not fits or not all(isinstance(one, int | str) for one in value):  # type: ignore[union-attr]
+    if (
+        not isinstance(value, tuple | list)
+        or not value
+        or not all(isinstance(one, int | str) for one in value)
+    ):
         raise SettingError(
             '`features` must be "stages", "last", or a tuple of indices or names of cut points '
             f"(BackboneAdapter(...).build().cut_points), got {value!r}"
         )
-    return tuple(value)  # type: ignore[arg-type]
+    return tuple(value)
 
 
 def chosen_stages(
@@ -64,25 +67,27 @@ def chosen_stages(
     return tuple(sorted({*named}, key=lambda cut: cut.index))
 
 
-def _by_size(
-    cut_points: Sequence[CutPoint], image_size: tuple[int, int]
-) -> tuple[CutPoint, ...]:
-    """The last cut of each size of feature map, sizes being told apart by how often they halve the image."""
+def _by_size(cut_points: Sequence[CutPoint], image_size: tuple[int, int]) -> tuple[CutPoint, ...]:
+    """Two cuts of each size of feature map, half-way and at its end; a size is a number of halvings.
+
+    Only narrow cuts count, at most twice as wide as the narrowest of that size: the ends of blocks, and not
+    the wider layers inside them.
+    """
     final = cut_points[-1]
-    if len(final.shape) != 3:
-        return (final,)
-    stages: dict[int, CutPoint] = {}
+    sizes: dict[int, list[CutPoint]] = {}
     before = math.prod(image_size)
-    for cut in cut_points:
-        if len(cut.shape) != 3:
-            continue
-        area = cut.shape[0] * cut.shape[1]
-        if area > before:  # padding: the same map with a border of zeros
+    for cut in cut_points if len(final.shape) == 3 else ():
+        area = math.prod(cut.shape[:2])
+        if len(cut.shape) != 3 or area > before:  # the same map with a border of zeros around it
             continue
         before = area
-        stages[round(math.log2(math.prod(image_size) / area) / 2)] = cut
-    kept = [cut for halvings, cut in stages.items() if halvings > _SKIPPED]
-    return (*(cut for cut in kept if cut.index < final.index), final)
+        sizes.setdefault(round(math.log2(math.prod(image_size) / area) / 2), []).append(cut)
+    kept: list[CutPoint] = []
+    for halvings, cuts in sizes.items():
+        narrow = [cut for cut in cuts if cut.shape[2] <= 2 * min(one.shape[2] for one in cuts)]
+        if halvings > _SKIPPED:
+            kept += [narrow[(len(narrow) - 1) // 2], narrow[-1]]
+    return (*dict.fromkeys(cut for cut in kept if cut.index < final.index), final)
 
 
 def _named(cut_points: Sequence[CutPoint], name: int | str) -> CutPoint:

@@ -185,9 +185,15 @@ def _record(path: Path, contents: Any) -> Record:
 
 
 _MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
-    lambda contents: contents,  # 1 to 2: names changed, and the specs read the old ones too
+    lambda contents: contents | {"backbone": _of_the_last_layer(contents.get("backbone"))},
 )
 """`_MIGRATIONS[n - 1]` turns the contents of format version n into those of n + 1."""
+
+
+def _of_the_last_layer(backbone: Any) -> Any:
+    """Add what format 1 did not say: heads learned from the last layer alone. Other names the specs know."""
+    named = isinstance(backbone, dict) and "name" in backbone
+    return {**backbone, "features": "last"} if named else backbone
 
 
 def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:

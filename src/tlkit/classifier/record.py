@@ -126,4 +126,5 @@ class Record(Spec):
             part=evaluation.part,
             random_head_baseline=evaluation.random_head_baseline,
             used_to_choose=(*before, *used),
+            folds=evaluation.fold_count,
         )

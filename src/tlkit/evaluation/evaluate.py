@@ -26,6 +26,9 @@ ENOUGH: Final = 200
 """Validation images below which cross-validation is recommended: the interval of an accuracy of 0.9 is then
 wider than 8 points."""
 
+FEW: Final = 10
+"""Images of a class below which the first line says how few there are: a recall of 0.9 may then be 0.6."""
+
 THE_THRESHOLD: Final = "the threshold"
 """What `used_to_choose` says of images on which the threshold was chosen."""
 
@@ -54,6 +57,7 @@ class Evaluation(Spec):
             where nobody noted it. Few images seldom show the rare large losses: it is then too small.
         brier_score: Mean squared distance of the probability from 0 or 1; 0 is perfect.
         brier_score_standard_error: Its standard error, likewise.
+        fold_count: How many folds judged the images, where they are out-of-fold predictions.
         calibration_error: Expected calibration error: distance of the mean probability from the share of
             positives in ten equally wide bins, weighted by their counts; 0 is perfect.
         random_head_baseline: Accuracy of the same network before training, when the caller measured it.
@@ -78,6 +82,7 @@ class Evaluation(Spec):
     used_to_choose: tuple[str, ...] = ()
     log_loss_standard_error: float | None = None
     brier_score_standard_error: float | None = None
+    fold_count: int | None = None
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -224,6 +229,7 @@ def evaluate(
     part: str = "validation",
     random_head_baseline: Rate | None = None,
     used_to_choose: Sequence[str] = (),
+    folds: int | None = None,
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -236,7 +242,8 @@ def evaluate(
         part: Where the images come from, for the text.
         random_head_baseline: Accuracy of the same network before training, to show beside.
         used_to_choose: What was chosen on these images, such as `"the best epoch"`; the text then says that
-            the figures are flattering.
+            the metrics are optimistic.
+        folds: How many folds judged the images, where they are out-of-fold predictions.
 
     Returns:
         All figures; `print` them.
@@ -273,6 +280,7 @@ def evaluate(
         calibration_error=measures.calibration_error(truth, given),
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
+        fold_count=folds,
     )
 
 
@@ -287,10 +295,28 @@ def _rate_config(rate: Rate | None) -> Json:
 def _headline(result: Evaluation) -> str:
     kind = {"train": "training"}.get(result.part, printable(result.part))
     images = f"{result.count} {kind} image{'' if result.count == 1 else 's'}"
+    images += "" if result.fold_count is None else f", {result.fold_count} folds"
+    images += "".join(f"{sign} {doubt}" for sign, doubt in zip(":;", _doubts(result), strict=False))
     others = f"always saying {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
     if result.random_head_baseline is not None:
         others += f"; a random head: {result.random_head_baseline.brief()}"
     return f"accuracy {result.accuracy.brief('95 % CI ')} on {images}\n  {others}"
+
+
+def _doubts(result: Evaluation) -> list[str]:
+    """Return what a reader must know before anything else, if there is anything."""
+    doubts = []
+    if result.accuracy <= result.majority_accuracy:
+        word = "worse than" if result.accuracy < result.majority_accuracy else "no better than"
+        doubts.append(f"{word} always saying {_quoted(result.majority_class)}")
+    counts = {
+        result.positive_class: result.positive_count,
+        result.negative_class: result.negative_count,
+    }
+    rarer = min(counts, key=lambda name: counts[name])
+    if counts[rarer] < FEW:
+        doubts.append(f"only {counts[rarer]} of {_quoted(rarer)} to judge on")
+    return doubts
 
 
 def _figures(result: Evaluation) -> list[str]:

@@ -21,8 +21,8 @@ class PhaseHistory(Spec):
         frozen_parameters: Numbers that it left alone.
         loss: Training log-loss of each epoch, in nats. An exact head is solved, not iterated: one entry.
         accuracy: Training accuracy of each epoch, 0-1, at threshold 0.5.
-        validation_loss: Log-loss after each epoch on images that it did not learn from, in nats: the validation
-            split, or, without one, out-of-fold.
+        validation_loss: Log-loss after each epoch on images that it did not learn from, in nats: the
+            validation split, or, without one, out-of-fold.
         validation_accuracy: Accuracy there, 0-1, at threshold 0.5.
         best_epoch: Which epoch's weights the phase ended with, counted from 0: the one with the lowest
             validation loss.

@@ -1,7 +1,7 @@
 """Two sets of predictions on the same images: how much better is one, beyond the noise?
 
-What makes an image easy or hard is the same for both, so the difference image by image is known much better than
-either mean.
+What makes an image easy or hard is the same for both, so the difference image by image is known much better
+than either mean.
 """
 
 from __future__ import annotations

@@ -102,6 +102,7 @@ class CrossValidation(Spec):
         """
         labels, probabilities = np.array(scores.labels), scores.probabilities
         numbers = np.array(fold_numbers)
+        count = max(fold_numbers) + 1
 
         def judged(part: str, chosen: npt.NDArray[np.bool_]) -> Evaluation:
             return evaluate(
@@ -112,13 +113,12 @@ class CrossValidation(Spec):
                 threshold=threshold,
                 part=part,
                 used_to_choose=used_to_choose,
+                folds=count if part == OUT_OF_FOLD else None,
             )
 
         return cls(
             evaluation=judged(OUT_OF_FOLD, numbers >= 0),
-            folds=tuple(
-                judged(f"fold {n + 1}", numbers == n) for n in range(max(fold_numbers) + 1)
-            ),
+            folds=tuple(judged(f"fold {n + 1}", numbers == n) for n in range(count)),
             fold_numbers=tuple(fold_numbers),
             scores=scores,
         )

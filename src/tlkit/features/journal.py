@@ -33,7 +33,7 @@ _HALF_SAFE = _HALF_MAX / 16  # the first batch decides for all: some room for th
 
 @final
 class Journal:
-    """The outputs of a pass, `parameters`: the size of its network, and `stage_widths`: the features of each stage.
+    """The outputs of a pass, the `parameters` of its network, and the `stage_widths` of its features.
 
     `done` is the number of finished batches; `notes` holds what was remembered of those that were
     finished before.

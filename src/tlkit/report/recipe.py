@@ -19,7 +19,7 @@ from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.schedule import FineTuneSchedule
 
 _S = TypeVar("_S", bound=Spec)
-_SCHEDULES: Final = ("standard", "head_only", "course", "gradual")
+_SCHEDULES: Final = ("standard", "thorough", "head_only", "course", "gradual")
 _POLICIES: Final = ("standard", "none", "course", "strong")
 
 

@@ -183,7 +183,9 @@ def compute(
         _check(bad_files, source)
     if missing:
         job = FeatureJob(
-            network=(network or backbone.build()).features(),  # here: no worker has to fetch weights
+            network=(
+                network or backbone.build()
+            ).features(),  # here: no worker has to fetch weights
             facts=(FORMAT, backbone.fingerprint(), (True, False)),
             engine=engine,
             store=store,

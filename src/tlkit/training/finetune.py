@@ -282,7 +282,10 @@ def train_phase(
         frozen_parameters=total - trainable,
         seconds=time.perf_counter() - started,
         best_epoch=last - 1 if chosen else state.best_epoch,
-        **state.curves,
+        loss=state.curves["loss"],
+        accuracy=state.curves["accuracy"],
+        validation_loss=state.curves["validation_loss"],
+        validation_accuracy=state.curves["validation_accuracy"],
     )
 
 

@@ -21,7 +21,14 @@ from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals
 from tlkit.features.run_folders import RunFolders
 from tlkit.features.views import Selected, Views
-from tlkit.training.finetune import FoldChoice, Trainee, TrainingData, in_scope, set_trainable, train_phase
+from tlkit.training.finetune import (
+    FoldChoice,
+    Trainee,
+    TrainingData,
+    in_scope,
+    set_trainable,
+    train_phase,
+)
 from tlkit.training.head import LinearHead, fit_head
 from tlkit.training.heads import plain_model, random_head, train_head
 from tlkit.training.schedule import FineTuneSchedule, GradientHead
@@ -122,14 +129,18 @@ def train(
     if not schedule.phases or (chosen and not chosen.kept):
         return result
     start = head
-    if len(widths) > 1:  # from the head of the last layer alone: phases that start on all stages do harm
+    if (
+        len(widths) > 1
+    ):  # from the head of the last layer alone: phases that start on all stages do harm
         known = Selected(features, data.train, last=widths[-1])
         start = fit_head(
             known, data.labels[data.train], l2=_last_strength(schedule, head), folds=data.folds,
             sample_weight=data.weights[data.train],
         )  # fmt: skip
     trainee = Trainee(frozen.network, frozen.cut, start, backbone_parameters=size)
-    return _with_phases(result, frozen, trainee, activations, data, schedule, run_folders, chosen, judged)
+    return _with_phases(
+        result, frozen, trainee, activations, data, schedule, run_folders, chosen, judged
+    )
 
 
 def _last_strength(schedule: FineTuneSchedule, head: LinearHead) -> float | None:

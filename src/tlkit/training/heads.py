@@ -109,8 +109,8 @@ def random_head(feature_count: int, seed: int) -> LinearHead:
 def plain_model(network: Network, head: LinearHead) -> keras.Model:
     """Put backbone and head together: RGB 0-255 `[N, H, W, 3]` to a probability `[N, 1]`.
 
-    Built-in layers only, preprocessing inside, the last two named `"logit"` and `"probability"`. A head with as
-    many numbers as the last stage alone gives is put on that.
+    Built-in layers only, preprocessing inside, the last two named `"logit"` and `"probability"`. A head with
+    as many numbers as the last stage alone gives is put on that.
     """
     import keras
 

@@ -32,7 +32,7 @@ NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CentredRows:
-    """Rows of features, minus their centre and times a scale, read in blocks; the last coefficient is the bias."""
+    """Rows of features, centred and scaled, read in blocks; the last coefficient is the bias."""
 
     features: FeatureRows
     centre: Floats
