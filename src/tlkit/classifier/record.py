@@ -21,7 +21,7 @@ RESIZE: Final = "stretch-bilinear-antialias"
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Record(Spec):
-    """What travels with the network: what its number means, and how it came about.
+    """The metadata of a classifier: what its number means, and how it came about.
 
     Attributes:
         class_names: Both classes, in the order of the dataset.
@@ -34,20 +34,21 @@ class Record(Spec):
         backbone: Settings of the `BackboneAdapter`.
         augmentation: Settings of the `AugmentationPolicy`; None when no views were used.
         schedule: Settings of the `FineTuneSchedule`.
-        seed: Of views, orders and dropout.
+        seed: Random seed of augmentation, shuffling and dropout.
         engine: What ran the frozen part.
         fingerprint: Of the files that were read.
         training_names: Which images it was trained on, relative to the folder.
         bad_files: Which files were left out, and why.
         audit: What was found in the folder, with at most a hundred problems of each kind.
         history: What happened in training.
-        evaluation: On the validation split.
-        test_evaluation: On the test split, where there is one.
-        scores: What was said about each image of the validation and test splits; and, as `"out-of-fold"`,
-            about training images by a classifier that had not learned from them, where there is one.
-        calibration: What was done to the logits so that probabilities can be believed; None: nothing.
-        threshold_choice: What the threshold was chosen for, and what it reached; None: nobody chose it so.
-        cross_validation: The same settings judged fold by fold, where that was asked for.
+        evaluation: Metrics on the validation split.
+        test_evaluation: Metrics on the test split; None without one.
+        scores: Labels and logits of the validation split and of the test split, if there is one; as
+            `"out-of-fold"` out-of-fold predictions of training images, where an exact head was kept.
+        calibration: Platt scaling of the logit; None if not fitted.
+        threshold_choice: What the threshold was chosen for, and what it reached; None where it was not chosen
+            for a goal.
+        cross_validation: Cross-validation of the same settings; None unless trained with `folds`.
         versions: Of tlkit and what it is built on.
     """
 

@@ -12,7 +12,7 @@ from tlkit.errors import SettingError, printable
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to, and put what was written there in the place of `path`.
+    """Give a name to write to, and replace `path` by what was written there.
 
     An error on the way leaves `path` untouched and nothing else behind.
 
@@ -65,5 +65,5 @@ def check_target(path: Path, suffixes: Sequence[str]) -> Path:
     if not path.parent.is_dir():
         raise SettingError(f"there is no folder '{printable(path.parent)}': make it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise SettingError(f"'{name}' cannot be written: choose another place")
+        raise SettingError(f"'{name}' cannot be written: choose another folder")
     return path

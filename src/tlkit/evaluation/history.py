@@ -16,9 +16,9 @@ class PhaseHistory(Spec):
 
     Attributes:
         name: `"head"`, `"fine-tuning"`, or `"fine-tuning 1"` … when there are several.
-        description: What was trained, in words.
-        trainable_parameters: Numbers that this phase could change.
-        frozen_parameters: Numbers that it left alone.
+        description: What was trained, as text.
+        trainable_parameters: How many parameters this phase trained.
+        frozen_parameters: How many it kept as they were.
         loss: Training log-loss of each epoch, in nats. An exact head is solved, not iterated: one entry.
         accuracy: Training accuracy of each epoch, 0-1, at threshold 0.5.
         validation_loss: Log-loss after each epoch on images that it did not learn from, in nats: the

@@ -1,4 +1,4 @@
-"""Why did it say that? Where in an image the evidence for a class lies, as a heat map: Grad-CAM.
+"""Where in an image the evidence for a class lies, as a heat map: Grad-CAM.
 
 It looks at a finished classifier from outside, whatever its backbone is, and needs neither training nor
 labels.
@@ -33,7 +33,7 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Step: TypeAlias = Callable[[Any], Any]
 Tensors: TypeAlias = "keras.KerasTensor | list[keras.KerasTensor]"
 
-# Matplotlib's perceptually uniform "inferno" at 16 even places (Smith and van der Walt 2015, CC0), from
+# Matplotlib's perceptually uniform "inferno" at 16 even steps (Smith and van der Walt 2015, CC0), from
 # nothing to everything. Brightness alone tells them apart, so it reads in grey and to the colour-blind.
 _GLOW: Final = np.frombuffer(
     bytes.fromhex(
@@ -50,7 +50,7 @@ class Explanation:
     """Where in an image the evidence for a class lies. A notebook shows it as an image.
 
     Attributes:
-        prediction: What the classifier says about the image, as `predict` does.
+        prediction: The same as `predict` returns.
         towards: The class whose evidence is shown.
         coarse_map: The heat map as the network has it, float32 `[h, w]`, 0-1, read-only: 7 x 7 for
             MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the image is told apart.
@@ -139,7 +139,7 @@ def explain(
     Raises:
         ImageError: The file cannot be read.
         SettingError: It is no classifier, there is no such class, it is no image, or the network gives
-            vectors from the start, in which nothing has a place.
+            vectors from the start, which have no positions.
 
     References:
         R. R. Selvaraju et al. (2017), "Grad-CAM: Visual Explanations from Deep Networks via
@@ -226,7 +226,7 @@ class _GradCam:
         if halves is None:
             raise SettingError(
                 "`classifier` must have a feature map to be explained, but its network turns images into "
-                "vectors at once, in which nothing has a place: use a backbone with convolutions"
+                "vectors at once, which have no positions: use a backbone with convolutions"
             )
         self._lower, self._upper = halves
         self._classifier = classifier
@@ -251,7 +251,7 @@ class _GradCam:
         return explained
 
     def _evidence(self, images: Images) -> Floats:
-        """Return how much each place of each image speaks for the positive class, `[B, h, w]`."""
+        """Return how much each position of each image counts for the positive class, `[B, h, w]`."""
         import tensorflow as tf
 
         feature_maps = tf.nest.flatten(self._lower(tf.constant(images, tf.float32)))
@@ -280,7 +280,7 @@ def _checked_size(value: object) -> tuple[int, int]:
 
 
 def _shares(evidence: Floats) -> Floats:
-    """Leave out what speaks against, and measure the rest by the place that says most."""
+    """Leave out evidence against the class, and scale the rest to a maximum of 1."""
     positive = np.maximum(evidence, 0)
     highest = positive.max()
     shares = positive / highest if highest > 0 else positive

@@ -61,8 +61,8 @@ def cross_validate(
         augmentation: As in `transfer_classifier`.
         schedule: What is trained in each fold. None: `FineTuneSchedule.standard()`, as in
             `transfer_classifier`.
-        seed: Of views, orders and dropout, at least 0.
-        cache_dir: A folder for what came out of the frozen part, shared with `transfer_classifier`.
+        seed: Random seed of augmentation, shuffling and dropout, at least 0.
+        cache_dir: Directory for cached backbone features, shared with `transfer_classifier`.
 
     Returns:
         Every image's out-of-fold probability, and what follows from them. The interval of a rate is

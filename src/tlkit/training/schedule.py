@@ -23,11 +23,11 @@ Place: TypeAlias = int | float | str
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class ExactHead(Spec):
-    """The head as the one best solution: L2 logistic regression, solved and not trained.
+    """The head as L2-regularized logistic regression, solved to convergence.
 
     Args:
-        l2: Strength of the penalty on the weights, per unit of mean log-loss, above 0; None chooses it
-            by cross-validation inside the training split.
+        l2: Regularization strength, per unit of mean log-loss, above 0; None chooses it by
+            cross-validation inside the training split.
 
     Raises:
         SettingError: `l2` is outside its range.
@@ -101,7 +101,7 @@ class GradientHead(Spec):
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class Phase(Spec):
-    """One stretch of training from some place in the backbone up to its end.
+    """One stage of fine-tuning: trains from this layer of the backbone to the output.
 
     Args:
         unfreeze_from: Where training starts: number of a layer of the backbone, at least 0, or its name.
