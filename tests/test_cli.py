@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,7 +24,7 @@ from tlkit.cli import app as cli
 from tlkit.cli import arguments as words
 from tlkit.cli import train as training
 from tlkit.cli.app import main
-from tlkit.core.quiet import start_tensorflow, without_banner
+from tlkit.cli.quiet import start_tensorflow, without_banner
 from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
 from tlkit.delivery.predictions import PredictionSummary
@@ -304,7 +305,7 @@ def test_bad_files_are_a_plain_warning(
 
 
 def test_other_warnings_pass_as_they_are() -> None:
-    with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings():
+    with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings(Namespace(parser=None)):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     with pytest.warns(BadFileWarning, match="afterwards"):
         warnings.warn("afterwards", BadFileWarning, stacklevel=1)

@@ -29,6 +29,8 @@ from tlkit.backbones.catalogue import (
 )
 from tlkit.backbones.network import IMAGENET_MEAN, Network
 from tlkit.backbones.weights import content_digest, keras_downloads, load_file, replaced_get_file
+from tlkit.core.home import expanded
+from tlkit.core.keras_backend import check_keras
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -206,8 +208,10 @@ class BackboneAdapter(Spec):
         Raises:
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
-                to another image data format or dtype policy than "channels_last" and "float32".
+                to another backend, image data format or dtype policy than "tensorflow", "channels_last" and
+                "float32".
         """
+        check_keras()
         import keras
 
         if keras.config.image_data_format() != "channels_last":
@@ -242,7 +246,7 @@ class BackboneAdapter(Spec):
         if architecture_of(self.name).rescales and _has_imagenet_statistics(base):
             # Only `weights="imagenet"` makes Keras build the Rescaling layer that these weights were
             # trained with, so that is what it is told, with the file in the place of its download.
-            path = str(self.weights.expanduser())
+            path = str(expanded("weights", self.weights))
             with replaced_get_file(lambda *_args, **_options: path):
                 return self._construct("imagenet")
         return base

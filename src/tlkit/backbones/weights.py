@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlkit.core.home import expanded
 from tlkit.errors import WeightsError, printable
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def content_digest(path: Path) -> str:
         WeightsError: There is no such file, or it cannot be read.
     """
     try:
-        with path.expanduser().open("rb") as file:
+        with expanded("weights", path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _missing(path, error) from error
@@ -56,7 +57,7 @@ def load_file(base: keras.Model, path: Path, *, network: str) -> None:
     """
     import numpy as np
 
-    path = path.expanduser()
+    path = expanded("weights", path)
     if not path.is_file():
         raise _missing(path, None)
     _check_whole(path)
@@ -134,7 +135,7 @@ def _cached_as(fname: str, subdirectory: str) -> Path:
 
     from keras.src.backend import config
 
-    home = Path(config.keras_home()).expanduser()
+    home = Path(os.path.expanduser(config.keras_home()))  # noqa: PTH111 - works without a home
     if not os.access(home, os.W_OK):
         temporary = Path("/tmp")  # noqa: S108 - Keras's rule
         home = (temporary if temporary.is_dir() else Path(tempfile.gettempdir())) / ".keras"

@@ -27,7 +27,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from itertools import islice
 from typing import Any, Final, Protocol, TypeAlias, final
 
-from tlkit.core.quiet import held_back
 from tlkit.core.spec import check_int, check_kind
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 
@@ -234,8 +233,7 @@ def connected(address: str | None) -> Iterator[Any]:
         else:
             _probe(address)
         try:
-            with held_back():
-                ray.init(**settings)
+            ray.init(**settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise TlkitError(_no_answer(address, str(error))) from error
         try:
