@@ -248,7 +248,7 @@ def test_wrong_command_lines_end_with_2_before_any_work(
         (["train", "d", "-o", "m.keras", "--backbone", "MobilNet"], "did you mean 'MobileNet'"),
         (
             ["train", "d", "-o", "m.keras", "--image-size", "8"],
-            "`image_size` for MobileNetV2 must be",
+            "--image-size for MobileNetV2 must be",
         ),
         (
             ["train", "d", "-o", "m.keras", "--option", "beta=1"],
@@ -421,7 +421,7 @@ def test_predict_goes_on_where_it_was_interrupted(
         assert main(arguments) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err
     assert main(arguments) == 1
-    assert "go on with it (`resume`, --resume), or delete that folder" in capsys.readouterr().err
+    assert "go on with it (--resume), or delete that folder" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
     assert len(table.read_text("utf-8").splitlines()) == 49
     assert [path.name for path in tmp_path.iterdir()] == [table.name]

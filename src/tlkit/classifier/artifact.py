@@ -28,9 +28,7 @@ FORMAT_VERSION: Final = 2
 _LIMIT: Final = 256 * 2**20
 """Bytes of JSON that are read: enough for a million images that are named in three lists, each name of up
 to 50 bytes, with what was predicted about each."""
-_NESTED: Final = (
-    2**23
-)  # brackets in it: of a real file in names of images, else Python takes gigabytes for them
+_NESTED: Final = 2**23  # brackets in it, each of which may cost Python a hundred bytes
 _EXPANSION: Final = (
     100  # times its size that a file may unpack to: weights hardly shrink, text does
 )

@@ -22,6 +22,7 @@ from tlkit.cli import audit, evaluate, export, predict, train
 from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
 
+_DEVELOPERS = r"(keras|tensorflow|tf2onnx|onnx|onnxruntime|ai_edge_litert)\b"
 INTERRUPTED, BROKEN_PIPE, TERMINATED = (
     130,
     141,
@@ -118,8 +119,12 @@ def _tidy_end() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain_warnings(options: argparse.Namespace) -> Iterator[None]:
-    """Show tlkit's warnings, every one of them, as text for people; leave others as they are."""
+    """Show tlkit's warnings, every one of them, as text for people; leave others as they are.
+
+    What the packages that networks are built, run and converted with say is for their own developers.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=_DEVELOPERS)
         warnings.simplefilter("always", TlkitWarning)
         usual = warnings.showwarning
 

@@ -12,7 +12,12 @@ _ALIASES: Final = {
     "classifier": "model", "data": "directory", "images": "paths", "name_or_model": "backbone",
 }  # fmt: skip
 
+_NETWORK_OPTIONS: Final = ("alpha", "depth_multiplier", "minimalistic")
+
 _VALUE: Final = r"""None|'[^']*'|"[^"]*"|\(\d+, \d+\)|-?\d[\d.e-]*\d|\d"""
+_NOT_INSIDE: Final = (
+    r"(?<![^\s(])(?<!\w\()"  # a path such as run/folds=5, or a call such as Phase(epochs=5)
+)
 _PRESETS: Final = {"FineTuneSchedule": "--schedule", "AugmentationPolicy": "--augmentation"}
 _SENTENCES: Final = (
     (r'must be "imagenet", None or', "must be imagenet, none or"),
@@ -20,8 +25,11 @@ _SENTENCES: Final = (
     (r", or give the strength: FineTuneSchedule\(.*\)$", ""),
     (r"\b([A-Z]\w+)\(\)", r"\1"),
     (r"\bTransferClassifier\.save( or `tlkit train`)? (wrote|saved)", r"`tlkit train` \2"),
+    (r", or choose others with `classes`", ""),  # where the command has no such option
+    (r"choose two with `classes`, or move the others away", "move the others away"),
     # What some messages say in both languages is then there twice.
-    (r"(--[\w-]+(?: [\w.]+)?),? \(?\1\b\)?", r"\1"),
+    (r"(--[\w-]+(?: \w+)?) \(\1\)", r"\1"),
+    (r"\((--[\w-]+(?: \w+)?), \1\)", r"(\1)"),
 )  # fmt: skip
 
 
@@ -41,14 +49,15 @@ def shell_words(text: str, parser: argparse.ArgumentParser | None) -> str:
 
     def assignment(match: re.Match[str]) -> str:
         flag = flags.get(match[1], "")
-        return f"{flag} {_shell_value(match[2])}" if flag.startswith("-") else match[0]
+        between = "=" if flag.startswith("--option ") else " "
+        return f"{flag}{between}{_shell_value(match[2])}" if flag.startswith("-") else match[0]
 
     def preset(match: re.Match[str]) -> str:
         return f"{_PRESETS[match[1]]} {match[2].replace('_', '-')}"
 
     text = re.sub(r"`(\w+)`", name, text)
     text = re.sub(r"(?<=\bunknown )(\w+)(?= ')", name, text)
-    text = re.sub(rf"(?<![\w(])`?\b(\w+)=({_VALUE})`?", assignment, text)
+    text = re.sub(rf"{_NOT_INSIDE}`?(\w+)=({_VALUE})`?(?![\w/.]\w)", assignment, text)
     text = re.sub(rf"({'|'.join(_PRESETS)})\.(\w+)\(\)", preset, text)
     for pattern, replacement in _SENTENCES:
         text = re.sub(pattern, replacement, text)
@@ -64,6 +73,8 @@ def _flags(parser: argparse.ArgumentParser) -> Mapping[str, str]:
     flags |= {
         name: flags[dest] for name, dest in _ALIASES.items() if dest in flags if name not in flags
     }
+    if "options" in flags:
+        flags |= {name: f"{flags['options']} {name}" for name in _NETWORK_OPTIONS}
     return flags
 
 
