@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 import shutil
 import subprocess
@@ -330,6 +331,13 @@ def test_the_users_own_settings_of_matplotlib_do_not_matter(how: str, tmp_path: 
         odd |= {"savefig.facecolor": "red", "savefig.bbox": "tight", "svg.fonttype": "path"}
     with matplotlib.rc_context(odd):
         assert picture() == usual
+
+
+def test_a_figure_can_be_pickled() -> None:
+    figure = plot.learning_curves(EXACT_THEN_FINE).figure
+    again = pickle.loads(pickle.dumps(figure))
+    assert type(again) is type(figure)
+    assert [ax.get_xlabel() for ax in again.axes] == [ax.get_xlabel() for ax in figure.axes]
 
 
 def test_threads_leave_the_settings_of_matplotlib_as_they_were() -> None:

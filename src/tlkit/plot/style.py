@@ -82,7 +82,8 @@ _BOLD_INCHES: Final = 0.105  # width of a bold letter of that size
 
 _LOOKS: Final = (
     "agg.", "axes.", "contour.", "errorbar.", "figure.", "font.", "grid.", "hatch.", "image.", "legend.",
-    "lines.", "markers.", "mathtext.", "patch.", "path.", "polaraxes.", "scatter.", "text.", "xtick.", "ytick.",
+    "lines.", "markers.", "mathtext.", "patch.", "path.", "polaraxes.", "scatter.", "text.", "xtick.",
+    "ytick.",
 )  # fmt: skip
 """What the names of those settings of matplotlib begin with that decide how a figure looks."""
 _FILES: Final = ("savefig.", "svg.")
@@ -224,10 +225,10 @@ def new_grid(rows: int, columns: int, *, size: tuple[float, float]) -> Grid:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from tlkit.plot.figure import StyledFigure
+    from tlkit.plot.figure import figure_class
 
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)  # inches
-    figure = StyledFigure(figsize=size, dpi=120, layout=layout)
+    figure = figure_class()(figsize=size, dpi=120, layout=layout)
     FigureCanvasAgg(figure)
     axes: Grid = figure.subplots(rows, columns, squeeze=False).view(Grid)
     return axes
