@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @cache
 def figure_class() -> type[Figure]:
-    """Return the class of our figures: they are drawn with matplotlib's defaults, also when a user saves them.
+    """Return the class of our figures: drawn with matplotlib's defaults, also when a user saves them.
 
     Labels of ticks are made when a figure is drawn and not before: with a user's `text.usetex` they would
     need LaTeX.
