@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import Outputs, TensorFlowEngine, in_shares, workers
 from tlkit.core.fingerprint import fingerprint
+from tlkit.core.home import keras_home
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.core.versions import runtime_version
@@ -244,11 +245,8 @@ def _make_room(home: Path) -> None:
 
 def _home() -> Path | None:
     """Return the folder of graphs, beside the weights that Keras keeps; None for a user without a home."""
-    given = os.environ.get("KERAS_HOME")
-    home = Path(os.path.expanduser(given or "~"))  # noqa: PTH111 - works without a home
-    if not given and not home.is_dir():
-        return None
-    return (home if given else home / ".keras") / "tlkit" / "graphs"
+    home = keras_home()
+    return home / "tlkit" / "graphs" if home else None
 
 
 def _there(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Paths that begin at the user's home folder."""
+"""Paths that begin at the user's home folder, which not every user has."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from pathlib import Path
 
 from tlkit.core.spec import check_path
 from tlkit.errors import SettingError
+
+
+def keras_home() -> Path | None:
+    """Return the folder where Keras keeps its settings and weights; None for a user without a home."""
+    if given := os.environ.get("KERAS_HOME"):
+        return Path(os.path.expanduser(given))  # noqa: PTH111 - as below
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as below
+    return home / ".keras" if home.is_absolute() and home.is_dir() else None
 
 
 def expanded(name: str, path: object) -> Path:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from tlkit.core.home import keras_home
 from tlkit.errors import SettingError, printable
 
 _VARIABLE: Final = "KERAS_BACKEND"
@@ -51,11 +52,10 @@ def _check(backend: str, where: str, advice: str) -> None:
 
 def _settings_file() -> Path:
     """Say where Keras's settings are: the rule is Keras's own, which has no public name."""
-    folder = os.environ.get("KERAS_HOME")
-    if folder is None:
-        home = os.path.expanduser("~")  # noqa: PTH111 - works without a home
-        folder = str(Path(home if os.access(home, os.W_OK) else "/tmp", ".keras"))  # noqa: S108
-    return Path(os.path.expanduser(folder), "keras.json")  # noqa: PTH111
+    home = keras_home()
+    if home is None or not ("KERAS_HOME" in os.environ or os.access(home.parent, os.W_OK)):
+        home = Path("/tmp/.keras")  # noqa: S108
+    return home / "keras.json"
 
 
 def _written(settings: Path) -> str:
