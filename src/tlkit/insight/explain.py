@@ -214,11 +214,11 @@ class _GradCam:
     """A classifier's network, cut at its last feature map."""
 
     def __init__(self, classifier: TransferClassifier, classes: Iterable[str | None]) -> None:
-        import keras
-
         for name in {*classes} - {None}:
             check_choice("class", str(name), classifier.class_names)
-        model = classifier.model
+        model = classifier.model  # before the seconds that Keras takes, for an export has none
+        import keras
+
         halves = _halves(keras.Model(model.inputs, model.get_layer("logit").output))
         if halves is None:
             raise SettingError(

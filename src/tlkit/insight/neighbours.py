@@ -102,10 +102,10 @@ class FeatureIndex:
     """
 
     def __init__(self, classifier: TransferClassifier, data: PathLike | DatasetSpec) -> None:
+        check_classifier("classifier", classifier)
+        model = classifier.model  # before the seconds that Keras takes, for an export has none
         import keras
 
-        check_classifier("classifier", classifier)
-        model = classifier.model
         self._image_size = classifier.image_size
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
         spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
