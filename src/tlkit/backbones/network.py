@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 
     import keras
 
-# (scale, offset) of one Rescaling layer, for pixels of 0–255. The numbers are those of
+# (scale, offset) of one Rescaling layer, for pixels of 0–255. The first three are those of
 # keras.applications.imagenet_utils.preprocess_input: ImageNet's mean and deviation per channel.
 # "caffe" networks read BGR, so its three numbers are in that order.
-IMAGENET_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SCALING: dict[str, tuple[float | list[float], float | list[float]]] = {
     "tf": (1 / 127.5, -1.0),
     "torch": (
-        [1 / (255 * deviation) for deviation in _DEVIATION],
-        [-mean / deviation for mean, deviation in zip(IMAGENET_MEAN, _DEVIATION, strict=True)],
+        [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION],
+        [
+            -mean / deviation
+            for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)
+        ],
     ),
     "caffe": (1.0, [-103.939, -116.779, -123.68]),
+    "lite": (1 / 128, -127 / 128),  # EfficientNet-Lite's own: (x - 127) / 128
 }
 PREPROCESSING = ("none", *_SCALING)
 
