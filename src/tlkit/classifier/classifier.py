@@ -201,10 +201,9 @@ class TransferClassifier:
         return self.record.bad_files
 
     def __repr__(self) -> str:
-        return (
-            f"<TransferClassifier {self.positive_class!r} or {self.negative_class!r}, "
-            f"accuracy {self.evaluation.accuracy}>"
-        )
+        known = self.card.evaluation
+        accuracy = f", accuracy {known.accuracy}" if known else ""
+        return f"<TransferClassifier {self.positive_class!r} or {self.negative_class!r}{accuracy}>"
 
     @overload
     def predict(  # type: ignore[overload-overlap] # text is iterable too; this one goes first

@@ -17,7 +17,7 @@ from tlkit.images.decoder import BadFile
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Record(ModelCard):
-    """The metadata of a trained classifier: its card, and how it came about.
+    """The metadata of a trained classifier: its card, whose fields it has, and how it came about.
 
     Attributes:
         evaluation: Metrics on the validation split.

@@ -24,7 +24,7 @@ def add_predict(commands: Commands) -> None:
     parser = command(commands, predict, "Say what is on images.")
     parser.set_defaults(wrong=parser.error)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("model", metavar="MODEL", help="what `tlkit train` saved, or `tlkit export`")
     about = "image files, and folders of them"
     add("paths", metavar="PATH", nargs="+", type=arguments.not_empty, help=about)
     add_threshold(parser)

@@ -46,7 +46,7 @@ def load(options: Options) -> TransferClassifier:
     """Load the classifier that the options name, with their threshold."""
     if not Path(options.model).exists():  # before the seconds that TensorFlow takes
         raise ArtifactError(
-            f"there is no file or folder {printable(options.model)}: give what `tlkit train` saved, or "
+            f"there is no file {printable(options.model)}: give what `tlkit train` saved, or "
             "`tlkit export`"
         )
     if not Path(options.model).is_dir():  # an exported folder needs no TensorFlow

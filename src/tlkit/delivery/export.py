@@ -111,12 +111,12 @@ def export(
     """
     check_classifier("classifier", classifier)
     check_float("tolerance", tolerance, at_least=0)
-    kind, network = find_format(format, precision), classifier.model
+    kind = find_format(format, precision)
     target = check_folder(path)
     sample = read_sample(classifier, data, calibrate=precision == "int8")
     with _folder_beside(target) as folder:
         model = folder / kind.file
-        convert(kind, network, model, precision, sample.calibrating)
+        convert(kind, classifier.model, model, precision, sample.calibrating)
         found = _compared(classifier, kind, model, precision, sample)
         found.check(precision, tolerance)
         exported = Exported(
