@@ -98,7 +98,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     except Exception as error:
         raise ArtifactError(
             f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
-            f"{record.versions.get('keras', 'unknown')}): {_first_line(error)}"
+            f"{record.versions.get('keras', 'unknown')}): {first_line(error)}"
         ) from error
     shapes = model.input_shape, model.output_shape
     if shapes != ((None, *record.image_size, 3), (None, 1)):
@@ -153,7 +153,7 @@ def checked_contents(path: Path) -> tuple[Record, Any, int]:
     ) as error:  # zipfile, zlib and json raise many kinds for files that are not theirs
         raise ArtifactError(
             f"{printable(path)} is not a saved tlkit classifier, or only a part of one: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
@@ -200,7 +200,7 @@ def _record(path: Path, contents: Any) -> Record:
         return Record.from_config(contents)
     except Exception as error:  # nothing in it need be of the kind that is expected there
         raise ArtifactError(
-            f"the {RECORD_NAME} of {printable(path)} is damaged: {_first_line(error)}"
+            f"the {RECORD_NAME} of {printable(path)} is damaged: {first_line(error)}"
         ) from error
 
 
@@ -239,7 +239,8 @@ def _is_registered(name: object) -> bool:
     return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what other programs' errors say, in one line with their kind."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
     return f"{kind}{lines[0].strip()[:300]}" if lines else type(error).__name__

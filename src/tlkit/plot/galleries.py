@@ -146,6 +146,7 @@ def gallery(
     """
     check_int("count", count, at_least=1)
     judged = Judged.of(result, part)
+    judged.scores.check_names()
     folder = _folder(result, data)
     found, labels = judged.evaluation, judged.labels
     probabilities = judged.scores.probabilities
