@@ -209,7 +209,7 @@ def test_no_text_names_a_registry_or_a_place_on_somebodys_machine() -> None:
     texts += [ROOT / "pyproject.toml", *(ROOT / ".github").rglob("*.*"), ROOT / ".ci" / "run"]
     for folder in ("src", "tests", "docs", "examples", "scripts", "benchmarks"):
         texts += (ROOT / folder).rglob("*")
-    binary = {".png", ".pyc", ".jpg"}
+    binary = {".png", ".pyc", ".jpg", ".npz", ".keras", ".onnx", ".tflite"}
     found = [
         f"{path.relative_to(ROOT)}: {hit}"
         for path in texts

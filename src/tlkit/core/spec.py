@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Final, Self, SupportsIndex, TypeAlias, cast, g
 from tlkit.core.json_values import read_value
 from tlkit.errors import SettingError
 
+PathLike: TypeAlias = str | os.PathLike[str]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _MISSING: Final = dataclasses.MISSING

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation import metrics
-from tlkit.evaluation.rate import Rate
+from tlkit.evaluation.rate import Rate, share
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -25,6 +25,9 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 ENOUGH: Final = 200
 """Validation images below which cross-validation is recommended: the interval of an accuracy of 0.9 is then
 wider than 8 points."""
+
+FEW: Final = 10
+"""Images of a class below which the first line says how few there are: a recall of 0.9 may then be 0.6."""
 
 THE_THRESHOLD: Final = "the threshold"
 """Entry of `used_to_choose` for images on which the threshold was chosen."""
@@ -54,6 +57,7 @@ class Evaluation(Spec):
             where nobody noted it. Few images seldom show the rare large losses: it is then too small.
         brier_score: Mean squared distance of the probability from 0 or 1; 0 is perfect.
         brier_score_standard_error: Its standard error, likewise.
+        fold_count: How many folds judged the images, where they are out-of-fold predictions.
         calibration_error: Expected calibration error: distance of the mean probability from the share of
             positives in ten equally wide bins, weighted by their counts; 0 is perfect.
         random_head_baseline: Accuracy of the same network before training, when the caller measured it.
@@ -78,6 +82,7 @@ class Evaluation(Spec):
     used_to_choose: tuple[str, ...] = ()
     log_loss_standard_error: float | None = None
     brier_score_standard_error: float | None = None
+    fold_count: int | None = None
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -124,17 +129,17 @@ class Evaluation(Spec):
     @property
     def recall(self) -> Rate | None:
         """Share of the positives that were found; None when there are none."""
-        return _share(self.true_positives, self.positive_count)
+        return share(self.true_positives, self.positive_count)
 
     @property
     def specificity(self) -> Rate | None:
         """Share of the negatives that were left alone; None when there are none."""
-        return _share(self.true_negatives, self.negative_count)
+        return share(self.true_negatives, self.negative_count)
 
     @property
     def precision(self) -> Rate | None:
         """Share of what was called positive that is; None when nothing was."""
-        return _share(self.true_positives, self.true_positives + self.false_positives)
+        return share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def balanced_accuracy(self) -> Rate | None:
@@ -159,11 +164,11 @@ class Evaluation(Spec):
         interval is carried over (Hand, Christen and Kirielle 2021, Machine Learning 110: 451-456, call j F*).
         """
         mistakes = self.false_positives + self.false_negatives
-        share = _share(self.true_positives, self.true_positives + mistakes)
-        if share is None:
+        shared = share(self.true_positives, self.true_positives + mistakes)
+        if shared is None:
             return None
-        value, low, high = (2 * j / (1 + j) for j in (share.value, share.low, share.high))
-        return Rate(value, low=low, high=high, count=share.count)
+        value, low, high = (2 * j / (1 + j) for j in (shared.value, shared.low, shared.high))
+        return Rate(value, low=low, high=high, count=shared.count)
 
     @property
     def roc_auc_rate(self) -> Rate | None:
@@ -224,6 +229,7 @@ def evaluate(
     part: str = "validation",
     random_head_baseline: Rate | None = None,
     used_to_choose: Sequence[str] = (),
+    folds: int | None = None,
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -237,6 +243,7 @@ def evaluate(
         random_head_baseline: Accuracy of the same network before training, to show beside.
         used_to_choose: Choices made on these images, such as `"the best epoch"`; the printed summary then
             warns that the metrics are optimistic.
+        folds: How many folds judged the images, where they are out-of-fold predictions.
 
     Returns:
         All metrics; `print` them.
@@ -276,11 +283,8 @@ def evaluate(
         calibration_error=metrics.calibration_error(truth, given),
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
+        fold_count=folds,
     )
-
-
-def _share(successes: int, count: int) -> Rate | None:
-    return Rate.wilson(successes, count) if count else None
 
 
 def _rate_config(rate: Rate | None) -> Json:
@@ -290,10 +294,28 @@ def _rate_config(rate: Rate | None) -> Json:
 def _headline(result: Evaluation) -> str:
     kind = {"train": "training"}.get(result.part, printable(result.part))
     images = f"{result.count} {kind} image{'' if result.count == 1 else 's'}"
+    images += "" if result.fold_count is None else f", {result.fold_count} folds"
+    images += "".join(f"{sign} {doubt}" for sign, doubt in zip(":;", _doubts(result), strict=False))
     others = f"always predicting {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
     if result.random_head_baseline is not None:
         others += f"; a random head: {result.random_head_baseline.brief()}"
     return f"accuracy {result.accuracy.brief('95 % CI ')} on {images}\n  {others}"
+
+
+def _doubts(result: Evaluation) -> list[str]:
+    """Return what a reader must know before anything else, if there is anything."""
+    doubts = []
+    if result.accuracy <= result.majority_accuracy:
+        word = "worse than" if result.accuracy < result.majority_accuracy else "no better than"
+        doubts.append(f"{word} always predicting {_quoted(result.majority_class)}")
+    counts = {
+        result.positive_class: result.positive_count,
+        result.negative_class: result.negative_count,
+    }
+    rarer = min(counts, key=lambda name: counts[name])
+    if counts[rarer] < FEW:
+        doubts.append(f"only {counts[rarer]} of {_quoted(rarer)} to judge on")
+    return doubts
 
 
 def _metrics(result: Evaluation) -> list[str]:

@@ -33,7 +33,7 @@ class Scores(Spec):
     """Labels and logits of one split, image by image.
 
     Attributes:
-        names: Path of each image, relative to the folder.
+        names: Path of each image, relative to the folder; none in an exported folder, which keeps no names.
         labels: 1 for the positive class, 0 for the negative class.
         logits: Log-odds of the positive class, before any threshold.
     """
@@ -43,7 +43,7 @@ class Scores(Spec):
     logits: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.names) == len(self.labels) == len(self.logits):
+        if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
             raise SettingError("`scores` need a name, a label and a logit for each image")
         if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
@@ -52,6 +52,18 @@ class Scores(Spec):
     def probabilities(self) -> Floats:
         """Of the positive class, float64 `[N]`, 0-1."""
         return sigmoid(np.array(self.logits, np.float64))
+
+    def check_names(self) -> None:
+        """Raise where nobody knows which images these are.
+
+        Raises:
+            SettingError: They come from an exported folder.
+        """
+        if len(self.names) != len(self.labels):
+            raise SettingError(
+                "images must be known by name for this, but an exported folder keeps no names: load the "
+                ".keras file that it was exported from"
+            )
 
 
 @final
@@ -75,7 +87,7 @@ class CrossValidation(Spec):
 
     def __post_init__(self) -> None:
         counts = [self.fold_numbers.count(number) for number in range(len(self.folds))]
-        of_all = len(self.scores.names), len(self.fold_numbers), self.evaluation.count
+        of_all = len(self.scores.labels), len(self.fold_numbers), self.evaluation.count
         if len(counts) < 2 or {*of_all} != {sum(counts)}:
             raise SettingError("cross-validation needs two folds, and a fold for each image")
 
@@ -102,6 +114,7 @@ class CrossValidation(Spec):
         """
         labels, probabilities = np.array(scores.labels), scores.probabilities
         numbers = np.array(fold_numbers)
+        count = max(fold_numbers) + 1
 
         def evaluated(part: str, chosen: npt.NDArray[np.bool_]) -> Evaluation:
             return evaluate(
@@ -112,13 +125,12 @@ class CrossValidation(Spec):
                 threshold=threshold,
                 part=part,
                 used_to_choose=used_to_choose,
+                folds=count if part == OUT_OF_FOLD else None,
             )
 
         return cls(
             evaluation=evaluated(OUT_OF_FOLD, numbers >= 0),
-            folds=tuple(
-                evaluated(f"fold {n + 1}", numbers == n) for n in range(max(fold_numbers) + 1)
-            ),
+            folds=tuple(evaluated(f"fold {n + 1}", numbers == n) for n in range(count)),
             fold_numbers=tuple(fold_numbers),
             scores=scores,
         )

@@ -107,7 +107,7 @@ def rank_label_issues(
         All images, the most doubtful first; of equal ones the first in the order of names.
 
     Raises:
-        SettingError: A class has no image, or the names are not two classes.
+        SettingError: A class has no image, the names are not two classes, or those of the images are unknown.
 
     Examples:
         >>> scores = Scores(
@@ -126,6 +126,7 @@ def rank_label_issues(
         C. Northcutt, L. Jiang and I. Chuang (2021), Confident learning: estimating uncertainty in dataset
         labels, Journal of Artificial Intelligence Research 70: 1373-1411.
     """
+    scores.check_names()
     negative_class = other_class(class_names, positive_class)
     labels, logits = np.array(scores.labels), np.array(scores.logits, np.float64)
     counts = np.bincount(labels.astype(np.int64), minlength=2)

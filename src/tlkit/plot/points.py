@@ -46,8 +46,8 @@ class Judged:
             return cls(result.evaluation, result.scores)
         known = {e.part: e for e in (result.evaluation, result.test_evaluation) if e is not None}
         part = part or result.evaluation.part
-        scores = result.record.scores[check_choice("part", part, list(result.record.scores))]
-        choice = result.record.threshold_choice
+        scores = result.card.scores[check_choice("part", part, list(result.card.scores))]
+        choice = result.card.threshold_choice
         chosen = (THE_THRESHOLD,) if choice and choice.part == part else ()
         evaluation = known.get(part) or evaluate(
             scores.labels,

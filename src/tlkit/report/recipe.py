@@ -19,7 +19,7 @@ from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.schedule import FineTuneSchedule
 
 _S = TypeVar("_S", bound=Spec)
-_SCHEDULES: Final = ("standard", "head_only", "course", "gradual")
+_SCHEDULES: Final = ("standard", "thorough", "head_only", "course", "gradual")
 _POLICIES: Final = ("standard", "none", "course", "strong")
 
 
@@ -107,7 +107,7 @@ def _arguments(record: Record) -> Iterator[str | None]:
         yield from ("--option", f"{option}={text}")
     if schedule != "standard":
         yield from ("--schedule", schedule.replace("_", "-"))
-    if record.augmentation is not None and policy != "standard":
+    if record.augmentation is not None and (policy != "standard" or schedule == "course"):
         yield from ("--augmentation", policy)
     yield from ("--seed", str(record.seed))
     if dataset.seed != record.seed:

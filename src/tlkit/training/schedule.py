@@ -237,14 +237,30 @@ class FineTuneSchedule(Spec):
 
     @classmethod
     def standard(cls) -> Self:
-        """Solve the head, then fine-tune the last third of the backbone if that helps.
+        """Solve the head on the stages of the backbone: what `transfer_classifier` does by default.
+
+        No phase of fine-tuning pays within half of the time that the frozen pass takes itself;
+        `thorough()` is for those who have minutes.
 
         Examples:
             >>> print(FineTuneSchedule.standard())
             exact head
-            1. last 33 % of the backbone, up to 10 epochs, AdamW 1e-5 with cosine decay
         """
-        return cls(phases=(Phase(unfreeze_fraction=1 / 3),))
+        return cls()
+
+    @classmethod
+    def thorough(cls) -> Self:
+        """Solve the head, then fine-tune the last two thirds of the backbone, and keep that if it is better.
+
+        Minutes on two cores. Better means: the log-loss on images that it did not learn from is lower by more
+        than one standard error of the paired difference.
+
+        Examples:
+            >>> print(FineTuneSchedule.thorough())
+            exact head
+            1. last 67 % of the backbone, up to 10 epochs, AdamW 3e-4 with cosine decay
+        """
+        return cls(phases=(Phase(unfreeze_fraction=2 / 3, learning_rate=3e-4),))
 
     @classmethod
     def course(cls, *, fine_tune_at: int | str = 120) -> Self:
