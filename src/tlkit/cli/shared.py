@@ -53,7 +53,7 @@ def load(options: Options) -> TransferClassifier:
     if not Path(options.model).is_dir():  # an exported folder needs no TensorFlow
         start_tensorflow()
     from tlkit.classifier.classifier import TransferClassifier
-    from tlkit.core.quiet import held_back
+    from tlkit.cli.quiet import held_back
 
     with held_back():
         classifier = TransferClassifier.load(options.model)
