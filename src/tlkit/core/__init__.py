@@ -5,5 +5,5 @@ memory or on disk.
 
 Files in reading order: `spec` (settings), `json_values` (reading them back), `rows` (numbers by
 row), `atomic` (files written whole), `locks`, `fingerprint`, `versions`, `tables` (CSV, JSON lines,
-Parquet), `progress`, `quiet`.
+Parquet), `progress`.
 """
