@@ -64,7 +64,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     Raises:
         ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
     """
-    record, config, weight_bytes = _checked_contents(path)
+    record, config = _checked_contents(path)
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
             f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
@@ -74,8 +74,11 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     import keras
 
     try:
-        _check_size(config, weight_bytes)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # Keras lists variables without room, for each thread: that list must end here.
+        with ThreadPoolExecutor(1) as thread:
+            model, values = thread.submit(_read_network, path).result()
+        for variable, value in values:
+            variable._initialize(value)  # noqa: SLF001 - else they would be filled at random first
     except Exception as error:
         raise ArtifactError(
             f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
@@ -90,23 +93,16 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     return model, record
 
 
-def _check_size(config: Any, weight_bytes: int) -> None:
-    """Refuse a network with more numbers than its weights can hold, before memory is taken for them."""
+def _read_network(path: Path) -> tuple[keras.Model, list[tuple[keras.Variable, Any]]]:
+    """Build a network without room for its variables, and read what belongs into each.
+
+    So nothing is filled at random first, and a network that is larger than its weights takes no memory.
+    """
     import keras
 
-    def count() -> int:
-        with keras.StatelessScope(initialize_variables=False):
-            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        return int(model.count_params())
-
-    # Keras lists variables without room, to make it later, for each thread: that list must end here.
-    with ThreadPoolExecutor(1) as thread:
-        parameters = thread.submit(count).result()
-    if parameters > weight_bytes:  # each takes a byte at least
-        raise SettingError(
-            f"its network has {parameters:,} parameters, for which {weight_bytes:,} bytes of weights "
-            "cannot be enough"
-        )
+    with keras.StatelessScope(initialize_variables=False) as scope:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        return model, [(v, scope.get_current_value(v)) for v in model.variables]
 
 
 def read_record(path: Path) -> Record:
@@ -118,8 +114,8 @@ def read_record(path: Path) -> Record:
     return _checked_contents(path)[0]
 
 
-def _checked_contents(path: Path) -> tuple[Record, Any, int]:
-    """Return the record, the network's config and the size of its weights, of a file that is whole."""
+def _checked_contents(path: Path) -> tuple[Record, Any]:
+    """Return the record and the network's config, of a file that is whole."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ArtifactError(
@@ -143,7 +139,7 @@ def _checked_contents(path: Path) -> tuple[Record, Any, int]:
         ) from error
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
-    return _record(path, record), config, sizes.get("model.weights.h5", 0)
+    return _record(path, record), config
 
 
 def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) -> str | None:
