@@ -27,7 +27,8 @@ class ModelCard(Spec):
         threshold: From this probability on an image is called positive.
         image_size: `(height, width)` of the network's images, in pixels.
         resize: How an image is brought to that size.
-        evaluation: Metrics on the validation split; None in a folder that tlkit's first export wrote.
+        evaluation: Metrics on the validation split, or out-of-fold without one; None in a folder that
+            tlkit's first export wrote.
         test_evaluation: Metrics on the test split; None without one.
         scores: Labels and logits of the validation split and of the test split, if there is one; as
             `"out-of-fold"` out-of-fold predictions of training images, where an exact head was kept.
@@ -105,4 +106,5 @@ class ModelCard(Spec):
             part=evaluation.part,
             random_head_baseline=evaluation.random_head_baseline,
             used_to_choose=(*before, *used),
+            folds=evaluation.fold_count,
         )

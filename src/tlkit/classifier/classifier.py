@@ -43,11 +43,11 @@ OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
 @final
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the classifier says about one image.
+    """The predicted class of one image, with its probability.
 
     Attributes:
-        label: The class.
-        probability: Of the positive class, 0-1.
+        label: The predicted class.
+        probability: Probability of the positive class, 0-1.
         positive_class: The class that the probability is of.
         logit: `ln(probability / (1 - probability))`; any real number.
         threshold: From this probability on the label is the positive class.
@@ -100,7 +100,7 @@ class TransferClassifier:
     def model(self) -> keras.Model:
         """The plain Keras model: float or uint8 RGB 0-255 `[N, H, W, 3]` in, probabilities `[N, 1]` out.
 
-        Its weights count as they were at the first prediction. Whoever trains it further goes on with
+        Predictions use the weights as they were at the first call. After training it further, make a new
         `TransferClassifier(classifier.model, classifier.record)`.
 
         Raises:
@@ -146,7 +146,7 @@ class TransferClassifier:
 
     @property
     def evaluation(self) -> Evaluation:
-        """How well it does on the validation split, which it was not trained on.
+        """Metrics on images that it has not learned from: the validation split, or out-of-fold.
 
         Raises:
             ArtifactError: It was loaded from a folder that was exported before such folders held metrics.
@@ -160,26 +160,27 @@ class TransferClassifier:
 
     @property
     def test_evaluation(self) -> Evaluation | None:
-        """How well it does on the test split, which nothing was chosen on; None without one."""
+        """Metrics on the test split, which nothing was trained or chosen on; None without one."""
         return self.card.test_evaluation
 
     @property
     def cross_validation(self) -> CrossValidation | None:
-        """The same settings judged on every image, fold by fold; None unless `folds` asked for it."""
+        """Every image judged by a classifier that has not learned from it; None where no folds judged."""
         return self.card.cross_validation
 
     @property
     def out_of_fold(self) -> Scores | None:
-        """What was said about images by classifiers that had not learned from them.
+        """Out-of-fold predictions: each image scored by a model not trained on it.
 
-        Of all images if `folds` was asked for, else of the training split if an exact head was kept.
+        Of all images if trained with `folds`, else of the training split if an exact head was kept; else
+        None.
         """
         crossed = self.cross_validation
         return crossed.scores if crossed else self.card.scores.get(OUT_OF_FOLD)
 
     @property
     def calibration(self) -> Calibration | None:
-        """The line through the logit that makes probabilities believable; None where nothing could fit it.
+        """Platt scaling of the logit; None if not fitted.
 
         It is fitted on out-of-fold logits: those of an exact head, or of `folds` fine-tunings.
         """
@@ -226,7 +227,7 @@ class TransferClassifier:
         *,
         on_bad_file: OnBadFile = "raise",
     ) -> Prediction | Sequence[Prediction | BadFile]:
-        """Say what is on images.
+        """Classify one image, several, or an array.
 
         Args:
             images: A file, several files, or an array as `predict_proba` takes it.
@@ -254,7 +255,7 @@ class TransferClassifier:
     def predict_folder(
         self, folder: PathLike, *, on_bad_file: OnBadFile = "skip"
     ) -> Sequence[Prediction | BadFile]:
-        """Say what is on every image in a folder and the folders inside it, in the order of their names.
+        """Classify every image in a folder and the folders inside it, in the order of their names.
 
         Args:
             folder: Any folder; hidden files and files that are not images by their suffix do not count.
@@ -271,14 +272,14 @@ class TransferClassifier:
     def predict_each(
         self, files: Iterable[PathLike], *, count: int
     ) -> Iterator[Prediction | BadFile]:
-        """Say what is on files one after the other: for more of them than should be in a list.
+        """Classify files one after the other: for more of them than fit in a list.
 
         Args:
             files: Taken as they are needed, some hundred ahead.
             count: How many there are in all: decides which engine pays.
 
         Yields:
-            What is on each, in the order given; a `BadFile` where it cannot be read.
+            A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
         for path, found in self._predictor.outcomes(files, self.image_size, count):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)

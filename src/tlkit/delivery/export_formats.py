@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +15,6 @@ import numpy.typing as npt
 
 from tlkit.classifier.artifact import first_line
 from tlkit.classifier.runtimes import INPUT, LOGIT, PROBABILITY, RUNTIMES
-from tlkit.core.quiet import held_back
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.errors import ArtifactError, MissingExtraError, SettingError
@@ -97,7 +95,7 @@ choose that, or the format 'litert'
 
 
 def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample: Images) -> None:
-    """Write a network in another format, without what converters say to their own developers.
+    """Write a network in another format.
 
     Args:
         kind: The format.
@@ -110,9 +108,7 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         ArtifactError: The network cannot be converted.
     """
     try:
-        with warnings.catch_warnings(), held_back():
-            warnings.simplefilter("ignore")
-            kind.convert(_with_logit(model), path, precision, sample)
+        kind.convert(_with_logit(model), path, precision, sample)
     except Exception as error:  # converters raise anything
         raise ArtifactError(
             f"this network cannot be converted to {kind.title}, {precision}: {first_line(error)}"
@@ -142,11 +138,9 @@ def run(kind: Format, path: Path, images: Images) -> dict[str, Floats]:
         ArtifactError: The runtime cannot run it.
     """
     try:
-        with warnings.catch_warnings(), held_back():
-            warnings.simplefilter("ignore")
-            outputs = kind.load(path)
-            starts = range(0, len(images), _BATCH)
-            given = [outputs(images[start : start + _BATCH]) for start in starts]
+        outputs = kind.load(path)
+        starts = range(0, len(images), _BATCH)
+        given = [outputs(images[start : start + _BATCH]) for start in starts]
     except Exception as error:  # as above
         raise ArtifactError(
             f"the network was converted to {kind.title}, but {kind.runtime} {kind.runtime_version} cannot "

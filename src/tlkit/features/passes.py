@@ -84,6 +84,7 @@ class Originals:
             that could not be read stay zero.
         images: The resized images themselves.
         backbone_parameters: How many numbers the backbone has.
+        stage_widths: How many features each of its stages gives, in their order.
     """
 
     readable: Indices
@@ -92,6 +93,7 @@ class Originals:
     outputs: tuple[Rows, ...]
     images: KeptImages
     backbone_parameters: int
+    stage_widths: tuple[int, ...]
 
 
 def read_originals(
@@ -99,6 +101,7 @@ def read_originals(
     engine: Callable[[], Engine],
     image_size: tuple[int, int],
     *,
+    stage_widths: Callable[[], tuple[int, ...]] = tuple,
     views: int = 1,
     stop_at_bad_file: bool = False,
     folder: Path | None = None,
@@ -109,6 +112,7 @@ def read_originals(
         examples: What to read, in this order.
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
+        stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
@@ -121,7 +125,8 @@ def read_originals(
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
     images = KeptImages(examples, image_size, keep=views > 1)
-    with Journal(folder, len(examples), views=views) as journal:
+    batches = -(-len(examples) // BATCH_SIZE)
+    with Journal(folder, len(examples), batches=batches, views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
         outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
         _check(outcomes, stop_at_bad_file=stop_at_bad_file)
@@ -133,7 +138,7 @@ def read_originals(
                 rows = indices + done
                 _check(found, stop_at_bad_file=stop_at_bad_file)
                 if len(rows):
-                    journal.parameters = engine().parameters
+                    journal.parameters, journal.stage_widths = engine().parameters, stage_widths()
                 notes = [outcome.to_config() for outcome in found]
                 journal.add(rows, engine()(batch) if len(rows) else (), notes)
                 images.add(rows, batch)
@@ -142,6 +147,7 @@ def read_originals(
     readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
     return Originals(
         backbone_parameters=journal.parameters,
+        stage_widths=journal.stage_widths,
         readable=np.array(readable, np.int64),
         facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
         bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
@@ -209,7 +215,7 @@ def read_views(
     batches = ((view, start) for view in range(1, views) for start in starts)
     count = len(indices) * (views - 1)
     with (
-        Journal(folder, count, like=wanted) as journal,
+        Journal(folder, count, batches=len(starts) * (views - 1), like=wanted) as journal,
         progress(count, "Augmenting", unit="views") as advance,
     ):
         for view, start in islice(batches, journal.done, None):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
+from tlkit.core.keras_backend import check_keras
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
 from tlkit.errors import SettingError
@@ -33,7 +34,7 @@ class AugmentationPolicy(Spec):
     """How training images may be varied.
 
     Each view of an image draws every change anew and uniformly from the range given; 0 leaves a change
-    out. What a turn, zoom or shift uncovers is filled with the image's own mirror image. Vary only what
+    out. What a turn, zoom or shift uncovers is filled by reflecting the image at its border. Vary only what
     leaves the class as it is: text and left hands do not survive a horizontal flip.
 
     Args:
@@ -145,6 +146,7 @@ class AugmentationPolicy(Spec):
         """
         if self.is_identity:
             return []
+        check_keras()
         from keras import layers
 
         seed = check_int("seed", seed, at_least=0)

@@ -60,11 +60,11 @@ def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[Lab
     """Name the images whose labels are most doubtful, so that someone looks at them.
 
     Args:
-        result: A `CrossValidation`, which has judged every image; or a `TransferClassifier`, which has
-            judged its training images, or all of them if it was made with `folds`.
+        result: A `CrossValidation`, with out-of-fold predictions of all images; or a `TransferClassifier`,
+            with those of its training images, or of all images if it was trained with `folds`.
 
     Returns:
-        All images that were judged, the most doubtful first; `likely` says where to stop.
+        All images with out-of-fold predictions, the most doubtful first; those with `likely` deserve a look.
 
     Raises:
         SettingError: It is neither; or the classifier was fine-tuned without `folds`: it has learned every

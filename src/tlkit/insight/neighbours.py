@@ -70,7 +70,7 @@ def nearest(
 
     Raises:
         DatasetError: The folder is not two classes of images, or none can be read.
-        ImageError: The file cannot be read; or one of the folder, and the spec says
+        ImageError: The file cannot be read; or one of the folder, and the spec has
             `on_bad_file="raise"`.
         SettingError: An argument is outside what it may be.
 
@@ -88,8 +88,8 @@ class FeatureIndex:
 
     Args:
         classifier: Whose features are compared: the numbers that its last neuron weighs.
-        data: The folder, or its spec. Files that cannot be read are left out with a warning, or raise, as
-            the spec's `on_bad_file` says.
+        data: The folder, or its spec. Files that cannot be read are left out with a warning, or raise, by
+            the spec's `on_bad_file`.
 
     Attributes:
         examples: The images that could be read.
@@ -97,7 +97,7 @@ class FeatureIndex:
 
     Raises:
         DatasetError: The folder is not two classes of images, or none can be read.
-        ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+        ImageError: A file cannot be read, and the spec has `on_bad_file="raise"`.
         SettingError: `classifier` is none.
     """
 
