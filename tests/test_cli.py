@@ -601,6 +601,19 @@ def test_tensorflow_starts_without_its_banner(trained: tuple[Path, str], images:
     assert "a disc.jpg\tdisc\t" in done.stdout
 
 
+def test_tensorflow_starts_without_what_no_command_needs() -> None:
+    code = """
+import sys
+from tlkit.cli.quiet import start_tensorflow
+start_tensorflow()
+extras = {"matplotlib", "pandas", "scipy", "sklearn"}
+assert "keras" in sys.modules and not extras & sys.modules.keys()
+import matplotlib, tlkit.plot
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_tensorflow_shows_its_banner_when_asked(trained: tuple[Path, str], images: Path) -> None:
     image = str(images / "a disc.jpg")
