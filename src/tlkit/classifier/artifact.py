@@ -67,6 +67,11 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
             f"cannot write {printable(path)}: {error.strerror or error}. "
             "What was there before is untouched; choose a folder that exists and can be written."
         ) from error
+    except ValueError as error:  # Keras dates what it writes, and no archive is older than 1980
+        raise ArtifactError(
+            f"cannot write {printable(path)}: {error}. What was there before is untouched; if the clock of "
+            "this machine is wrong, set it."
+        ) from error
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
