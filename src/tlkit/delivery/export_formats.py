@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.ignoring import OF_CONVERTERS, ignoring
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.errors import ArtifactError, MissingExtraError, SettingError
@@ -109,7 +110,8 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         ArtifactError: The network cannot be converted.
     """
     try:
-        kind.convert(model, path, precision, sample)
+        with ignoring(*OF_CONVERTERS):
+            kind.convert(model, path, precision, sample)
     except Exception as error:  # converters raise anything
         raise ArtifactError(
             f"this network cannot be converted to {kind.title}, {precision}: {_brief(error)}"
