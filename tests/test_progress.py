@@ -70,13 +70,13 @@ def test_what_an_earlier_run_has_done_says_nothing_of_the_pace(
 def test_slow_work_is_not_zero_a_second(clock: list[float], capsys: Captured) -> None:
     with progress(5, "Folds", unit="folds") as advance:
         for _ in range(5):
-            clock[0] += 90
+            clock[0] += 80
             advance(1)
     assert capsys.readouterr().err.splitlines() == [
         "Folds: 1 of 5 folds",
-        "Folds: 2 of 5 folds, 90 s each, 5 min left",
-        "Folds: 3 of 5 folds, 90 s each, 3 min left",
-        "Folds: 4 of 5 folds, 90 s each, 90 s left",
+        "Folds: 2 of 5 folds, 80 s each, 4 min left",
+        "Folds: 3 of 5 folds, 80 s each, 3 min left",
+        "Folds: 4 of 5 folds, 80 s each, 80 s left",
     ]
 
 
