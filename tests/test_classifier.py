@@ -387,7 +387,7 @@ def test_evaluating_the_training_folder_owns_up(
 ) -> None:
     known = len(classifier.record.training_names)
     text = str(classifier.evaluate(drawn_folder))
-    assert f"These images also chose the weights ({known} of them were trained on)" in text
+    assert f"These images were used to choose the weights ({known} of them were trained on)" in text
     shutil.copytree(drawn_folder, tmp_path / "elsewhere")
     assert "trained on" not in str(classifier.evaluate(tmp_path / "elsewhere"))
 

@@ -1,4 +1,4 @@
-"""Figures say what they show; nothing global is touched, and names from files stay text."""
+"""Figures show and name what they are made of; nothing global is touched, and names from files stay text."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("name", sorted(plot.THEMES))
-def test_words_and_curves_stand_out_from_the_paper(name: str) -> None:
+def test_text_and_curves_stand_out_from_the_paper(name: str) -> None:
     colours = plot.THEMES[name]
     for text in (colours.ink, colours.faint, colours.positive, colours.negative):
         assert contrast(text, colours.paper) >= 4.5  # WCAG: small text
@@ -297,7 +297,7 @@ def test_a_long_title_fits_its_figure() -> None:
         assert written.get_window_extent().x1 < axes.figure.bbox.x1
 
 
-def test_svg_is_the_same_each_time_and_its_words_are_words() -> None:
+def test_svg_is_the_same_each_time_and_its_text_is_text() -> None:
     first, again = (plot.learning_curves(EXACT_THEN_FINE).svg() for _ in range(2))
     assert first == again
     assert first.startswith("<svg")

@@ -18,7 +18,6 @@ from tlkit.core.rows import Images
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.backbones.network import CutPoint, Network
 
 Outputs = tuple[npt.NDArray[np.generic], ...]
 
@@ -124,37 +123,6 @@ def in_shares(
     starts = range(0, len(images), at_once)
     outputs = threads.map(run, [images[start : start + at_once] for start in starts])
     return tuple(np.concatenate(shares) for shares in zip(*outputs, strict=True))
-
-
-def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
-    """Average a feature map `[B, h, w, C]` over its places; features `[B, D]` stay as they are."""
-    import keras
-
-    if len(feature_map.shape) == 2:
-        return feature_map
-    return keras.layers.GlobalAveragePooling2D()(feature_map)
-
-
-def frozen_model(
-    network: Network, cut: CutPoint | None, *, features: bool, activations: bool
-) -> keras.Model:
-    """Return the model that gives what training needs of the frozen part.
-
-    Args:
-        network: The backbone.
-        cut: Where activations are taken.
-        features: Give the pooled features, float32 `[B, D]`, first.
-        activations: Give the activations at the cut, float32 `[B, *cut.shape]`, last.
-    """
-    import keras
-
-    if not activations or cut is None:
-        return keras.Model(network.model.inputs, pooled(network.model.outputs[0]))
-    lower = network.lower(cut)
-    if not features:
-        return lower
-    top = pooled(network.upper(cut)(lower.outputs[0]))
-    return keras.Model(lower.inputs, [top, lower.outputs[0]])
 
 
 class ImagesToo:

@@ -111,7 +111,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     except Exception as error:
         raise ArtifactError(
             f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
-            f"{record.versions.get('keras', 'unknown')}): {_first_line(error)}"
+            f"{record.versions.get('keras', 'unknown')}): {first_line(error)}"
         ) from error
     shapes = model.input_shape, model.output_shape
     if shapes != ((None, *record.image_size, 3), (None, 1)):
@@ -166,7 +166,7 @@ def checked_contents(path: Path) -> tuple[Record, Any, int]:
     ) as error:  # zipfile, zlib and json raise many kinds for files that are not theirs
         raise ArtifactError(
             f"{printable(path)} is not a saved tlkit classifier, or only a part of one: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
@@ -213,14 +213,20 @@ def _record(path: Path, contents: Any) -> Record:
         return Record.from_config(contents)
     except Exception as error:  # nothing in it need be of the kind that is expected there
         raise ArtifactError(
-            f"the {RECORD_NAME} of {printable(path)} is damaged: {_first_line(error)}"
+            f"the {RECORD_NAME} of {printable(path)} is damaged: {first_line(error)}"
         ) from error
 
 
 _MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
-    lambda contents: contents,  # 1 to 2: names changed, and the specs read the old ones too
+    lambda contents: contents | {"backbone": _of_the_last_layer(contents.get("backbone"))},
 )
 """`_MIGRATIONS[n - 1]` turns the contents of format version n into those of n + 1."""
+
+
+def _of_the_last_layer(backbone: Any) -> Any:
+    """Add what format 1 did not say: heads learned from the last layer alone. Other names the specs know."""
+    named = isinstance(backbone, dict) and "name" in backbone
+    return {**backbone, "features": "last"} if named else backbone
 
 
 def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:
@@ -246,7 +252,8 @@ def _is_registered(name: object) -> bool:
     return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what other programs' errors say, in one line with their kind."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
     return f"{kind}{lines[0].strip()[:300]}" if lines else type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, tee
 from threading import RLock
@@ -18,7 +19,7 @@ from tlkit.backbones.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
 from tlkit.core.rows import Images
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile
-from tlkit.images.loader import read_images
+from tlkit.images.loader import read_batches
 
 if TYPE_CHECKING:
     import keras
@@ -27,29 +28,25 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
-@final
-class Predictor:
-    """A network with the engine that was built for it: threads may share it, and so may classifiers.
-
-    Args:
-        model: As `TransferClassifier` takes it.
-    """
-
-    def __init__(self, model: keras.Model | Callable[[], keras.Model]) -> None:
-        self._model = model
-        self._engine: Engine | None = None
-        self._largest_job = 0
-        self._lock = RLock()  # whoever chooses an engine asks for the model too
+class Predictor(ABC):
+    """What gives the logit of images: threads may share it, and so may classifiers."""
 
     @property
+    @abstractmethod
     def model(self) -> keras.Model:
-        """The network, built at the first use."""
-        import keras
+        """The Keras model.
 
-        with self._lock:
-            if not isinstance(self._model, keras.Model):
-                self._model = self._model()
-            return self._model
+        Raises:
+            ArtifactError: There is none.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return hex digits that identify the network."""
+
+    @abstractmethod
+    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
+        """Return what gives the logits, float64 `[B]`, of batches of images like these, `count` in all."""
 
     def logits(self, images: Images, count: int | None = None) -> Floats:
         """Return the logit of each image, float64 `[N]`.
@@ -60,10 +57,9 @@ class Predictor:
         """
         if not len(images):
             return np.empty(0)
-        engine = self._engine_for(count or len(images), images[:SAMPLE_SIZE])
+        run = self._batches(images, count or len(images))
         starts = range(0, len(images), BATCH_SIZE)
-        outputs = [engine(images[start : start + BATCH_SIZE])[0] for start in starts]
-        return np.concatenate(outputs)[:, 0].astype(np.float64)
+        return np.concatenate([run(images[start : start + BATCH_SIZE]) for start in starts])
 
     def outcomes(
         self, paths: Iterable[PathLike], image_size: tuple[int, int], count: int
@@ -77,12 +73,49 @@ class Predictor:
         """
         names, waiting = tee(paths)
         files = (os.fspath(path) for path in waiting)
-        decoded = zip(names, read_images(files, image_size), strict=True)
-        while batch := list(islice(decoded, BATCH_SIZE)):
-            pixels = [found[0] for _, found in batch if not isinstance(found, BadFile)]
-            logits = iter(self.logits(np.stack(pixels), count) if pixels else ())
-            for path, found in batch:
-                yield path, found if isinstance(found, BadFile) else float(next(logits))
+        for _, pixels, found in read_batches(files, image_size, BATCH_SIZE):
+            logits = iter(self.logits(pixels, count).tolist())
+            for path, outcome in zip(islice(names, len(found)), found, strict=True):
+                yield path, outcome if isinstance(outcome, BadFile) else next(logits)
+
+
+@final
+class NetworkPredictor(Predictor):
+    """A Keras model with the engine that was built for it.
+
+    Args:
+        model: As `TransferClassifier` takes it.
+    """
+
+    def __init__(self, model: keras.Model | Callable[[], keras.Model]) -> None:
+        self._model = model
+        self._engine: Engine | None = None
+        self._largest_job = 0
+        self._lock = RLock()  # whoever chooses an engine asks for the model too
+
+    def __reduce__(self) -> tuple[type[NetworkPredictor], tuple[keras.Model]]:
+        """Copy and pickle without the engine, whose threads belong to this process."""
+        return NetworkPredictor, (self.model,)
+
+    @property
+    def model(self) -> keras.Model:
+        """The network, built at the first use."""
+        import keras
+
+        with self._lock:
+            if not isinstance(self._model, keras.Model):
+                self._model = self._model()
+            return self._model
+
+    def digest(self) -> str:
+        """Return hex digits that identify the network: its config and its weights."""
+        import keras
+
+        return digest(keras.saving.serialize_keras_object(self.model), self.model)
+
+    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
+        engine = self._engine_for(count, images[:SAMPLE_SIZE])
+        return lambda batch: engine(batch)[0][:, 0].astype(np.float64)
 
     def _engine_for(self, count: int, sample: Images) -> Engine:
         """Return what computes logits; before a much larger job TensorFlow may be given up for it."""
@@ -94,15 +127,11 @@ class Predictor:
                 self._largest_job = count
                 model = self.model
                 logits = keras.Model(model.inputs, model.get_layer("logit").output)
-                fast = fast_engine(lambda: _facts(model), count, lambda: logits, lambda: sample)
+                fast = fast_engine(
+                    lambda: ("logit", self.digest()), count, lambda: logits, lambda: sample
+                )
                 self._engine = fast or self._engine or TensorFlowEngine(logits)
             return self._engine
-
-
-def _facts(model: keras.Model) -> tuple[str, ...]:
-    import keras
-
-    return ("logit", digest(keras.saving.serialize_keras_object(model), model))
 
 
 def files_of(images: object) -> list[PathLike]:

@@ -23,7 +23,7 @@ def add_predict(commands: Commands) -> None:
     """Declare `tlkit predict`."""
     parser = command(commands, predict, "Say what is on images.")
     add = parser.add_argument
-    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("model", metavar="MODEL", help="what `tlkit train` saved, or `tlkit export`")
     about = "image files, and folders of them"
     add("paths", metavar="PATH", nargs="+", type=arguments.not_empty, help=about)
     add_threshold(parser)

@@ -62,8 +62,8 @@ def start_tensorflow() -> None:
 def _touch_devices() -> None:
     import tensorflow as tf
 
-    tf.zeros(())  # the first operation looks for a GPU, and says so
-    # The first generator tunes how memory is given back, and says so, in the middle of a progress bar.
+    tf.zeros(())  # the first operation looks for a GPU, and logs it
+    # The first generator tunes how memory is given back, and logs it, in the middle of a progress bar.
     next(
         iter(
             tf.data.Dataset.from_generator(

@@ -68,7 +68,7 @@ def add_train(commands: Commands) -> None:
         help="how the network is built, such as alpha=0.35; may be repeated",
     )  # fmt: skip
     add = parser.add_argument_group("training").add_argument
-    schedules = ("head-only", "standard", "course", "gradual")
+    schedules = ("head-only", "standard", "thorough", "course", "gradual")
     add(
         "--schedule",
         choices=schedules,

@@ -19,7 +19,7 @@ from tlkit.errors import SettingError, printable
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to, and put what was written there in the place of `path`.
+    """Give a name to write to, and replace `path` by what was written there.
 
     An error on the way leaves `path` untouched and nothing else behind. Of several that write to one `path`
     at the same time, the last one to finish has its file there, whole. A file that is replaced keeps its

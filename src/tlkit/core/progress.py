@@ -27,7 +27,7 @@ def progress(total: int | None, description: str, *, unit: str = "images") -> It
     Args:
         total: How many units the work has; 0 shows nothing. None, where nobody knows yet: the
             bar goes away at the end.
-        description: What is being done, in a few words: `"Reading"`.
+        description: What is being done: `"Reading"`.
         unit: What is counted: `"images"` makes the rate read "31 images/s".
 
     Yields:

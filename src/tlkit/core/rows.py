@@ -158,10 +158,10 @@ class Rows:
 
 
 def cannot_keep(folder: Path, error: OSError) -> TlkitError:
-    """Return the error that says where results cannot be kept, why, and what to do."""
+    """Return the error for results that cannot be stored: where, why, and what to do."""
     return TlkitError(
         f"cannot keep results in {printable(folder)}: {error.strerror or error}. "
-        "Make room there, or choose another folder that can be written (for temporary files, TMPDIR "
+        "Free space there, or choose another folder that can be written (for temporary files, TMPDIR "
         "names it)."
     )
 
@@ -204,7 +204,7 @@ def _runs(rows: Indices) -> list[tuple[int, int]]:
 
 
 def _is_dense(rows: Indices) -> bool:
-    """Say whether rows are ascending, with gaps, yet most of what lies between first and last."""
+    """Return whether rows are ascending, with gaps, yet most of what lies between first and last."""
     if not len(rows) or not len(rows) < int(rows[-1] - rows[0]) + 1 <= 2 * len(rows):
         return False
     return bool((np.diff(rows) > 0).all())

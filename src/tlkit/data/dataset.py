@@ -25,6 +25,8 @@ from tlkit.errors import DatasetError, SettingError, printable
 
 GroupBy: TypeAlias = "str | Mapping[str, str] | Callable[[Path], str | None] | None"
 PARTS = ("train", "validation", "test")
+USUAL_FRACTION = 0.2
+"""Share for validation where nobody says another."""
 
 _PART_OF_FOLDER = dict.fromkeys(("train", "training"), "train")
 _PART_OF_FOLDER |= dict.fromkeys(("val", "valid", "validation"), "validation")
@@ -125,7 +127,9 @@ class DatasetSpec(Spec):
         positive_class: The class whose probability is predicted. None: of two classes such as "alpaca"
             and "not alpaca" (`no_alpaca`, `non-alpaca` …) the one that the other negates, else the second.
         validation_fraction: Share of each class kept for validation, 0 to below 1. Not used where the
-            folder has a validation split of its own. The default is the usual fifth.
+            folder has a validation split of its own. 0: none; folds judge, and the classifier learns from all
+            images that are not for the test. None leaves the choice to what uses the spec: an exact head is
+            judged by folds as long as they are cheap, everything else takes the usual fifth.
         test_fraction: Share of each class for a last, untouched test, 0 to below 1; 0 if there are parts.
         seed: Which of the many splits, 0 or more.
         group_by: What must stay in one part, such as all images of one subject. A regular expression
@@ -139,14 +143,14 @@ class DatasetSpec(Spec):
         SettingError: A setting is outside what it may be.
 
     Examples:
-        >>> DatasetSpec("alpacas/", positive_class="alpaca", group_by=r"herd-\d+").validation_fraction
-        0.2
+        >>> DatasetSpec("alpacas/", positive_class="alpaca", group_by=r"herd-\d+").test_fraction
+        0.0
     """
 
     directory: Path
     _: KW_ONLY
     positive_class: str | None = None
-    validation_fraction: float = 0.2
+    validation_fraction: float | None = None
     test_fraction: float = 0.0
     seed: int = 0
     group_by: GroupBy = None
@@ -160,7 +164,7 @@ class DatasetSpec(Spec):
             directory: str | os.PathLike[str],
             *,
             positive_class: str | None = None,
-            validation_fraction: float = 0.2,
+            validation_fraction: float | None = None,
             test_fraction: float = 0.0,
             seed: int = 0,
             group_by: GroupBy = None,
@@ -170,9 +174,10 @@ class DatasetSpec(Spec):
 
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):
-            fraction = check_float(name, getattr(self, name), at_least=0, below=1)
-            object.__setattr__(self, name, fraction)
-        if self.validation_fraction + self.test_fraction >= 1:
+            if name == "test_fraction" or getattr(self, name) is not None:
+                fraction = check_float(name, getattr(self, name), at_least=0, below=1)
+                object.__setattr__(self, name, fraction)
+        if (self.validation_fraction or 0) + self.test_fraction >= 1:
             got = f"{self.validation_fraction} + {self.test_fraction}"
             raise SettingError(
                 f"`validation_fraction` + `test_fraction` must be below 1, got {got}"
@@ -187,6 +192,12 @@ class DatasetSpec(Spec):
             raise SettingError(f"`positive_class` must be a name, got {given!r}")
         if self.positive_class and self.classes:
             check_choice("positive_class", self.positive_class, self.classes)
+
+    @property
+    def default_fraction(self) -> float:
+        """The share for validation where there has to be one: the one given, else a fifth."""
+        usual = min(USUAL_FRACTION, (1 - self.test_fraction) / 2)
+        return usual if self.validation_fraction is None else self.validation_fraction
 
     def listing(self, *, scan: Scan = scan_folder) -> Listing:
         """Walk the folder and list its images; files are neither opened nor changed.

@@ -11,7 +11,6 @@ from itertools import islice, tee
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
-from tlkit.backbones.adoption import digest
 from tlkit.classifier.classifier import TransferClassifier, check_classifier
 from tlkit.core.progress import Advance, progress
 from tlkit.core.spec import Json, Spec, check_int, check_path
@@ -138,11 +137,8 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
 
 def _facts(classifier: TransferClassifier) -> dict[str, Json]:
     """Return what decides the rows, apart from the images."""
-    import keras
-
-    model = classifier.model
     return {
-        "model": digest(keras.saving.serialize_keras_object(model), model),
+        "model": classifier.digest(),
         "image size": [*classifier.image_size],
         "classes": [*classifier.class_names],
         "positive class": classifier.positive_class,

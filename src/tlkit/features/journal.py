@@ -34,7 +34,7 @@ _HALF_SAFE = _HALF_MAX / 16  # the first batch decides for all: some room for th
 
 @final
 class Journal:
-    """The outputs of a pass, and `parameters`: the size of its network.
+    """The outputs of a pass, the `parameters` of its network, and the `stage_widths` of its features.
 
     `done` is the number of finished batches; `notes` holds what was remembered of those that were
     finished before.
@@ -64,6 +64,7 @@ class Journal:
         self.notes: list[list[dict[str, Json]]] = []
         self.done = 0
         self.parameters = 0
+        self.stage_widths: tuple[int, ...] = ()
         self._folder = folder
         self._count = count
         self._views = views
@@ -85,7 +86,8 @@ class Journal:
             ]
             self._allocate(kinds)
             shapes: list[Json] = [[list(shape), np.dtype(kind).name] for shape, kind in kinds]
-            self._write({"outputs": shapes, "parameters": self.parameters})
+            network: list[Json] = [self.parameters, list(self.stage_widths)]
+            self._write({"outputs": shapes, "network": network})
         for kept, output in zip(self.outputs if outputs else (), outputs, strict=True):
             if kept.dtype == np.float16 and float(np.abs(output).max()) > _HALF_MAX:
                 raise TlkitError(
@@ -173,7 +175,7 @@ class Journal:
         if "outputs" in entry:
             kinds = [(shape, np.dtype(kind)) for shape, kind in entry["outputs"]]
             self._allocate(kinds, read_only=read_only)
-            self.parameters = entry["parameters"]
+            self.parameters, self.stage_widths = entry["network"][0], tuple(entry["network"][1])
             return True
         if entry["check"] != self._checksum(np.array(entry["rows"], np.int64)):
             return False

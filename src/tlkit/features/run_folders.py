@@ -62,6 +62,10 @@ class RunFolders:
         place = self.cache or self.checkpoint
         return place / f"{name}-{fingerprint(*facts)}" if place else None
 
+    def of_fold(self, number: int, count: int) -> Path | None:
+        """Return the file for what a fold found; None to keep nothing."""
+        return self.checkpoint / f"fold-{number + 1}-of-{count}.npz" if self.checkpoint else None
+
     def of_phase(self, stage: int) -> Path | None:
         """Return the file for the state of a phase; None to keep nothing."""
         return self.checkpoint / _PHASE_NAME.format(stage) if self.checkpoint else None

@@ -34,7 +34,7 @@ class AugmentationPolicy(Spec):
     """How training images may be varied.
 
     Each view of an image draws every change anew and uniformly from the range given; 0 leaves a change
-    out. What a turn, zoom or shift uncovers is filled with the image's own mirror image. Vary only what
+    out. What a turn, zoom or shift uncovers is filled by reflecting the image at its border. Vary only what
     leaves the class as it is: text and left hands do not survive a horizontal flip.
 
     Args:

@@ -121,7 +121,7 @@ def palette() -> Palette:
 
 @contextmanager
 def drawing() -> Iterator[Palette]:
-    """Apply the style to what is made inside, and give its colours.
+    """Apply the style to what is drawn inside, and give its colours.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -204,7 +204,7 @@ class Grid(np.ndarray[Any, Any]):
     def svg(self) -> str:
         """Return the figure as SVG text for a page.
 
-        Words stay words, in a font of the page's, and the same figure gives the same text.
+        Text stays text, in a font of the page, and the same figure gives the same text.
         """
         file = io.StringIO()
         words = {"svg.fonttype": "none", "svg.hashsalt": "tlkit"}
@@ -245,17 +245,17 @@ def one_plot(ax: Axes | None, size: tuple[float, float]) -> Iterator[tuple[Grid,
 
 
 def title(axes: Grid, text: str, ax: Axes | None = None) -> None:
-    """Say above the figure, or above `ax` where that is the caller's, what is shown."""
+    """Write a title above the figure, or above `ax` where that is the caller's."""
     if ax is None:
-        room = axes.figure.get_figwidth() / _BOLD_INCHES  # letters
-        size = _TITLE_POINTS * min(1, room / len(text))
+        letters = axes.figure.get_figwidth() / _BOLD_INCHES  # that fit
+        size = _TITLE_POINTS * min(1, letters / len(text))
         axes.figure.suptitle(text, x=0.01, ha="left", weight="bold", size=size, parse_math=False)
     else:
         ax.set_title(text, weight="bold", parse_math=False)
 
 
 def add_legend(owner: Axes | Figure, **settings: Any) -> None:
-    """Add a legend whose words are never taken for formulas: they may come from the names of files."""
+    """Add a legend whose text is never taken for formulas: they may come from the names of files."""
     for text in owner.legend(**settings).get_texts():
         text.set_parse_math(False)
 

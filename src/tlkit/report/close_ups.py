@@ -59,11 +59,11 @@ def look_closer(
     chosen = [image.example for image in album.images][:count]
     if not chosen:
         return {}
-    said = [_said(classifier, album.said[example.name]) for example in chosen]
+    predicted = [_predicted(classifier, album.probabilities[example.name]) for example in chosen]
     try:
-        found = list(explain_files(classifier, [e.path for e in chosen], towards=said))
+        found = list(explain_files(classifier, [e.path for e in chosen], towards=predicted))
     except SettingError:
-        return None  # it turns images into vectors at once, in which nothing has a place
+        return None  # it turns images into vectors at once, which have no positions
     alike = _alike(classifier, album, chosen)
     closer = {}
     for example, seen in zip(chosen, found, strict=True):
@@ -81,7 +81,7 @@ def look_closer(
 def samples(album: Album) -> tuple[tuple[AlbumImage, ...], ...]:
     """Choose images of both classes at random, the same ones each time, the positive class first."""
     order = np.random.default_rng(0).permutation(len(album.images)).tolist()
-    shuffled = [album.images[place] for place in order]
+    shuffled = [album.images[index] for index in order]
     chosen = (
         tuple(image for image in shuffled if image.example.label == label)[:_SAMPLES]
         for label in (1, 0)
@@ -110,7 +110,7 @@ def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[
     return example, tuple(data_address(pixels, fitted(size, THUMBNAIL)) for pixels in seen)
 
 
-def _said(classifier: TransferClassifier, probability: float) -> str:
+def _predicted(classifier: TransferClassifier, probability: float) -> str:
     positive = probability >= classifier.threshold
     return classifier.positive_class if positive else classifier.negative_class
 
