@@ -61,12 +61,25 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
         with replacing(path) as partial:
             model.save(partial)
             with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr(RECORD_NAME, description)
+                archive.writestr(_entry(RECORD_NAME), description)
     except OSError as error:
         raise ArtifactError(
             f"cannot write {printable(path)}: {error.strerror or error}. "
             "What was there before is untouched; choose a folder that exists and can be written."
         ) from error
+    except ValueError as error:  # Keras dates what it writes, and no archive is older than 1980
+        raise ArtifactError(
+            f"cannot write {printable(path)}: {error}. What was there before is untouched; if the clock of "
+            "this machine is wrong, set it."
+        ) from error
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return an entry without a date, so that the clock, which may stand before 1980, plays no part."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 def _description(record: Record) -> bytes:
