@@ -169,7 +169,7 @@ def test_a_million_images_have_room(classifier: TransferClassifier) -> None:
         len(artifact._description(of_many_images(classifier.record, count, bytes_in_name=50)))
         for count in (2_000, 12_000)
     )
-    assert few + (many - few) / 10_000 * 1_000_000 < artifact._LIMIT
+    assert few + (many - few) / 10_000 * 1_000_000 < artifact.LIMIT
 
 
 def test_what_could_not_be_read_back_is_not_written(
@@ -177,11 +177,11 @@ def test_what_could_not_be_read_back_is_not_written(
 ) -> None:
     record = of_many_images(classifier.record, 2_000, bytes_in_name=50)
     size = len(artifact._description(record))
-    monkeypatch.setattr(artifact, "_LIMIT", size)
+    monkeypatch.setattr(artifact, "LIMIT", size)
     write_artifact(saved, classifier.model, record)
     assert TransferClassifier.load(saved).record == record
     before = saved.read_bytes()
-    monkeypatch.setattr(artifact, "_LIMIT", size - 1)
+    monkeypatch.setattr(artifact, "LIMIT", size - 1)
     with pytest.raises(ArtifactError, match=r"which names every image, takes .* are read back"):
         write_artifact(saved, classifier.model, record)
     assert saved.read_bytes() == before

@@ -75,7 +75,8 @@ def test_train_shows_classes_numbers_history_and_what_is_next(trained: tuple[Pat
     assert printed.startswith("48 images: 24 disc (positive), 24 not disc\n")
     assert "accuracy" in printed
     assert "95 % CI" in printed
-    assert "head: exact head; 65 of" in printed
+    assert "head: exact head; 169 of" in printed
+    assert "out-of-fold images, 5 folds" in printed
     assert "The head is all that the schedule trains." in printed
     assert f"saved: {model} (" in printed
     assert f"next:  tlkit predict {model} " in printed

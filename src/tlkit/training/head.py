@@ -42,8 +42,8 @@ SAMPLE_NUMBERS: Final = 1 << 25
 """Features in the sample whose Hessian stands for that of all rows: 128 MB of float32. A guess."""
 
 _FOLD_HEAD_ROWS: Final = 10
-"""Up to so many times the rows of the search, the heads of its folds are solved again on all rows, at the final
-strength; of more rows a sample says the same, and memory and passes would grow by the number of folds."""
+"""Up to so many times the rows of the search, the heads of its folds are solved again on all rows, at the
+final strength; of more rows a sample says the same, and memory and passes would grow with the folds."""
 
 _SAMPLE_SHAPE: Final = 8  # rows for each feature, at least, or its Hessian says too little
 # Strengths to try, as fractions of the features' total variance: half decades, strongest first.
