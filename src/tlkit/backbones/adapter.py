@@ -29,6 +29,7 @@ from tlkit.backbones.catalogue import (
 )
 from tlkit.backbones.network import IMAGENET_MEAN, Network
 from tlkit.backbones.weights import content_digest, keras_downloads, load_file, replaced_get_file
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -208,6 +209,7 @@ class BackboneAdapter(Spec):
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
                 to another image data format or dtype policy than "channels_last" and "float32".
         """
+        refuse_after_fork()
         import keras
 
         if keras.config.image_data_format() != "channels_last":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.forks import refuse_after_fork, threads_started
 from tlkit.core.rows import Images
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, model: keras.Model) -> None:
+        refuse_after_fork()
         import tensorflow as tf
 
         self.parameters: int = model.count_params()
@@ -98,6 +100,7 @@ class TensorFlowEngine:
 
 def workers() -> ThreadPoolExecutor:
     """Return threads for `in_shares`, one a core; they end with the engine that holds them."""
+    threads_started()
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-engine")
 
 
@@ -120,7 +123,11 @@ def in_shares(
 
     Returns:
         Every output, each float32 `[B, …]`.
+
+    Raises:
+        TlkitError: This process was forked from the one that the threads belong to.
     """
+    refuse_after_fork()
     starts = range(0, len(images), at_once)
     outputs = threads.map(run, [images[start : start + at_once] for start in starts])
     return tuple(np.concatenate(shares) for shares in zip(*outputs, strict=True))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tlkit.classifier.record import Record
 from tlkit.core.atomic import replacing
+from tlkit.core.forks import refuse_after_fork
 from tlkit.errors import ArtifactError, SettingError, printable
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 RECORD_NAME: Final = "tlkit.json"
 FORMAT_VERSION: Final = 2
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
+
+_FINGERPRINT: Final = "classifier_fingerprint"  # for readers of the file; computed, not believed
 
 _LIMIT: Final = 64 * 2**20  # bytes of JSON: far above any real file, far below what hurts
 _EXPANSION: Final = (
@@ -45,7 +48,12 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
         raise ArtifactError(
             f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
         )
-    text = json.dumps({"format_version": FORMAT_VERSION, **record.to_config()}, indent=1)
+    contents = {
+        "format_version": FORMAT_VERSION,
+        _FINGERPRINT: record.fingerprint_with(model),
+        **record.to_config(),
+    }
+    text = json.dumps(contents, indent=1)
     try:
         with replacing(path) as partial:
             model.save(partial)
@@ -64,6 +72,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     Raises:
         ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
     """
+    refuse_after_fork()
     record, config, weight_bytes = _checked_contents(path)
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
@@ -174,6 +183,7 @@ def _record(path: Path, contents: Any) -> Record:
             f"{printable(path)} has format version {version}, this tlkit reads up to {FORMAT_VERSION}: "
             "update tlkit (pip install --upgrade tlkit)"
         )
+    contents.pop(_FINGERPRINT, None)
     for migrate in _MIGRATIONS[version - 1 :]:
         contents = migrate(contents)
     try:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, final, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,9 @@ class TransferClassifier:
 
     Args:
         model: RGB 0-255 `[N, H, W, 3]` to the probability of the positive class `[N, 1]`, its last two
-            layers named `"logit"` and `"probability"`; or a function that builds it when it is needed.
-        record: What its number means and how it came about.
+            layers named `"logit"` and `"probability"`; or a function that builds one of the classifier's own
+            when it is needed. Its weights count as they are now.
+        record: What its number means and how it came about, measured with these weights.
 
     Examples:
         >>> classifier = TransferClassifier.load("alpaca.keras")  # doctest: +SKIP
@@ -87,18 +88,30 @@ class TransferClassifier:
         self._predictor = model if isinstance(model, Predictor) else Predictor(model)
         self.record = record
 
-    def __reduce__(self) -> tuple[type[TransferClassifier], tuple[keras.Model, Record]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle without the engine, whose threads belong to this process."""
-        return TransferClassifier, (self.model, self.record)
+        return _with_own, (self._predictor.network, self.record)
 
     @property
     def model(self) -> keras.Model:
         """The plain Keras model: float or uint8 RGB 0-255 `[N, H, W, 3]` in, probabilities `[N, 1]` out.
 
-        Its weights count as they were at the first prediction. Whoever trains it further goes on with
-        `TransferClassifier(classifier.model, classifier.record)`.
+        It is yours: look into it, save it with Keras, train it further. The classifier itself never changes:
+        predictions, `save`, exports and explanations go on with the weights that its evaluation is of, and
+        the first of them after a change warns. A model that was trained further is measured by making a
+        classifier with it: `BackboneAdapter(…)` takes all of it but the last two layers.
         """
         return self._predictor.model
+
+    @property
+    def fingerprint(self) -> str:
+        """What the classifier is, in 32 hex digits: the same for two runs that came to the same.
+
+        It stands for weights, backbone, image size, classes, threshold and calibration, and for nothing
+        else: neither for dates and durations, in which the files of two equal runs differ, nor for the place
+        of a file. A saved classifier holds it as `classifier_fingerprint` in its `tlkit.json`.
+        """
+        return self.record.fingerprint_with(self._predictor.network)
 
     @property
     def class_names(self) -> tuple[str, str]:
@@ -358,7 +371,7 @@ class TransferClassifier:
         record = self.record.recounted(
             check_float("threshold", threshold, at_least=0, at_most=1), choice
         )
-        return TransferClassifier(self._predictor, record)
+        return with_record(self, record)
 
     def save(self, path: PathLike) -> None:
         """Write one file that holds all of it; plain Keras opens it too.
@@ -370,7 +383,7 @@ class TransferClassifier:
             ArtifactError: The file cannot be written; the old one is untouched.
             SettingError: `path` is no path.
         """
-        write_artifact(Path(check_path("path", path)), self.model, self.record)
+        write_artifact(Path(check_path("path", path)), self._predictor.network, self.record)
 
     @classmethod
     def load(cls, path: PathLike) -> TransferClassifier:
@@ -380,7 +393,7 @@ class TransferClassifier:
             ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
             SettingError: `path` is no path.
         """
-        return cls(*read_artifact(Path(check_path("path", path))))
+        return _with_own(*read_artifact(Path(check_path("path", path))))
 
     def _predict_files(
         self, paths: Sequence[PathLike], on_bad_file: OnBadFile
@@ -412,6 +425,24 @@ class TransferClassifier:
 
     def _logits(self, images: npt.NDArray[np.generic]) -> Floats:
         return self._predictor.logits(as_batch(images, self.image_size))
+
+
+def network_of(classifier: TransferClassifier) -> keras.Model:
+    """Return the network that a classifier computes with, for whoever only reads it.
+
+    `TransferClassifier.model` is the user's, and may have been trained further.
+    """
+    return classifier._predictor.network  # noqa: SLF001 - the same module
+
+
+def with_record(classifier: TransferClassifier, record: Record) -> TransferClassifier:
+    """Return a classifier that computes with the same network and engine, and has another record."""
+    return TransferClassifier(classifier._predictor, record)  # noqa: SLF001 - the same module
+
+
+def _with_own(model: keras.Model, record: Record) -> TransferClassifier:
+    """Return a classifier with a network that nobody else holds."""
+    return TransferClassifier(lambda: model, record)
 
 
 def check_classifier(name: str, value: object, *others: type) -> None:

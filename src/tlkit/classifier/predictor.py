@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import reprlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, tee
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
@@ -12,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.backbones.adoption import digest
+from tlkit.backbones.adoption import copied, digest
 from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine
-from tlkit.backbones.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
+from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, TlkitWarning
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_images
 
@@ -31,33 +34,66 @@ PathLike: TypeAlias = str | os.PathLike[str]
 class Predictor:
     """A network with the engine that was built for it: threads may share it, and so may classifiers.
 
+    Its weights never change. Others may hold the same Keras model and train it: they are noticed, and what
+    is computed, saved or exported here goes on with the weights of the beginning.
+
     Args:
         model: As `TransferClassifier` takes it.
     """
 
     def __init__(self, model: keras.Model | Callable[[], keras.Model]) -> None:
-        self._model = model
+        import keras
+
+        self._build = model
+        self._network: Any = None
+        self._shared: keras.Model | None = None
+        self._weights: list[npt.NDArray[Any]] = []  # of the network, while others hold it
         self._engine: Engine | None = None
-        self._largest_job = 0
-        self._lock = RLock()  # whoever chooses an engine asks for the model too
+        self._lock = RLock()  # whoever chooses an engine asks for the network too
+        if isinstance(model, keras.Model):
+            self._network = model
+            self._share(model)
+
+    @property
+    def network(self) -> keras.Model:
+        """The network for those who only read it, built at the first use."""
+        refuse_after_fork()
+        with self._lock:
+            network = self._build() if self._network is None else self._network
+            self._network = network
+            if network is not self._shared:
+                return network
+            now = network.get_weights()
+            same = all(np.array_equal(a, b) for a, b in zip(now, self._weights, strict=True))
+            if not same or network.compiled:
+                self._network = _copy_with(network, self._weights)
+                self._weights = []
+            if not same:
+                warnings.warn(
+                    "the weights of `classifier.model` were changed after it was given away: predictions, "
+                    "`save`, exports and explanations go on with those that were measured. What was trained "
+                    "further is a model of its own: save it with `classifier.model.save`, or train it as "
+                    "the backbone of another classifier",
+                    TlkitWarning,
+                    stacklevel=3,
+                )
+            return self._network
 
     @property
     def model(self) -> keras.Model:
-        """The network, built at the first use."""
-        import keras
-
+        """The network to give away: always the same one, whatever its holder makes of it."""
         with self._lock:
-            if not isinstance(self._model, keras.Model):
-                self._model = self._model()
-            return self._model
+            return self._share(self.network) if self._shared is None else self._shared
 
     def logits(self, images: Images, count: int | None = None) -> Floats:
         """Return the logit of each image, float64 `[N]`.
 
         Args:
             images: uint8 `[N, H, W, 3]`, of the network's size.
-            count: How many there are in all, where these are only some: decides which engine pays.
+            count: How many there are in all, where these are only some: decides which engine pays. Only the
+                first call is asked, so that an image gives the same logit whatever was predicted before.
         """
+        refuse_after_fork()
         if not len(images):
             return np.empty(0)
         engine = self._engine_for(count or len(images), images[:SAMPLE_SIZE])
@@ -85,18 +121,29 @@ class Predictor:
                 yield path, found if isinstance(found, BadFile) else float(next(logits))
 
     def _engine_for(self, count: int, sample: Images) -> Engine:
-        """Return what computes logits; before a much larger job TensorFlow may be given up for it."""
+        """Return what computes logits, chosen by the first job."""
         with self._lock:
-            grown = count > 2 * self._largest_job and not isinstance(self._engine, OnnxEngine)
-            if self._engine is None or grown:
+            if self._engine is None:
                 import keras
 
-                self._largest_job = count
-                model = self.model
-                logits = keras.Model(model.inputs, model.get_layer("logit").output)
-                fast = fast_engine(lambda: _facts(model), count, lambda: logits, lambda: sample)
-                self._engine = fast or self._engine or TensorFlowEngine(logits)
+                network = self.network
+                logits = keras.Model(network.inputs, network.get_layer("logit").output)
+                fast = fast_engine(lambda: _facts(network), count, lambda: logits, lambda: sample)
+                self._engine = fast or TensorFlowEngine(logits)
             return self._engine
+
+    def _share(self, network: keras.Model) -> keras.Model:
+        """Note that others hold the network, and what its weights are."""
+        self._shared, self._weights = network, network.get_weights()
+        return network
+
+
+def _copy_with(network: keras.Model, weights: list[npt.NDArray[Any]]) -> keras.Model:
+    """Return a copy with these weights, of variables that no strategy has mirrored to its devices."""
+    with ThreadPoolExecutor(1) as outside:  # a strategy's scope ends where its thread does
+        copy = outside.submit(copied, network).result()
+    copy.set_weights(weights)
+    return copy
 
 
 def _facts(model: keras.Model) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
+from tlkit.core.fingerprint import digest_of_arrays, fingerprint
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.data.audit import AuditReport
 from tlkit.errors import SettingError
@@ -14,6 +15,9 @@ from tlkit.evaluation.history import History
 from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdChoice
 from tlkit.images.decoder import BadFile
+
+if TYPE_CHECKING:
+    import keras
 
 RESIZE: Final = "stretch-bilinear-antialias"
 
@@ -92,6 +96,20 @@ class Record(Spec):
         for phase in self.history.phases:
             last = len(phase.validation_loss) - 1
             check_int("best_epoch", phase.best_epoch, at_least=0, at_most=last)
+
+    def fingerprint_with(self, network: keras.Model) -> str:
+        """Return hex digits that stand for what a network with this record does, see `TransferClassifier`."""
+        backbone = {name: value for name, value in self.backbone.items() if name != "weights"}
+        return fingerprint(
+            self.class_names,
+            self.positive_class,
+            self.threshold,
+            self.image_size,
+            self.resize,
+            self.calibration and self.calibration.to_config(),
+            sorted(backbone.items()),
+            digest_of_arrays(network.get_weights()),
+        )
 
     def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Record:
         """Return the same judgements, counted at another threshold.

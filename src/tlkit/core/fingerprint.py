@@ -1,10 +1,23 @@
-"""One short text that stands for many facts: what names a cached pass."""
+"""One short text that stands for many facts: what names a cached pass, and a classifier."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
 
 
 def fingerprint(*facts: object) -> str:
     """Return 32 hex digits that stand for these facts (anything whose `repr` says it all)."""
     return hashlib.blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def digest_of_arrays(arrays: Iterable[npt.NDArray[Any]]) -> str:
+    """Return 32 hex digits that stand for arrays: their numbers, shapes and dtypes, in this order."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, final
 
 from tlkit.backbones.adoption import digest
-from tlkit.classifier.classifier import TransferClassifier, check_classifier
+from tlkit.classifier.classifier import TransferClassifier, check_classifier, network_of
 from tlkit.core.progress import Advance, progress
 from tlkit.core.spec import Json, Spec, check_int, check_path
 from tlkit.core.tables import Cell, check_table, write_table
@@ -140,7 +140,7 @@ def _facts(classifier: TransferClassifier) -> dict[str, Json]:
     """Return what decides the rows, apart from the images."""
     import keras
 
-    model = classifier.model
+    model = network_of(classifier)
     return {
         "model": digest(keras.saving.serialize_keras_object(model), model),
         "image size": [*classifier.image_size],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
 from tlkit.errors import SettingError
@@ -196,6 +197,7 @@ class AugmentationPolicy(Spec):
         check_int("batch_size", batch_size, at_least=1)
         for layer in self.layers:
             check_repeats(layer, (height, width))
+        refuse_after_fork()
         return Augmenter(self.keras_layers(), (height, width), seed=seed, batch_size=batch_size)
 
     def views(

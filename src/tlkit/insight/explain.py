@@ -19,7 +19,13 @@ from PIL import Image
 
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.backbones.network import cuts
-from tlkit.classifier.classifier import PathLike, Prediction, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import (
+    PathLike,
+    Prediction,
+    TransferClassifier,
+    check_classifier,
+    network_of,
+)
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice, check_float, check_int, check_path
 from tlkit.errors import SettingError
@@ -218,7 +224,7 @@ class _GradCam:
 
         for name in {*classes} - {None}:
             check_choice("class", str(name), classifier.class_names)
-        model = classifier.model
+        model = network_of(classifier)
         halves = _halves(keras.Model(model.inputs, model.get_layer("logit").output))
         if halves is None:
             raise SettingError(

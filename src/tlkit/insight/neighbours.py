@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine
-from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier, network_of
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_int, check_path
@@ -106,7 +106,7 @@ class FeatureIndex:
         import keras
 
         check_classifier("classifier", classifier)
-        model = classifier.model
+        model = network_of(classifier)
         self._image_size = classifier.image_size
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
         spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)

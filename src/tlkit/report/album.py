@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 from PIL import Image
 
-from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for
+from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for, with_record
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.data.dataset import DatasetSpec, Example
@@ -228,7 +228,7 @@ def _predicted(
     record = dataclasses.replace(
         classifier.record, scores={**classifier.record.scores, part: scores}
     )
-    return TransferClassifier(classifier.model, record)
+    return with_record(classifier, record)
 
 
 def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> Iterable[Part]:

@@ -148,7 +148,8 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
     logit = dense(pooled(network.model.outputs[0]))
     dense.set_weights([head.kernel[:, np.newaxis], np.array([head.bias])])
     probability = keras.layers.Activation("sigmoid", name="probability")(logit)
-    return keras.Model(network.model.inputs, probability, name="classifier")
+    # The tensor and not a list of it, which Keras would expect again whenever the model is called.
+    return keras.Model(network.model.inputs[0], probability, name="classifier")
 
 
 def _builder(frozen: FrozenPart) -> Callable[[LinearHead], keras.Model]:
