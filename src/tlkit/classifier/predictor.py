@@ -19,7 +19,7 @@ from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
-from tlkit.errors import SettingError, TlkitWarning
+from tlkit.errors import SettingError, TlkitError, TlkitWarning
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_images
 
@@ -59,24 +59,10 @@ class Predictor:
         """The network for those who only read it, built at the first use."""
         refuse_after_fork()
         with self._lock:
-            network = self._build() if self._network is None else self._network
-            self._network = network
-            if network is not self._shared:
-                return network
-            now = network.get_weights()
-            same = all(np.array_equal(a, b) for a, b in zip(now, self._weights, strict=True))
-            if not same or network.compiled:
-                self._network = _copy_with(network, self._weights)
-                self._weights = []
-            if not same:
-                warnings.warn(
-                    "the weights of `classifier.model` were changed after it was given away: predictions, "
-                    "`save`, exports and explanations go on with those that were measured. What was trained "
-                    "further is a model of its own: save it with `classifier.model.save`, or train it as "
-                    "the backbone of another classifier",
-                    TlkitWarning,
-                    stacklevel=3,
-                )
+            if self._network is None:
+                self._network = self._build()
+            if self._network is self._shared:
+                self._network = self._unchanged(self._network)
             return self._network
 
     @property
@@ -131,6 +117,29 @@ class Predictor:
                 fast = fast_engine(lambda: _facts(network), count, lambda: logits, lambda: sample)
                 self._engine = fast or TensorFlowEngine(logits)
             return self._engine
+
+    def _unchanged(self, network: keras.Model) -> keras.Model:
+        """Return a network that others hold, or a copy as it was if they have changed it."""
+        now, before = network.get_weights(), self._weights
+        if [value.shape for value in now] != [value.shape for value in before]:
+            raise TlkitError(
+                "`classifier.model` was rebuilt in place (quantized, say), so that nothing is left of the "
+                "network that was measured: load the classifier again, and change a copy of its model"
+            )
+        same = all(map(np.array_equal, now, before))
+        if same and not network.compiled:
+            return network
+        if not same:
+            warnings.warn(
+                "the weights of `classifier.model` were changed after it was given away: predictions, "
+                "`save`, exports and explanations go on with those that were measured. What was trained "
+                "further is a model of its own: save it with `classifier.model.save`, or train it as the "
+                "backbone of another classifier",
+                TlkitWarning,
+                stacklevel=4,
+            )
+        self._weights = []
+        return _copy_with(network, before)
 
     def _share(self, network: keras.Model) -> keras.Model:
         """Note that others hold the network, and what its weights are."""
