@@ -2,6 +2,6 @@
 
 In: a network and its record, or a `.keras` file. Out: predictions, evaluations, a `.keras` file.
 
-Files in reading order: `classifier`, `predictor` (files to logits), `record` (what travels with the
-network), `artifact` (the file).
+Files in reading order: `classifier`, `measure` (on labelled images), `predictor` (files to logits),
+`record` (what travels with the network), `artifact` (the file).
 """

@@ -13,16 +13,17 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.classifier.artifact import read_artifact, write_artifact
+from tlkit.classifier.measure import measure
 from tlkit.classifier.predictor import Predictor, files_of
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
-from tlkit.core.spec import check_choice, check_float, check_kind, check_path
+from tlkit.core.spec import check_bool, check_choice, check_float, check_kind, check_path
 from tlkit.data.audit import AuditReport
-from tlkit.data.dataset import DatasetSpec, Example, image_files, part_of
-from tlkit.errors import DatasetError, printable
+from tlkit.data.dataset import DatasetSpec, image_files, part_of
+from tlkit.errors import printable
 from tlkit.evaluation.calibration import Calibration
-from tlkit.evaluation.evaluate import Evaluation, evaluate, other_class
+from tlkit.evaluation.evaluate import Evaluation, other_class
 from tlkit.evaluation.history import History
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
@@ -284,67 +285,35 @@ class TransferClassifier:
         """
         return sigmoid(self._logits(images))
 
-    def evaluate(self, data: PathLike | DatasetSpec, *, part: str | None = None) -> Evaluation:
-        """Measure the classifier on a folder of labelled images.
+    def evaluate(
+        self,
+        data: PathLike | DatasetSpec,
+        *,
+        part: str | None = None,
+        include_training: bool = False,
+    ) -> Evaluation:
+        """Measure the classifier on a folder of labelled images that it has not learned from.
+
+        Images that it has learned from are left out with a warning, which names what is known of it on
+        others: by their content, wherever they lie, and by their names in the folder it was trained on.
 
         Args:
-            data: A folder with the same two classes, or its spec. Its own split plays no part; in the
-                folder that it was trained on, the text says how many images it knows already.
+            data: A folder with the same two classes, or with one of them; or its spec. Its own split plays
+                no part.
             part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
                 and the other names that such a folder may have will do.
+            include_training: Count the images that it has learned from too; the text then says how many
+                they are.
 
         Raises:
-            DatasetError: The folder is not of these two classes, or has no such part.
+            DatasetError: The folder is not of these classes, has no such part, or holds nothing but images
+                that the classifier has learned from.
             ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
             SettingError: There can be no part of that name.
         """
+        check_bool("include_training", include_training)
         part = None if part is None else part_of(part)
-        spec = (
-            data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
-        )
-        known = examples_for(self, spec)
-        examples = [example for example in known if part in (None, example.part)]
-        if not examples:
-            there = sorted({repr(example.part) for example in known if example.part})
-            raise DatasetError(
-                f"{printable(spec.directory)} has no images in the part {part!r}: "
-                + (
-                    f"choose from {', '.join(there)}"
-                    if there
-                    else "it has no parts, leave `part` out"
-                )
-            )
-        outcomes = self._predict_files(
-            [example.path for example in examples],
-            "raise" if spec.on_bad_file == "raise" else "collect",
-        )
-        warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
-        scored = [
-            (example.label, outcome.probability)
-            for example, outcome in zip(examples, outcomes, strict=True)
-            if isinstance(outcome, Prediction)
-        ]
-        if not scored:
-            raise DatasetError(f"no image in {printable(spec.directory)} can be read")
-        labels, probabilities = zip(*scored, strict=True)
-        return evaluate(
-            labels,
-            probabilities,
-            threshold=self.threshold,
-            class_names=self.class_names,
-            positive_class=self.positive_class,
-            part=part or spec.directory.resolve().name,
-            used_to_choose=self._trained_on(spec, examples),
-        )
-
-    def _trained_on(self, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Own up to images that the classifier was trained on, as far as folder and names tell."""
-        directory = self.record.dataset.get("directory")
-        if not isinstance(directory, str) or Path(directory).resolve() != spec.directory.resolve():
-            return ()
-        known = {*self.record.training_names}
-        count = sum(example.name in known for example in examples)
-        return (f"the weights ({count} of them were trained on)",) if count else ()
+        return measure(self, data, part=part, include_training=include_training)
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
@@ -467,21 +436,3 @@ read it with TransferClassifier.load('alpaca.keras')
     saved = path.endswith(".keras")
     advice = f"read it with TransferClassifier.load('{printable(path)}')" if saved else ""
     check_kind(name, value, (TransferClassifier, *others), advice=advice)
-
-
-def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
-    """Return the images of a folder, label 1 for the classifier's positive class.
-
-    Raises:
-        DatasetError: The folder is not of the classifier's two classes.
-    """
-    listing = spec.listing()
-    if {*listing.class_names} != {*classifier.class_names}:
-        raise DatasetError(
-            f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
-            f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
-        )
-    return tuple(
-        dataclasses.replace(example, label=int(example.class_name == classifier.positive_class))
-        for example in listing.examples
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, final
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from tlkit.core.fingerprint import digest_of_arrays, fingerprint
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
@@ -42,6 +43,8 @@ class Record(Spec):
         engine: What ran the frozen part.
         fingerprint: Of the files that were read.
         training_names: Which images it was trained on, relative to the folder.
+        training_digests: What these files are, by content: the first `DIGEST_LENGTH` hex digits of each one's
+            `ImageFacts.digest`. Empty where an earlier release did not note them.
         bad_files: Which files were left out, and why.
         audit: What was found in the folder, with at most a hundred problems of each kind.
         history: What happened in training.
@@ -78,6 +81,10 @@ class Record(Spec):
     threshold_choice: ThresholdChoice | None = None
     cross_validation: CrossValidation | None = None
     versions: dict[str, str]
+    training_digests: tuple[str, ...] = ()
+
+    DIGEST_LENGTH: ClassVar[int] = 12
+    """Hex digits: among a million images of each kind, one in 280 is taken for another."""
 
     def __post_init__(self) -> None:
         if len({*self.class_names}) != 2:
@@ -87,6 +94,8 @@ class Record(Spec):
         height, width = self.image_size
         check_int("image_size[0]", height, at_least=1)
         check_int("image_size[1]", width, at_least=1)
+        if self.training_digests and len(self.training_digests) != len(self.training_names):
+            raise SettingError("`training_digests` must be one for each of `training_names`")
         check_choice("resize rule", self.resize, (RESIZE,))
         for measured in filter(None, (self.evaluation, self.test_evaluation)):
             check_choice("evaluated part", measured.part, list(self.scores))
@@ -96,6 +105,11 @@ class Record(Spec):
         for phase in self.history.phases:
             last = len(phase.validation_loss) - 1
             check_int("best_epoch", phase.best_epoch, at_least=0, at_most=last)
+
+    def trained_on(self, directory: Path) -> bool:
+        """Say whether this is the folder that the classifier was trained on, by its path."""
+        own = self.dataset.get("directory")
+        return isinstance(own, str) and Path(own).resolve() == directory.resolve()
 
     def fingerprint_with(self, network: keras.Model) -> str:
         """Return hex digits that stand for what a network with this record does, see `TransferClassifier`."""

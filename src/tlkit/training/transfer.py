@@ -26,6 +26,7 @@ from tlkit.evaluation.evaluate import evaluate
 from tlkit.evaluation.history import History
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.features.frozen_part import FrozenPart
+from tlkit.features.passes import Originals
 from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.loader import warn_of_bad_files
@@ -164,6 +165,7 @@ def learn(
         engine=frozen.engine_name,
         fingerprint=fingerprint(*(facts.digest for facts in originals.facts)),
         training_names=_names(listing, split.train),
+        training_digests=_digests(originals, split.train),
         bad_files=originals.bad_files,
         audit=found.shortened(),
         history=History(phases=trained.phases, kept=trained.kept, seconds=seconds),
@@ -230,6 +232,11 @@ def _scores(listing: Listing, indices: Indices, logits: Floats) -> Scores:
 
 def _names(listing: Listing, indices: Indices) -> tuple[str, ...]:
     return tuple(listing.examples[index].name for index in indices)
+
+
+def _digests(originals: Originals, indices: Indices) -> tuple[str, ...]:
+    digests = dict(zip(originals.readable.tolist(), originals.facts, strict=True))
+    return tuple(digests[index].digest[: Record.DIGEST_LENGTH] for index in indices.tolist())
 
 
 def _warn_of_leaks(found: AuditReport) -> None:
