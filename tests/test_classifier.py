@@ -87,6 +87,8 @@ def test_a_file_may_be_any_path_object(classifier: TransferClassifier, drawn_fol
         (Image.new("RGB", (4, 4)), "(Image)"),
         ([np.zeros((4, 4, 3))] * 2, "(ndarray)"),
         (["a.jpg", b"b.jpg"], "b'b.jpg' (bytes)"),
+        (np.array([b"b.jpg"]), "b'b.jpg' (bytes)"),
+        (np.array([["a.jpg"]]), "['a.jpg'] (list)"),
         ([["a.jpg"]], "['a.jpg'] (list)"),
     ],
 )
@@ -124,6 +126,30 @@ def test_many_files_come_back_in_the_order_given(
 def test_it_tells_the_classes_apart(classifier: TransferClassifier, images: list[Path]) -> None:
     right = [p.label == Path(str(p.path)).parent.name for p in classifier.predict(images)]
     assert np.mean(right) > 0.9
+
+
+def test_files_may_be_an_array_of_text(classifier: TransferClassifier, images: list[Path]) -> None:
+    expected = [p.probability for p in classifier.predict(images[:3])]
+    dtypes: list[Any] = [np.str_, object]
+    if hasattr(np.dtypes, "StringDType"):  # NumPy 2
+        dtypes.append(np.dtypes.StringDType())
+    for dtype in dtypes:
+        found = classifier.predict(np.array([str(path) for path in images[:3]], dtype))
+        assert [p.path for p in found] == [str(path) for path in images[:3]]
+        assert [p.probability for p in found] == expected
+    as_paths = classifier.predict(np.array(images[:3], object))
+    assert [p.path for p in as_paths] == images[:3]
+    assert classifier.predict(np.array([], np.str_)) == []
+    alone: Any = classifier.predict(np.array(str(images[0])))
+    assert alone.path == str(images[0])
+
+
+def test_images_that_differ_in_shape_are_refused(classifier: TransferClassifier) -> None:
+    unequal: Any = [np.full((side, side, 3), 9, np.uint8) for side in (30, 40)]
+    with pytest.raises(SettingError, match="differ in shape: give them one at a time"):
+        classifier.predict_proba(unequal)
+    same: Any = [np.full((40, 40, 3), 9, np.uint8)] * 2
+    assert classifier.predict_proba(same).shape == (2,)
 
 
 def test_no_file_gives_no_prediction(classifier: TransferClassifier) -> None:

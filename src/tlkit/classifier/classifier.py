@@ -216,7 +216,8 @@ class TransferClassifier:
         """Say what is on images.
 
         Args:
-            images: A file, several files, or an array as `predict_proba` takes it.
+            images: A file, several files (an array of text is several too), or an array as `predict_proba`
+                takes it.
             on_bad_file: What to do about one of several files that cannot be read: `"raise"` an error
                 that names it, `"skip"` it with a warning, or `"collect"` it: a `BadFile` then takes its
                 place. A single file always raises.
@@ -229,6 +230,8 @@ class TransferClassifier:
             SettingError: It is neither files nor an array of images.
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
+        if isinstance(images, np.ndarray) and images.dtype.kind in "OSTU":  # objects and text
+            images = images.tolist()
         if isinstance(images, np.ndarray):
             return [self._prediction(logit, None) for logit in self._logits(images)]
         if isinstance(images, str | os.PathLike):

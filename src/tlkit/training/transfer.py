@@ -93,7 +93,8 @@ def transfer_classifier(
         check_int("folds", folds, at_least=2)
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     listing = settings.dataset.listing()
-    run_folders = RunFolders.open(settings.manifest(listing), cache_dir, checkpoint_dir)
+    manifest = {} if checkpoint_dir is None else settings.manifest(listing)
+    run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
     frozen = FrozenPart(
         settings.backbone,
         needs_of(settings.schedule),
