@@ -30,6 +30,7 @@ from tlkit.backbones.catalogue import (
 from tlkit.backbones.network import IMAGENET_MEAN, Network
 from tlkit.backbones.weights import content_digest, keras_downloads, load_file, replaced_get_file
 from tlkit.core.forks import refuse_after_fork
+from tlkit.core.keras_config import check_keras_config
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -207,27 +208,15 @@ class BackboneAdapter(Spec):
         Raises:
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
-                to another image data format or dtype policy than "channels_last" and "float32".
+                to another image data format, dtype policy or floatx than "channels_last" and "float32".
         """
         refuse_after_fork()
-        import keras
-
-        if keras.config.image_data_format() != "channels_last":
-            raise SettingError(
-                'tlkit needs Keras\'s image data format "channels_last", got '
-                f"{keras.config.image_data_format()!r}: change it in keras.json"
-            )
-        policy = keras.config.dtype_policy().name
-        if policy != "float32":  # what is kept, and every engine, would give other numbers
-            raise SettingError(
-                f'tlkit needs Keras\'s dtype policy "float32", got {policy!r}: call '
-                'keras.config.set_dtype_policy("float32"), or change `floatx` in keras.json'
-            )
+        check_keras_config()
         options = dict(self.options)
-        if self._model is not None:
-            mode = str(options.get("preprocessing", "none"))
-            return Network(copied(self._model), preprocessing=mode)
         with _seeded():
+            if self._model is not None:
+                mode = str(options.get("preprocessing", "none"))
+                return Network(copied(self._model), preprocessing=mode)
             base = self._tiny() if self.name == TINY_RANDOM else self._from_keras()
         return Network(base, preprocessing=architecture_of(self.name).preprocessing)
 

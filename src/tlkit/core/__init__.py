@@ -4,6 +4,6 @@ In: settings, files, numbers. Out: settings that check themselves, files written
 memory or on disk.
 
 Files in reading order: `spec` (settings), `rows` (numbers by row), `atomic` (files written whole),
-`locks`, `forks` (what a fork loses), `fingerprint`, `versions`, `tables` (CSV, JSON lines, Parquet),
-`progress`, `quiet`.
+`locks`, `forks` (what a fork loses), `keras_config`, `fingerprint`, `versions`,
+`tables` (CSV, JSON lines, Parquet), `progress`, `quiet`.
 """

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 
 from tlkit.core.forks import refuse_after_fork
+from tlkit.core.keras_config import check_floatx
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
 from tlkit.errors import SettingError
@@ -143,9 +144,13 @@ class AugmentationPolicy(Spec):
 
         Returns:
             Layers from float32 `[B, H, W, 3]`, 0 to 255, to the same; call them with `training=True`.
+
+        Raises:
+            SettingError: Keras is set to another `floatx` than "float32".
         """
         if self.is_identity:
             return []
+        check_floatx()
         from keras import layers
 
         seed = check_int("seed", seed, at_least=0)

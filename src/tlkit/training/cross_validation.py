@@ -118,7 +118,8 @@ def evaluate_folds(
         folds: How many, at least 2.
     """
     labels, keys = listing.labels[among], [groups[index] for index in among]
-    fold_of = assign_folds(labels, keys, count=folds, seed=settings.dataset.seed)
+    dealt_by = listing.split_labels[among]
+    fold_of = assign_folds(dealt_by, keys, count=folds, seed=settings.dataset.seed)
     logits = np.empty(len(among))
     pretrained = frozen.network.base.get_weights() if settings.schedule.phases else None
     with progress(folds, "Folds", unit="folds") as advance:
@@ -156,7 +157,7 @@ def _fold_logits(
     learned, choosing = known, judged  # an exact head chooses nothing on what it is shown
     if settings.chooses:
         inner = assign_parts(
-            listing.labels[known],
+            listing.split_labels[known],
             [groups[index] for index in known],
             validation_fraction=settings.dataset.validation_fraction or _CHOOSING,
             test_fraction=0.0,

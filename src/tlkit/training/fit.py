@@ -144,10 +144,10 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
     """
     import keras
 
-    dense = keras.layers.Dense(1, name="logit")
+    dense = keras.layers.Dense(1, name="logit", dtype="float32")
     logit = dense(pooled(network.model.outputs[0]))
     dense.set_weights([head.kernel[:, np.newaxis], np.array([head.bias])])
-    probability = keras.layers.Activation("sigmoid", name="probability")(logit)
+    probability = keras.layers.Activation("sigmoid", name="probability", dtype="float32")(logit)
     # The tensor and not a list of it, which Keras would expect again whenever the model is called.
     return keras.Model(network.model.inputs[0], probability, name="classifier")
 
@@ -191,7 +191,7 @@ def _train_head(
         trainee = Trainee(
             None,
             None,
-            _random_head(features.shape[0], data.seed),
+            _random_head(features.shape[0], data),
             backbone_parameters=backbone_parameters,
             dropout_fraction=setting.dropout_fraction,
         )
@@ -234,18 +234,20 @@ def _train_head(
 
 def _random_head_baseline(features: Views, data: TrainingData) -> Rate:
     """Measure the network as it starts out in a tutorial: pretrained, with a random head."""
-    logits = _random_head(features.shape[0], data.seed).logits(
-        _floats(features.read(data.validation))
-    )
+    logits = _random_head(features.shape[0], data).logits(_floats(features.read(data.validation)))
     right = (logits > 0) == (data.labels[data.validation] > 0)
     return Rate.wilson(int(right.sum()), len(right))
 
 
-def _random_head(feature_count: int, seed: int) -> LinearHead:
-    """Start like a Keras Dense layer does: Glorot-uniform kernel, bias 0."""
+def _random_head(feature_count: int, data: TrainingData) -> LinearHead:
+    """Start like a Keras Dense layer does: Glorot-uniform kernel, bias 0.
+
+    Its sign follows the label of the first image, so that with the other class as the positive one every
+    logit on the way is the negative one.
+    """
     limit = np.sqrt(6 / (feature_count + 1))
-    kernel = np.random.default_rng(seed).uniform(-limit, limit, feature_count)
-    return LinearHead(kernel=kernel, bias=0.0, l2=0.0)
+    kernel = np.random.default_rng(data.seed).uniform(-limit, limit, feature_count)
+    return LinearHead(kernel=kernel if data.labels[data.train[0]] else -kernel, bias=0.0, l2=0.0)
 
 
 def _floats(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
