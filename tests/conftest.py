@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,28 @@ def classifier(drawn_folder: Path) -> TransferClassifier:
         backbone=BackboneAdapter("tiny_random"),
         schedule=FineTuneSchedule.head_only(),
     )
+
+
+_OPENED: list[list[str]] = []
+"""A list for each test that watches; an audit hook cannot be taken away again."""
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _OPENED and isinstance(arguments[0], str | os.PathLike):
+        for paths in _OPENED:
+            paths.append(os.fspath(arguments[0]))
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """The paths of the files that were opened since the test began, in order, by whatever thread."""
+    paths: list[str] = []
+    _OPENED.append(paths)
+    yield paths
+    _OPENED.remove(paths)
 
 
 def _image(rng: np.random.Generator, *, with_disc: bool) -> Image.Image:

@@ -449,7 +449,9 @@ def test_images_that_it_has_learned_from_are_left_out(
     with pytest.warns(TlkitWarning, match="^the classifier has learned from 28 of the 48"):
         everything = own.evaluate(folder, include_training=True)
     assert everything.count == 48
-    assert "These images also chose the weights (28 of them were trained on)" in str(everything)
+    assert "These images were used to choose the weights (28 of them were trained on)" in str(
+        everything
+    )
 
 
 def test_nothing_but_what_it_has_learned_from_is_refused(

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,6 @@ from tlkit import (
     find_label_issues,
     transfer_classifier,
 )
-from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.errors import DatasetError, SettingError
 from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.evaluate import evaluate
@@ -97,7 +96,7 @@ def test_groups_stay_in_one_fold(drawn_folder: Path) -> None:
     assert all(len(folds) == 1 for folds in of_group.values())
 
 
-def test_the_figures_are_those_of_the_scores(judged: CrossValidation) -> None:
+def test_metrics_are_those_of_the_scores(judged: CrossValidation) -> None:
     scores, numbers = judged.scores, np.array(judged.fold_numbers)
     labels = np.array(scores.labels)
     assert scores.labels == tuple(int(name.startswith("disc/")) for name in scores.names)
@@ -132,25 +131,15 @@ def test_labels_without_meaning_are_not_learned(drawn_folder: Path, tmp_path: Pa
     assert result.evaluation.log_loss > 0.6
 
 
-def test_one_pass_serves_all_folds(
-    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_each_image_is_read_once_for_all_folds_and_never_again_from_a_cache(
+    drawn_folder: Path, tmp_path: Path, opened: list[str]
 ) -> None:
-    calls: list[int] = []
-    real = TensorFlowEngine.__call__
-
-    def counted(engine: TensorFlowEngine, images: Any) -> Any:
-        calls.append(len(images))
-        return real(engine, images)
-
-    monkeypatch.setattr(TensorFlowEngine, "__call__", counted)
+    images = sorted(str(path) for path in drawn_folder.rglob("*.jpg"))
     first = cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path)
-    assert sum(calls) == 48
-
-    def forbidden(*_: object) -> NoReturn:
-        raise AssertionError("everything was there")
-
-    monkeypatch.setattr(TensorFlowEngine, "__call__", forbidden)
+    assert sorted(path for path in opened if path.endswith(".jpg")) == images
+    opened.clear()
     assert cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path) == first
+    assert [path for path in opened if path.endswith(".jpg")] == []
 
 
 def test_what_is_kept_is_judged_without_tensorflow(drawn_folder: Path, tmp_path: Path) -> None:
@@ -223,7 +212,7 @@ def test_a_small_share_may_choose_the_epoch(
     assert [len(data.validation) for data in lessons] == [2, 2]
 
 
-def test_a_figure_that_folds_lack_is_left_out(judged: CrossValidation) -> None:
+def test_a_metric_that_folds_lack_is_left_out(judged: CrossValidation) -> None:
     nobody = judged.recounted(1.0)  # called positive: no precision
     assert math.isnan(nobody.mean("precision"))
     assert math.isnan(nobody.spread("precision"))
@@ -236,7 +225,7 @@ def test_another_threshold_counts_everything_anew(judged: CrossValidation) -> No
     said = judged.scores.probabilities >= 0.9
     assert careful.evaluation.true_positives == said[np.array(judged.scores.labels) == 1].sum()
     assert {fold.threshold for fold in careful.folds} == {0.9}
-    assert "These images also chose the threshold" in str(careful)
+    assert "These images were used to choose the threshold" in str(careful)
     assert careful.recounted(0.5) == judged
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import ImagesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import ImagesToo, TensorFlowEngine
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import ImageError
 from tlkit.features.frozen_part import FrozenPart
@@ -81,7 +81,7 @@ def test_numbers_do_not_depend_on_the_company_in_a_batch(drawn_folder: Path) -> 
 def test_without_a_cut_the_images_stand_for_the_activations() -> None:
     network = BackboneAdapter("tiny_random").build()
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    engine = TensorFlowEngine(frozen_model(network, None, features=True, activations=False))
+    engine = TensorFlowEngine(network.features())
     features, kept = ImagesToo(engine)(images)
     assert np.array_equal(features, engine(images)[0])
     assert kept is images

@@ -22,7 +22,7 @@ from tlkit import (
     transfer_classifier,
 )
 from tlkit.backbones import onnx_engine as rooms
-from tlkit.backbones.engines import TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.backbones.onnx_engine import VARIABLE, OnnxEngine, fast_engine, multiply_adds
 from tlkit.errors import EngineWarning, MissingExtraError, SettingError
 
@@ -61,7 +61,8 @@ def test_gives_the_numbers_of_tensorflow(
 ) -> None:
     monkeypatch.setenv(VARIABLE, "onnxruntime")
     cut = NETWORK.cut_below(len(NETWORK.base.layers) - 2)
-    model = frozen_model(NETWORK, cut, features=kind[0], activations=kind[1])
+    assert cut is not None
+    model = NETWORK.frozen(cut, features=kind[0]) if kind[1] else NETWORK.features()
     engine = fast_engine(lambda: kind, 1, lambda: model, lambda: IMAGES[:2])
     reference = TensorFlowEngine(model)
     assert engine is not None
@@ -242,7 +243,7 @@ def test_a_graph_that_has_just_made_room_leaves_nothing_behind(
 
 def test_no_number_is_no_agreement(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "onnxruntime")
-    model = frozen_model(NETWORK, NETWORK.cut_points[-2], features=True, activations=True)
+    model = NETWORK.frozen(NETWORK.cut_points[-2], features=True)
     engine = fast_engine(lambda: ("two outputs",), 1, lambda: model, lambda: IMAGES[:2])
     assert engine is not None
     assert len(list(home.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""The report opens anywhere, asks nothing of the network, says what the figures say, and text stays text."""
+"""The report opens anywhere, asks nothing of the network, states the metrics, and text stays text."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_every_colour_of_a_chart_is_one_of_the_page(report: Path) -> None:
     assert not re.findall(r"#[0-9a-fA-F]{6}\b", "".join(drawings))
 
 
-def test_the_summary_is_in_words(classifier: TransferClassifier, report: Path) -> None:
+def test_the_summary_is_in_sentences(classifier: TransferClassifier, report: Path) -> None:
     found = classifier.test_evaluation
     assert found is not None
     right = found.true_positives + found.true_negatives
@@ -152,7 +152,7 @@ def test_images_that_it_has_learned_are_marked_as_such(
     )
     text = written(TransferClassifier(crossed.model, bare), tmp_path, heat_maps=0)
     assert "38 training images, as learned" in text
-    assert "these metrics flatter it" in text
+    assert "these metrics are optimistic" in text
     assert "Where the evidence for" not in text
 
 
@@ -192,7 +192,7 @@ def test_a_moved_folder_is_the_same_folder(
     assert len(seen.images) == 48
 
 
-def test_another_folder_is_judged_anew(
+def test_the_images_of_another_folder_are_predicted_anew(
     drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
 ) -> None:
     for name in ("disc", "not disc"):
@@ -223,7 +223,7 @@ def test_of_a_large_folder_the_most_telling_images_are_shown(
     names = [image.example.name for image in everything.images]
     assert [image.example.name for image in seen.images] == names[:10]
     assert seen.notes == (
-        "Not shown: 38 images whose label the classifier finds easy to believe. The figures count them.",
+        "Not shown: 38 images whose label the classifier finds easy to believe. The metrics count them.",
     )
 
 
@@ -240,7 +240,7 @@ def test_a_relative_folder_is_looked_for_where_one_is(
     assert relative.record.dataset["directory"] == "drawn"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        DatasetError, match=rf"folder drawn, .* not there in .*{tmp_path.name}: say"
+        DatasetError, match=rf"folder drawn, .* not there in .*{tmp_path.name}: give"
     ):
         album.make_album(relative, None)
     shutil.copytree(drawn_folder, tmp_path / "drawn")
@@ -254,7 +254,7 @@ def test_a_folder_that_is_not_there(classifier: TransferClassifier, tmp_path: Pa
     record = classifier.record
     config = record.to_config() | {"dataset": DatasetSpec(tmp_path / "nowhere").to_config()}
     lost = TransferClassifier(classifier.model, type(record).from_config(config))
-    with pytest.raises(DatasetError, match=r"nowhere.* is not there: say with `data`"):
+    with pytest.raises(DatasetError, match=r"nowhere.* is not there: give its new path as `data`"):
         write_report(lost, tmp_path / "report.html")
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
@@ -346,7 +346,7 @@ def test_a_heat_map_says_whose_it_is(
     differing = 0
     for image, card in zip(judged.images, cards, strict=True):
         finished = crossed.predict(image.example.path)
-        other = abs(finished.probability - judged.said[image.example.name]) >= 0.005
+        other = abs(finished.probability - judged.probabilities[image.example.name]) >= 0.005
         differing += other
         named = f"calls it {finished.label}, probability of disc {finished.probability:.2f}."
         assert (named in card) == ("those of the finished classifier" in card) == other
@@ -363,7 +363,7 @@ def test_a_heat_map_says_whose_it_is(
             assert "those of the finished classifier" not in card
 
 
-# words that hold
+# sentences that hold
 
 
 def test_who_has_not_learned_from_what(classifier: TransferClassifier, report: Path) -> None:
@@ -372,7 +372,7 @@ def test_who_has_not_learned_from_what(classifier: TransferClassifier, report: P
     text = report.read_text("utf-8")
     assert f"On {count} images not learned from, the answer was right" in text
     assert f"On {count} images it had not learned from" not in text
-    assert f"on {count} images, each judged by a classifier that had not" in text
+    assert f"on {count} images, each scored by a classifier that had not" in text
 
 
 def test_the_threshold_in_use_counts_everywhere(
@@ -388,13 +388,16 @@ def test_the_threshold_in_use_counts_everywhere(
     assert "In cross-validation, probabilities are off by" in text
 
 
-def test_what_was_chosen_on_the_first_images_is_said_beside_them(
+def test_choices_made_on_the_first_images_are_named_beside_them(
     crossed: TransferClassifier, tmp_path: Path
 ) -> None:
     record = dataclasses.replace(crossed.record, cross_validation=None)
     text = written(TransferClassifier(crossed.model, record), tmp_path, heat_maps=0)
     summary = text[text.index('class="lede"') : text.index('id="figures"')]
-    assert "They also chose which epoch and phase to keep: expect a little less" in summary
+    assert (
+        "They were also used to choose which epoch and phase to keep: expect slightly worse"
+        in summary
+    )
 
 
 def test_probabilities_that_nothing_could_calibrate(classifier: TransferClassifier) -> None:
@@ -502,7 +505,7 @@ def test_the_command_line_asks_for_the_same_run(
     made.check(unusual)
 
 
-def test_what_the_command_line_cannot_say(classifier: TransferClassifier) -> None:
+def test_settings_without_a_command_line_option(classifier: TransferClassifier) -> None:
     record = classifier.record
     of_its_own = FineTuneSchedule(head=ExactHead(l2=0.5)).to_config()
     for changed in (
@@ -517,7 +520,7 @@ def test_what_the_command_line_cannot_say(classifier: TransferClassifier) -> Non
     compile(code, "report", "exec")
 
 
-def test_the_command_line_says_options_as_it_reads_them(classifier: TransferClassifier) -> None:
+def test_the_command_line_writes_options_as_it_reads_them(classifier: TransferClassifier) -> None:
     backbone = BackboneAdapter("MobileNetV3Small", weights=None, minimalistic=True)
     record = dataclasses.replace(classifier.record, backbone=backbone.to_config())
     line = recipe.command(record)

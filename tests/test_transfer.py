@@ -106,7 +106,7 @@ def test_phases_are_counted_and_explained(drawn_folder: Path) -> None:
     assert {p.trainable_parameters + p.frozen_parameters for p in (head, first, second)} == {total}
     assert head.trainable_parameters == classifier.model.get_layer("logit").count_params()
     assert head.trainable_parameters < first.trainable_parameters < second.trainable_parameters
-    assert "These images also chose" in str(classifier.evaluation)
+    assert "These images were used to choose" in str(classifier.evaluation)
     assert classifier.record.augmentation == AugmentationPolicy.standard().to_config()
 
 

@@ -11,11 +11,11 @@ TlkitError                     catch this one to catch them all
 
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
-├── AuditWarning               images contradict their labels or leak between parts
+├── AuditWarning               one image has two labels, or lies in two splits
 └── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
-Every message says what must hold, what was found and what to do.
+Every message names what must hold, what was found and what to do.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class ImageError(TlkitError, OSError):
     """One file cannot be read as an image.
 
     Attributes:
-        path: The file, or a word such as `"<bytes>"` for images that are not files.
-        reason: What is wrong with it, in a few words.
-        format: What its first bytes say it is (`"JPEG"`, `"HTML"` …), or None where they say nothing.
+        path: The file, or a stand-in such as `"<bytes>"` for images that are not files.
+        reason: What is wrong with it.
+        format: The format by its first bytes (`"JPEG"`, `"HTML"` …), or None where they fit none.
     """
 
-    def __init__(self, path: str | PurePath, reason: str, *, format: str | None = None) -> None:  # noqa: A002 - Pillow's word
+    def __init__(self, path: str | PurePath, reason: str, *, format: str | None = None) -> None:  # noqa: A002 - as Pillow calls it
         real = f" (its bytes are {format})" if format else ""
         # One argument: more of them would be a number, a text and a file name to an OSError.
         super().__init__(f"cannot read {printable(path)} as an image: {reason}{real}")
@@ -81,11 +81,11 @@ class BadFileWarning(TlkitWarning):
 
 
 class AuditWarning(TlkitWarning):
-    """One image has two labels, or lies in two parts: figures measured on it are wrong."""
+    """One image has two labels, or lies in two splits: metrics computed on it are wrong."""
 
 
 class EngineWarning(TlkitWarning):
-    """A network is run by TensorFlow although ONNX Runtime was meant to run it; the message says why."""
+    """A network is run by TensorFlow although ONNX Runtime was meant to run it; the message tells why."""
 
 
 def printable(name: str | PurePath) -> str:

@@ -24,11 +24,12 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import Outputs, TensorFlowEngine, in_shares, workers
 from tlkit.core.fingerprint import fingerprint
-from tlkit.core.quiet import held_back
+from tlkit.core.forks import refuse_after_fork
+from tlkit.core.home import keras_home
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.core.versions import runtime_version
-from tlkit.errors import EngineWarning, MissingExtraError, printable
+from tlkit.errors import EngineWarning, MissingExtraError, SettingError, printable
 
 if TYPE_CHECKING:
     import keras
@@ -83,7 +84,12 @@ class OnnxEngine:
             self._expected = [sample[f"output_{i}"] for i in range(len(sample.files) - 2)]
 
     def __call__(self, images: Images) -> Outputs:
-        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`.
+
+        Raises:
+            TlkitError: This process was forked from the one that the engine was made in.
+        """
+        refuse_after_fork()
         return in_shares(self._run, images, _AT_ONCE, self._threads)
 
     def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
@@ -125,7 +131,8 @@ def fast_engine(
 
     Raises:
         MissingExtraError: `TLKIT_ENGINE` asks for ONNX Runtime, which is not installed.
-        SettingError: `TLKIT_ENGINE` names no engine.
+        SettingError: `TLKIT_ENGINE` names no engine; or asks for ONNX Runtime, and there is no folder to keep
+            its graphs in.
     """
     names = ("auto", TensorFlowEngine.name, OnnxEngine.name)
     wanted = check_choice(VARIABLE, os.environ.get(VARIABLE) or "auto", names)
@@ -138,8 +145,16 @@ def fast_engine(
                 f'{VARIABLE}=onnxruntime needs the extra "fast": pip install "tlkit[fast]"'
             )
         return None
+    home = _home()
+    if home is None:
+        if wanted == OnnxEngine.name:
+            raise SettingError(
+                f"{VARIABLE}=onnxruntime keeps what it converts in the home folder, and this user has none: "
+                "set KERAS_HOME to a folder that can be written"
+            )
+        return None
     versions = [version(name) for name in ("keras", "tensorflow")]
-    folder = _home() / fingerprint(*facts(), *versions, runtime)
+    folder = home / fingerprint(*facts(), *versions, runtime)
     asked = wanted == OnnxEngine.name
     if not _there(folder) and find_spec("tf2onnx") and (asked or not _failed_before(folder)):
         network = model()
@@ -179,14 +194,12 @@ def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_room(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as partial:
-            with warnings.catch_warnings(), held_back():
-                warnings.simplefilter("ignore")  # the converter's words to its own developers
-                of_images.export(
-                    f"{partial}/graph.onnx",
-                    format="onnx",
-                    verbose=False,
-                    input_signature=[keras.InputSpec("uint8", images.shape)],
-                )
+            of_images.export(
+                f"{partial}/graph.onnx",
+                format="onnx",
+                verbose=False,
+                input_signature=[keras.InputSpec("uint8", images.shape)],
+            )
             np.savez(
                 f"{partial}/sample.npz",
                 images=sample,
@@ -260,10 +273,10 @@ def _make_room(home: Path) -> None:
         refusal.unlink(missing_ok=True)
 
 
-def _home() -> Path:
-    """Return the folder of graphs, beside the weights that Keras keeps."""
-    keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
-    return Path(os.path.expanduser(keras_home), "tlkit", "graphs")  # noqa: PTH111 - works without a home
+def _home() -> Path | None:
+    """Return the folder of graphs, beside the weights that Keras keeps; None for a user without a home."""
+    home = keras_home()
+    return home / "tlkit" / "graphs" if home else None
 
 
 def _there(folder: Path) -> bool:

@@ -6,15 +6,17 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, final, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.classifier.artifact import read_artifact, write_artifact
+from tlkit.classifier.card import ModelCard
+from tlkit.classifier.exported import lacking, read_export
 from tlkit.classifier.measure import measure
-from tlkit.classifier.predictor import Predictor, files_of
+from tlkit.classifier.predictor import NetworkPredictor, Predictor, files_of, owner_of
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
@@ -42,11 +44,11 @@ OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
 @final
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the classifier says about one image.
+    """The predicted class of one image, with its probability.
 
     Attributes:
-        label: The class.
-        probability: Of the positive class, 0-1.
+        label: The predicted class.
+        probability: Probability of the positive class, 0-1.
         positive_class: The class that the probability is of.
         logit: `ln(probability / (1 - probability))`; any real number.
         threshold: From this probability on the label is the positive class.
@@ -67,13 +69,17 @@ class Prediction:
 
 @final
 class TransferClassifier:
-    """A classifier of images into two classes, made by `transfer_classifier` or read from a file.
+    """A classifier of images into two classes, made by `transfer_classifier` or read from a file or folder.
 
     Args:
         model: RGB 0-255 `[N, H, W, 3]` to the probability of the positive class `[N, 1]`, its last two
             layers named `"logit"` and `"probability"`; or a function that builds one of the classifier's own
             when it is needed. Its weights count as they are now.
-        record: What its number means and how it came about, measured with these weights.
+        record: What its number means and how it came about, measured with these weights; of an exported
+            folder its card alone.
+
+    Attributes:
+        card: What it has to know to decide, and to say how good it is.
 
     Examples:
         >>> classifier = TransferClassifier.load("alpaca.keras")  # doctest: +SKIP
@@ -81,17 +87,17 @@ class TransferClassifier:
         'alpaca'
     """
 
-    __slots__ = ("_predictor", "record")
+    __slots__ = ("_predictor", "card")
 
     def __init__(
-        self, model: keras.Model | Callable[[], keras.Model] | Predictor, record: Record
+        self, model: keras.Model | Callable[[], keras.Model] | Predictor, record: ModelCard
     ) -> None:
-        self._predictor = model if isinstance(model, Predictor) else Predictor(model)
-        self.record = record
+        self._predictor = model if isinstance(model, Predictor) else NetworkPredictor(model)
+        self.card = record
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle without the engine, whose threads belong to this process."""
-        return _with_own, (self._predictor.network, self.record)
+    def __reduce__(self) -> tuple[type[TransferClassifier], tuple[Predictor, ModelCard]]:
+        """Copy and pickle with what makes a predictor like this one."""
+        return TransferClassifier, (self._predictor, self.card)
 
     @property
     def model(self) -> keras.Model:
@@ -101,6 +107,9 @@ class TransferClassifier:
         predictions, `save`, exports and explanations go on with the weights that its evaluation is of, and
         the first of them after a change warns. A model that was trained further is measured by making a
         classifier with it: `BackboneAdapter(…)` takes all of it but the last two layers.
+
+        Raises:
+            ArtifactError: It was loaded from an exported folder.
         """
         return self._predictor.model
 
@@ -110,19 +119,31 @@ class TransferClassifier:
 
         It stands for weights, backbone, image size, classes, threshold and calibration, and for nothing
         else: neither for dates and durations, in which the files of two equal runs differ, nor for the place
-        of a file. A saved classifier holds it as `classifier_fingerprint` in its `tlkit.json`.
+        of a file. A saved classifier holds it as `classifier_fingerprint` in its `tlkit.json`. An export is
+        another network, and has another one.
         """
-        return self.record.fingerprint_with(self._predictor.network)
+        return self.card.fingerprint_with(self._predictor.identity())
+
+    @property
+    def record(self) -> Record:
+        """The metadata: what its number means, and how it came about.
+
+        Raises:
+            ArtifactError: It was loaded from an exported folder, which takes along no more than the `card`.
+        """
+        if not isinstance(self.card, Record):
+            raise lacking("record of its training")
+        return self.card
 
     @property
     def class_names(self) -> tuple[str, str]:
         """Both classes, in the order of the dataset."""
-        return self.record.class_names
+        return self.card.class_names
 
     @property
     def positive_class(self) -> str:
         """The class that probabilities are of."""
-        return self.record.positive_class
+        return self.card.positive_class
 
     @property
     def negative_class(self) -> str:
@@ -132,44 +153,54 @@ class TransferClassifier:
     @property
     def threshold(self) -> float:
         """From this probability on an image is called positive, 0-1."""
-        return self.record.threshold
+        return self.card.threshold
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width that images are resized to, in pixels."""
-        return self.record.image_size
+        return self.card.image_size
 
     @property
     def evaluation(self) -> Evaluation:
-        """How well it does on the validation split, which it was not trained on."""
-        return self.record.evaluation
+        """Metrics on images that it has not learned from: the validation split, or out-of-fold.
+
+        Raises:
+            ArtifactError: It was loaded from a folder that was exported before such folders held metrics.
+        """
+        if self.card.evaluation is None:
+            raise lacking(
+                "metrics and no scores to choose a threshold on (its format version is 1)",
+                "export the classifier anew with this tlkit, or load its .keras file",
+            )
+        return self.card.evaluation
 
     @property
     def test_evaluation(self) -> Evaluation | None:
-        """How well it does on the test split, which nothing was chosen on; None without one."""
-        return self.record.test_evaluation
+        """Metrics on the test split, which nothing was trained or chosen on; None without one."""
+        return self.card.test_evaluation
 
     @property
     def cross_validation(self) -> CrossValidation | None:
-        """The same settings judged on every image, fold by fold; None unless `folds` asked for it."""
-        return self.record.cross_validation
+        """Every image judged by a classifier that has not learned from it; None where no folds judged."""
+        return self.card.cross_validation
 
     @property
     def out_of_fold(self) -> Scores | None:
-        """What was said about images by classifiers that had not learned from them.
+        """Out-of-fold predictions: each image scored by a model not trained on it.
 
-        Of all images if `folds` was asked for, else of the training split if an exact head was kept.
+        Of all images if trained with `folds`, else of the training split if an exact head was kept; else
+        None.
         """
         crossed = self.cross_validation
-        return crossed.scores if crossed else self.record.scores.get(OUT_OF_FOLD)
+        return crossed.scores if crossed else self.card.scores.get(OUT_OF_FOLD)
 
     @property
     def calibration(self) -> Calibration | None:
-        """The line through the logit that makes probabilities believable; None where nothing could fit it.
+        """Platt scaling of the logit; None if not fitted.
 
         It is fitted on out-of-fold logits: those of an exact head, or of `folds` fine-tunings.
         """
-        return self.record.calibration
+        return self.card.calibration
 
     @property
     def history(self) -> History:
@@ -187,10 +218,9 @@ class TransferClassifier:
         return self.record.bad_files
 
     def __repr__(self) -> str:
-        return (
-            f"<TransferClassifier {self.positive_class!r} or {self.negative_class!r}, "
-            f"accuracy {self.evaluation.accuracy}>"
-        )
+        known = self.card.evaluation
+        accuracy = f", accuracy {known.accuracy}" if known else ""
+        return f"<TransferClassifier {self.positive_class!r} or {self.negative_class!r}{accuracy}>"
 
     @overload
     def predict(  # type: ignore[overload-overlap] # text is iterable too; this one goes first
@@ -213,7 +243,7 @@ class TransferClassifier:
         *,
         on_bad_file: OnBadFile = "raise",
     ) -> Prediction | Sequence[Prediction | BadFile]:
-        """Say what is on images.
+        """Classify one image, several, or an array.
 
         Args:
             images: A file, several files (an array of text is several too), or an array as `predict_proba`
@@ -244,7 +274,7 @@ class TransferClassifier:
     def predict_folder(
         self, folder: PathLike, *, on_bad_file: OnBadFile = "skip"
     ) -> Sequence[Prediction | BadFile]:
-        """Say what is on every image in a folder and the folders inside it, in the order of their names.
+        """Classify every image in a folder and the folders inside it, in the order of their names.
 
         Args:
             folder: Any folder; hidden files and files that are not images by their suffix do not count.
@@ -261,14 +291,14 @@ class TransferClassifier:
     def predict_each(
         self, files: Iterable[PathLike], *, count: int
     ) -> Iterator[Prediction | BadFile]:
-        """Say what is on files one after the other: for more of them than should be in a list.
+        """Classify files one after the other: for more of them than fit in a list.
 
         Args:
             files: Taken as they are needed, some hundred ahead.
             count: How many there are in all: decides which engine pays.
 
         Yields:
-            What is on each, in the order given; a `BadFile` where it cannot be read.
+            A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
         for path, found in self._predictor.outcomes(files, self.image_size, count):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
@@ -298,7 +328,8 @@ class TransferClassifier:
         """Measure the classifier on a folder of labelled images that it has not learned from.
 
         Images that it has learned from are left out with a warning, which names what is known of it on
-        others: by their content, wherever they lie, and by their names in the folder it was trained on.
+        others: by their content, wherever they lie, and by their names in the folder it was trained on. An
+        exported folder cannot tell them.
 
         Args:
             data: A folder with the same two classes, or with one of them; or its spec. Its own split plays
@@ -328,6 +359,8 @@ class TransferClassifier:
                 (a fine-tuned classifier without `folds`), on the validation split, which says so.
 
         Raises:
+            ArtifactError: It is a goal, and the classifier was loaded from a folder that was exported before
+                such folders held scores to choose on.
             SettingError: It is not a number from 0 to 1, or the goal cannot be met.
 
         Examples:
@@ -336,14 +369,14 @@ class TransferClassifier:
         """
         choice = None
         if isinstance(threshold, ThresholdGoal):
-            part = OUT_OF_FOLD if OUT_OF_FOLD in self.record.scores else self.evaluation.part
-            known = self.record.scores[part]
+            part = OUT_OF_FOLD if OUT_OF_FOLD in self.card.scores else self.evaluation.part
+            known = self.card.scores[part]
             choice = choose_threshold(known.labels, known.probabilities, threshold, part=part)
             threshold = choice.threshold
-        record = self.record.recounted(
+        card = self.card.recounted(
             check_float("threshold", threshold, at_least=0, at_most=1), choice
         )
-        return with_record(self, record)
+        return with_card(self, card)
 
     def save(self, path: PathLike) -> None:
         """Write one file that holds all of it; plain Keras opens it too.
@@ -359,13 +392,30 @@ class TransferClassifier:
 
     @classmethod
     def load(cls, path: PathLike) -> TransferClassifier:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or a folder that `export` made for LiteRT or ONNX Runtime.
+
+        A folder predicts, evaluates and takes another threshold without TensorFlow. It keeps no names of
+        images, so it cannot tell which ones it was trained on; and what needs the Keras model (`explain`,
+        `nearest`, `save`, further training) raises an `ArtifactError`.
+
+        Args:
+            path: The file or the folder.
 
         Raises:
-            ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+            ArtifactError: It is no such file or folder, is damaged, comes from a newer tlkit, or asks for
+                code.
+            MissingExtraError: What runs the folder's network is not installed.
             SettingError: `path` is no path.
         """
-        return _with_own(*read_artifact(Path(check_path("path", path))))
+        file = Path(check_path("path", path))
+        if file.is_dir():
+            return cls(*read_export(file))
+        model, record = read_artifact(file)
+        return cls(owner_of(model), record)
+
+    def digest(self) -> str:
+        """Return hex digits that identify the network and its weights."""
+        return self._predictor.digest()
 
     def _predict_files(
         self, paths: Sequence[PathLike], on_bad_file: OnBadFile
@@ -403,18 +453,16 @@ def network_of(classifier: TransferClassifier) -> keras.Model:
     """Return the network that a classifier computes with, for whoever only reads it.
 
     `TransferClassifier.model` is the user's, and may have been trained further.
+
+    Raises:
+        ArtifactError: It was loaded from an exported folder.
     """
     return classifier._predictor.network  # noqa: SLF001 - the same module
 
 
-def with_record(classifier: TransferClassifier, record: Record) -> TransferClassifier:
-    """Return a classifier that computes with the same network and engine, and has another record."""
-    return TransferClassifier(classifier._predictor, record)  # noqa: SLF001 - the same module
-
-
-def _with_own(model: keras.Model, record: Record) -> TransferClassifier:
-    """Return a classifier with a network that nobody else holds."""
-    return TransferClassifier(lambda: model, record)
+def with_card(classifier: TransferClassifier, card: ModelCard) -> TransferClassifier:
+    """Return a classifier that computes with the same network and engine, and has another card."""
+    return TransferClassifier(classifier._predictor, card)  # noqa: SLF001 - the same module
 
 
 def check_classifier(name: str, value: object, *others: type) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlkit.classifier.record import Record
 from tlkit.core.fingerprint import digest_of_file
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.data.folders import kind_of, scan_folder, walk
@@ -20,7 +21,6 @@ from tlkit.images.loader import warn_of_bad_files
 
 if TYPE_CHECKING:
     from tlkit.classifier.classifier import PathLike, TransferClassifier
-    from tlkit.classifier.record import Record
 
 
 def measure(
@@ -110,7 +110,8 @@ def _chosen(
             f"{printable(spec.directory)} has no images in the part {part!r}: "
             + (f"choose from {', '.join(there)}" if there else "it has no parts, leave `part` out")
         )
-    learned = learned_names(classifier.record, spec, examples)
+    card = classifier.card
+    learned = learned_names(card, spec, examples) if isinstance(card, Record) else frozenset()
     unseen = [example for example in examples if example.name not in learned]
     if not learned:
         return examples, 0

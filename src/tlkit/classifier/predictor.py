@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import reprlib
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, tee
@@ -17,11 +18,12 @@ import numpy.typing as npt
 from tlkit.backbones.adoption import copied, digest
 from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
+from tlkit.classifier.artifact import weights_digest
 from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
 from tlkit.errors import SettingError, TlkitError, TlkitWarning
 from tlkit.images.decoder import BadFile
-from tlkit.images.loader import read_images
+from tlkit.images.loader import read_batches
 
 if TYPE_CHECKING:
     import keras
@@ -30,11 +32,76 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
-@final
-class Predictor:
-    """A network with the engine that was built for it: threads may share it, and so may classifiers.
+class Predictor(ABC):
+    """What gives the logit of images: threads may share it, and so may classifiers."""
 
-    Its weights never change. Others may hold the same Keras model and train it: they are noticed, and what
+    @property
+    @abstractmethod
+    def model(self) -> keras.Model:
+        """The Keras model.
+
+        Raises:
+            ArtifactError: There is none.
+        """
+
+    @property
+    @abstractmethod
+    def network(self) -> keras.Model:
+        """The Keras model that is computed with, for those who only read it.
+
+        Raises:
+            ArtifactError: There is none.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return hex digits that identify the network."""
+
+    @abstractmethod
+    def identity(self) -> str:
+        """Return hex digits that stand for what it computes: the same for two runs that came to the same."""
+
+    @abstractmethod
+    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
+        """Return what gives the logits, float64 `[B]`, of batches of images like these, `count` in all."""
+
+    def logits(self, images: Images, count: int | None = None) -> Floats:
+        """Return the logit of each image, float64 `[N]`.
+
+        Args:
+            images: uint8 `[N, H, W, 3]`, of the network's size.
+            count: How many there are in all, where these are only some: decides which engine pays. Only the
+                first call is asked, so that an image gives the same logit whatever was predicted before.
+        """
+        if not len(images):
+            return np.empty(0)
+        run = self._batches(images, count or len(images))
+        starts = range(0, len(images), BATCH_SIZE)
+        return np.concatenate([run(images[start : start + BATCH_SIZE]) for start in starts])
+
+    def outcomes(
+        self, paths: Iterable[PathLike], image_size: tuple[int, int], count: int
+    ) -> Iterator[tuple[PathLike, float | BadFile]]:
+        """Yield each file with its logit, or with what is wrong with it, in the order given.
+
+        Args:
+            paths: The files; taken as they are needed, some hundred ahead.
+            image_size: Height and width of the network's images, in pixels.
+            count: How many files there are in all: decides which engine pays.
+        """
+        names, waiting = tee(paths)
+        files = (os.fspath(path) for path in waiting)
+        for _, pixels, found in read_batches(files, image_size, BATCH_SIZE):
+            logits = iter(self.logits(pixels, count).tolist())
+            for path, outcome in zip(islice(names, len(found)), found, strict=True):
+                yield path, outcome if isinstance(outcome, BadFile) else next(logits)
+
+
+@final
+class NetworkPredictor(Predictor):
+    """A Keras model with the engine that was built for it.
+
+    Its weights never change. Others may hold the same Keras model and train it: that is noticed, and what
     is computed, saved or exported here goes on with the weights of the beginning.
 
     Args:
@@ -54,9 +121,18 @@ class Predictor:
             self._network = model
             self._share(model)
 
+    def __reduce__(self) -> tuple[Callable[[keras.Model], NetworkPredictor], tuple[keras.Model]]:
+        """Copy and pickle without the engine, whose threads belong to this process."""
+        return owner_of, (self.network,)
+
     @property
     def network(self) -> keras.Model:
-        """The network for those who only read it, built at the first use."""
+        """The network for those who only read it, built at the first use.
+
+        Raises:
+            TlkitError: This process was forked from one in which TensorFlow was already in use; or the
+                network was rebuilt in place by others.
+        """
         refuse_after_fork()
         with self._lock:
             if self._network is None:
@@ -68,43 +144,24 @@ class Predictor:
     @property
     def model(self) -> keras.Model:
         """The network to give away: always the same one, whatever its holder makes of it."""
+        refuse_after_fork()
         with self._lock:
             return self._share(self.network) if self._shared is None else self._shared
 
-    def logits(self, images: Images, count: int | None = None) -> Floats:
-        """Return the logit of each image, float64 `[N]`.
+    def digest(self) -> str:
+        """Return hex digits that identify the network: its config and its weights."""
+        import keras
 
-        Args:
-            images: uint8 `[N, H, W, 3]`, of the network's size.
-            count: How many there are in all, where these are only some: decides which engine pays. Only the
-                first call is asked, so that an image gives the same logit whatever was predicted before.
-        """
+        return digest(keras.saving.serialize_keras_object(self.network), self.network)
+
+    def identity(self) -> str:
+        """Return hex digits that stand for its weights."""
+        return weights_digest(self.network)
+
+    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
         refuse_after_fork()
-        if not len(images):
-            return np.empty(0)
-        engine = self._engine_for(count or len(images), images[:SAMPLE_SIZE])
-        starts = range(0, len(images), BATCH_SIZE)
-        outputs = [engine(images[start : start + BATCH_SIZE])[0] for start in starts]
-        return np.concatenate(outputs)[:, 0].astype(np.float64)
-
-    def outcomes(
-        self, paths: Iterable[PathLike], image_size: tuple[int, int], count: int
-    ) -> Iterator[tuple[PathLike, float | BadFile]]:
-        """Yield each file with its logit, or with what is wrong with it, in the order given.
-
-        Args:
-            paths: The files; taken as they are needed, some hundred ahead.
-            image_size: Height and width of the network's images, in pixels.
-            count: How many files there are in all: decides which engine pays.
-        """
-        names, waiting = tee(paths)
-        files = (os.fspath(path) for path in waiting)
-        decoded = zip(names, read_images(files, image_size), strict=True)
-        while batch := list(islice(decoded, BATCH_SIZE)):
-            pixels = [found[0] for _, found in batch if not isinstance(found, BadFile)]
-            logits = iter(self.logits(np.stack(pixels), count) if pixels else ())
-            for path, found in batch:
-                yield path, found if isinstance(found, BadFile) else float(next(logits))
+        engine = self._engine_for(count, images[:SAMPLE_SIZE])
+        return lambda batch: engine(batch)[0][:, 0].astype(np.float64)
 
     def _engine_for(self, count: int, sample: Images) -> Engine:
         """Return what computes logits, chosen by the first job."""
@@ -114,7 +171,9 @@ class Predictor:
 
                 network = self.network
                 logits = keras.Model(network.inputs, network.get_layer("logit").output)
-                fast = fast_engine(lambda: _facts(network), count, lambda: logits, lambda: sample)
+                fast = fast_engine(
+                    lambda: ("logit", self.digest()), count, lambda: logits, lambda: sample
+                )
                 self._engine = fast or TensorFlowEngine(logits)
             return self._engine
 
@@ -147,18 +206,17 @@ class Predictor:
         return network
 
 
+def owner_of(model: keras.Model) -> NetworkPredictor:
+    """Return a predictor with a network that nobody else holds."""
+    return NetworkPredictor(lambda: model)
+
+
 def _copy_with(network: keras.Model, weights: list[npt.NDArray[Any]]) -> keras.Model:
     """Return a copy with these weights, of variables that no strategy has mirrored to its devices."""
     with ThreadPoolExecutor(1) as outside:  # a strategy's scope ends where its thread does
         copy = outside.submit(copied, network).result()
     copy.set_weights(weights)
     return copy
-
-
-def _facts(model: keras.Model) -> tuple[str, ...]:
-    import keras
-
-    return ("logit", digest(keras.saving.serialize_keras_object(model), model))
 
 
 def files_of(images: object) -> list[PathLike]:

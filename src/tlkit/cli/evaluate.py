@@ -14,7 +14,7 @@ def add_evaluate(commands: Commands) -> None:
         commands, evaluate, "Measure a classifier on a folder of the same two classes."
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("model", metavar="MODEL", help="what `tlkit train` saved, or `tlkit export`")
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     about = "only this part of such a folder"
     add("--part", metavar="train|validation|test", type=arguments.part, help=about)

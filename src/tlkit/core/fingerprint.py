@@ -1,4 +1,4 @@
-"""One short text that stands for many facts: what names a cached pass, and a classifier."""
+"""One short text for many facts, such as the name of a cached pass, or what a classifier is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 def fingerprint(*facts: object) -> str:
-    """Return 32 hex digits that stand for these facts (anything whose `repr` says it all)."""
+    """Return 32 hex digits that stand for these facts (anything whose `repr` is complete)."""
     return hashlib.blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Refuse what needs threads in a process that was forked from one where they ran: it would never end.
+"""Refuse TensorFlow in a process that was forked from one where it ran: it would wait for ever.
 
-A fork copies memory and one thread. TensorFlow's threads and those of an engine are gone in the new process,
-and whoever hands them work there waits for ever.
+A fork copies memory and one thread. TensorFlow's other threads are gone in the new process, and whoever hands
+them work there waits for ever.
 """
 
 from __future__ import annotations
@@ -16,36 +16,30 @@ from tlkit.errors import TlkitError
 
 @dataclass(slots=True)
 class _Process:
-    has_threads: bool = False
     is_orphan: bool = False
 
 
 _PROCESS: Final = _Process()
 
 
-def threads_started() -> None:
-    """Remember that this process has threads which later calls will wait for."""
-    _PROCESS.has_threads = True
-
-
 def refuse_after_fork() -> None:
-    """Raise where threads that ran before a fork would be waited for.
+    """Raise where TensorFlow would wait for threads that ran before a fork.
 
     Raises:
-        TlkitError: This process, or one that it descends from, was forked from a process in which TensorFlow
-            or an engine of tlkit's was running.
+        TlkitError: This process, or one that it descends from, was forked from one in which TensorFlow was
+            already in use.
     """
     if _PROCESS.is_orphan:
         raise TlkitError(
-            "this process was forked from one in which TensorFlow or a classifier was already in use, and "
-            "would wait for ever for threads that it does not have: load the classifier in each worker, "
-            "after the fork, and nowhere before it (gunicorn without --preload), or start workers by "
-            'multiprocessing.get_context("spawn")'
+            "this process was forked from one in which TensorFlow was already in use, and would wait for "
+            "ever for threads that it does not have: load the classifier in each worker, after the fork, and "
+            "nowhere before it (gunicorn without --preload), or start workers by "
+            'multiprocessing.get_context("spawn"). A folder made by `export` may be loaded before'
         )
 
 
 def _after_fork() -> None:
-    _PROCESS.is_orphan |= _PROCESS.has_threads or _tensorflow_runs()
+    _PROCESS.is_orphan |= _tensorflow_runs()
 
 
 def _tensorflow_runs() -> bool:

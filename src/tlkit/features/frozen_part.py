@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import BATCH_SIZE, Engine, ImagesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import BATCH_SIZE, Engine, ImagesToo, TensorFlowEngine
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.rows import Images, Indices
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tlkit.backbones.network import CutPoint, Network
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
 
 Elsewhere: TypeAlias = Callable[[Sequence[Example], bool], tuple[Originals, str]]
@@ -140,6 +140,7 @@ class FrozenPart:
             examples,
             plan.engine,
             self._adapter.image_size,
+            stage_widths=lambda: self.network.stage_widths,
             views=views,
             stop_at_bad_file=stop_at_bad_file,
             folder=plan.folder,
@@ -209,7 +210,9 @@ class FrozenPart:
             return self._run_folders.of_pass(str(facts[0]), *facts[1:], wanted, *engine_facts)
 
         def model() -> keras.Model:
-            return frozen_model(self.network, cut, features=features, activations=activations)
+            if cut is None:
+                return self.network.features()
+            return self.network.frozen(cut, features=features)
 
         begun = folder_for(TensorFlowEngine.name)
         fast = None

@@ -64,14 +64,16 @@ class Selected:
     Args:
         views: The rows, each a vector.
         indices: Which of them, in this order.
+        last: Only so many features at the end of each vector; None: all.
     """
 
     ndim = 2
 
-    def __init__(self, views: Views, indices: Indices) -> None:
+    def __init__(self, views: Views, indices: Indices, *, last: int | None = None) -> None:
         self._views = views
         self._indices = indices
-        self.shape = (len(indices), *views.shape)
+        self._first = 0 if last is None else views.shape[0] - last
+        self.shape = (len(indices), views.shape[0] - self._first)
         self.dtype = views.dtype
 
     def __len__(self) -> int:
@@ -80,7 +82,7 @@ class Selected:
     def __getitem__(self, rows: slice | Indices) -> npt.NDArray[np.floating]:
         """Return these rows, in the order asked for, as a new array."""
         block = self._views.read(self._indices[rows])
-        return block.astype(np.float32, copy=False)
+        return block[:, self._first :].astype(np.float32, copy=False)
 
     def __array__(
         self,
