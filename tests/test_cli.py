@@ -28,7 +28,7 @@ from tlkit.cli.quiet import start_tensorflow, without_banner
 from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
 from tlkit.delivery.predictions import PredictionSummary
-from tlkit.errors import BadFileWarning, SettingError
+from tlkit.errors import BadFileWarning, SettingError, TlkitWarning
 from tlkit.training.schedule import FineTuneSchedule
 
 NETWORK = ("--backbone", "tiny_random", "--schedule", "head-only")
@@ -317,15 +317,23 @@ def test_other_warnings_pass_as_they_are() -> None:
 def test_evaluate_prints_text_or_json(
     trained: tuple[Path, str], drawn_folder: Path, capsys: Captured
 ) -> None:
-    expected = TransferClassifier.load(trained[0]).evaluate(drawn_folder)
+    classifier = TransferClassifier.load(trained[0])
+    known = len(classifier.record.training_names)
+    with pytest.warns(TlkitWarning, match=f"left out {known} of the 48"):
+        unseen = classifier.evaluate(drawn_folder)
+    with pytest.warns(TlkitWarning, match=f"has learned from {known} of the 48"):
+        everything = classifier.evaluate(drawn_folder, include_training=True)
     capsys.readouterr()
 
     assert main(["evaluate", str(trained[0]), str(drawn_folder)]) == 0
-    assert capsys.readouterr().out == f"{expected}\n"
-    assert main(["evaluate", str(trained[0]), str(drawn_folder), "--json", "--threshold", "0"]) == 0
+    written = capsys.readouterr()
+    assert written.out == f"{unseen}\n"
+    assert f"left out {known} of the 48 images" in written.err
+    command = ["evaluate", str(trained[0]), str(drawn_folder), "--include-training", "--json"]
+    assert main([*command, "--threshold", "0"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["threshold"], found["true_positives"], found["false_positives"]) == (0, 24, 24)
-    assert found["log_loss"] == expected.log_loss
+    assert found["log_loss"] == everything.log_loss
 
 
 def test_evaluate_takes_a_part_by_any_of_its_names(

@@ -182,3 +182,31 @@ def test_weights_of_large_networks_are_not_folded_but_count_as_they_were(
     for weight in model.weights:
         weight.assign(weight * 2)
     assert np.array_equal(large(images)[0], before)
+
+
+def test_views_that_change_nothing_are_not_made(drawn_folder: Path, tmp_path: Path) -> None:
+    examples, train = examples_of(drawn_folder), np.arange(10)
+
+    def unchanged(folders: RunFolders) -> FrozenPart:
+        policy = AugmentationPolicy.none()
+        return FrozenPart(BackboneAdapter("tiny_random"), needs_of(TUNED), policy, 0, folders)
+
+    frozen = unchanged(RunFolders(cache=tmp_path))
+    originals = frozen.read(examples)
+    (views,) = frozen.views(originals, train, 3, features=False, activations=True)
+    for view in range(3):
+        assert np.array_equal(views.read(train, view), originals.outputs[1].read(train))
+    assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_without_a_place_to_keep_it_no_file_is_asked_when_it_changed(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_example: Example) -> NoReturn:
+        raise AssertionError("nothing is kept, so nothing can be stale")
+
+    examples = examples_of(drawn_folder)
+    monkeypatch.setattr("tlkit.features.frozen_part._status", refuses)
+    assert len(part(FineTuneSchedule.head_only()).read(examples).facts) == 48
+    with pytest.raises(AssertionError, match="nothing is kept"):
+        part(FineTuneSchedule.head_only(), RunFolders(cache=tmp_path)).read(examples)

@@ -121,12 +121,36 @@ def test_a_network_that_cannot_be_converted_is_run_by_tensorflow(
     def fails(*_: object, **__: object) -> NoReturn:
         raise NotImplementedError("no such operation")
 
-    monkeypatch.setattr(keras.Model, "export", fails)
-    with pytest.warns(
-        EngineWarning, match=r"could not be converted \(NotImplementedError: no such"
-    ):
-        assert asked(10**12) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.Model, "export", fails)
+        message = r"could not be converted \(NotImplementedError: no such operation\)"
+        with pytest.warns(EngineWarning, match=rf"{message}\. Set"):
+            assert asked(10**12) is None
+        assert [path.suffix for path in home.iterdir()] == [".refused"]
+    with monkeypatch.context() as patched:  # nor is it tried again
+        patched.setattr(rooms, "_convert", forbidden)
+        with pytest.warns(EngineWarning, match=rf"{message}, when it was tried before"):
+            assert asked(10**12) is None
+        assert asked(1, "another network") is None
+    monkeypatch.setenv(VARIABLE, "onnxruntime")  # unless somebody asks for it
+    assert isinstance(asked(1), OnnxEngine)
+
+
+@pytest.mark.parametrize("error", [OSError("No space left"), MemoryError(), ImportError("broken")])
+def test_what_may_go_away_by_itself_is_tried_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    import keras
+
+    def fails(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.Model, "export", fails)
+        with pytest.warns(EngineWarning, match=f"could not be converted .{type(error).__name__}"):
+            assert asked(10**12) is None
     assert list(home.iterdir()) == []
+    assert isinstance(asked(10**12), OnnxEngine)
 
 
 @pytest.mark.usefixtures("home")

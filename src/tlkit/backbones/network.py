@@ -282,7 +282,9 @@ def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
 
     if len(feature_map.shape) == 2:
         return feature_map
-    return keras.layers.GlobalAveragePooling2D()(feature_map)
+    # Spelled out, for Keras's defaults may have been changed since the backbone was built.
+    layer = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")
+    return layer(feature_map)
 
 
 def cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tlkit.classifier.record import Record
 from tlkit.core.atomic import replacing
+from tlkit.core.fingerprint import digest_of_arrays
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.keras_backend import check_keras
 from tlkit.errors import ArtifactError, SettingError, printable
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 RECORD_NAME: Final = "tlkit.json"
 FORMAT_VERSION: Final = 2
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
+
+_FINGERPRINT: Final = "classifier_fingerprint"  # for readers of the file; computed, not believed
 
 LIMIT: Final = 256 * 2**20
 """Bytes of JSON that are read: enough for a million images that are named in three lists, each name of up
@@ -50,7 +54,7 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
         raise ArtifactError(
             f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
         )
-    description = _description(record)
+    description = _description(record, record.fingerprint_with(weights_digest(model)))
     if len(description) > LIMIT:
         raise ArtifactError(
             f"cannot write {printable(path)}: its description, which names every image, takes "
@@ -82,9 +86,18 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _description(record: Record) -> bytes:
+def weights_digest(model: keras.Model) -> str:
+    """Return hex digits that stand for the weights of a network, in the order that it has them."""
+    return digest_of_arrays(model.get_weights())
+
+
+def _description(record: Record, fingerprint: str) -> bytes:
     """Return `tlkit.json`: UTF-8, what no UTF-8 can write as JSON's escapes."""
-    contents = {"format_version": FORMAT_VERSION, **record.to_config()}
+    contents = {
+        "format_version": FORMAT_VERSION,
+        _FINGERPRINT: fingerprint,
+        **record.to_config(),
+    }
     return json.dumps(contents, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
@@ -94,7 +107,9 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     Raises:
         ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
         SettingError: Keras would run on something else than TensorFlow.
+        TlkitError: This process was forked from one in which TensorFlow was already in use.
     """
+    refuse_after_fork()
     record, config = checked_contents(path)
     check_keras()
     for class_name, module in _outside_classes(config):
@@ -209,6 +224,7 @@ def _record(path: Path, contents: Any) -> Record:
             f"{printable(path)} has format version {version}, this tlkit reads up to {FORMAT_VERSION}: "
             "update tlkit (pip install --upgrade tlkit)"
         )
+    contents.pop(_FINGERPRINT, None)
     for migrate in _MIGRATIONS[version - 1 :]:
         contents = migrate(contents)
     try:

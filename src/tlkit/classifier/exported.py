@@ -76,6 +76,19 @@ class ExportedPredictor(Predictor):
         """
         raise lacking("Keras model")
 
+    @property
+    def network(self) -> NoReturn:
+        """None.
+
+        Raises:
+            ArtifactError: Always.
+        """
+        raise lacking("Keras model")
+
+    def identity(self) -> str:
+        """Return hex digits that stand for its file."""
+        return self.digest()
+
     def digest(self) -> str:
         """Return hex digits that identify the network: its file."""
         return hashlib.sha256(self._content()).hexdigest()

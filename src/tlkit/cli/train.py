@@ -133,6 +133,9 @@ def train(options: Options) -> int:
     print(
         f"\nsaved: {name} ({options.output.stat().st_size / 1e6:.1f} MB, opens with plain Keras too)"
     )
+    print(
+        f"       fingerprint {classifier.fingerprint}: the same for every run that comes to the same"
+    )
     print(f"next:  tlkit predict {name} IMAGE-OR-FOLDER...")
     print(f"       tlkit evaluate {name} ANOTHER-FOLDER")
     print(f"       tlkit report {name} -o report.html")

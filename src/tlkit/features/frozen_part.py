@@ -124,13 +124,13 @@ class FrozenPart:
             originals, engine_name = self._elsewhere(examples, stop_at_bad_file)
             self._engine_names.add(engine_name)
             return originals
-        views = self._needs.views
+        views = 1 if self._policy.is_identity else self._needs.views
         self._sample = [example.path for example in examples[: 2 * SAMPLE_SIZE]]
         self._key = (
             FORMAT,
             [version(name) for name in ("tensorflow", "pillow")],
             self._adapter.fingerprint(),
-            _identity(examples),
+            _identity(examples) if self._run_folders.keeps else "",
             views,
         )
         plan = self._plan(
@@ -161,8 +161,8 @@ class FrozenPart:
             The pooled features and the activations at the cut, as asked for.
         """
         wanted = [number for number, want in enumerate((features, activations)) if want]
-        if count == 1:
-            return [Views(originals.outputs[number], None, indices) for number in wanted]
+        if count == 1 or self._policy.is_identity:
+            return [Views(originals.outputs[n], None, indices, alike=count > 1) for n in wanted]
         facts = (self._key, self._policy.to_json(), self._seed, indices.tolist(), count)
         asked = fingerprint(*facts, features, activations)
         if asked in self._made:  # for another fold

@@ -57,6 +57,11 @@ class RunFolders:
             _check_manifest(checkpoint, json.loads(json.dumps(settings)))
         return cls(cache, checkpoint)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether passes are kept at all."""
+        return bool(self.cache or self.checkpoint)
+
     def of_pass(self, name: str, *facts: object) -> Path | None:
         """Return the folder for a pass that these facts decide; None to keep nothing."""
         place = self.cache or self.checkpoint

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.keras_backend import check_keras
+from tlkit.core.keras_config import check_floatx
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
 from tlkit.errors import SettingError
@@ -143,10 +145,16 @@ class AugmentationPolicy(Spec):
 
         Returns:
             Layers from float32 `[B, H, W, 3]`, 0 to 255, to the same; call them with `training=True`.
+
+        Raises:
+            SettingError: Keras is set to another backend than "tensorflow" or another floatx than "float32".
+            TlkitError: This process was forked from one in which TensorFlow was already in use.
         """
         if self.is_identity:
             return []
+        refuse_after_fork()
         check_keras()
+        check_floatx()
         from keras import layers
 
         seed = check_int("seed", seed, at_least=0)

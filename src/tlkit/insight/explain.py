@@ -19,7 +19,13 @@ from PIL import Image
 
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.backbones.network import cuts
-from tlkit.classifier.classifier import PathLike, Prediction, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import (
+    PathLike,
+    Prediction,
+    TransferClassifier,
+    check_classifier,
+    network_of,
+)
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice, check_float, check_int, check_path
 from tlkit.errors import SettingError
@@ -218,7 +224,9 @@ class _GradCam:
     def __init__(self, classifier: TransferClassifier, classes: Iterable[str | None]) -> None:
         for name in {*classes} - {None}:
             check_choice("class", str(name), classifier.class_names)
-        model = classifier.model  # before the seconds that Keras takes, for an export has none
+        model = network_of(
+            classifier
+        )  # before the seconds that Keras takes, for an export has none
         import keras
 
         network = keras.Model(model.inputs, model.get_layer("logit").output)

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.network import pooled
+from tlkit.core.keras_config import check_keras_config
 from tlkit.core.progress import progress
 from tlkit.core.rows import Indices
 from tlkit.errors import SettingError
@@ -143,6 +144,7 @@ class Trainee:
         backbone_parameters: int,
         dropout_fraction: float = 0.0,
     ) -> None:
+        check_keras_config()
         import keras
 
         self._backbone_parameters = backbone_parameters

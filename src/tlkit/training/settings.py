@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Self, final
 
 import numpy as np
+import numpy.typing as npt
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.core.rows import Indices
@@ -142,12 +143,14 @@ class RunSettings:
             train=train,
             validation=validation,
             viewed=viewed,
-            folds=self._folds(labels, groups, train),
+            folds=self._folds(listing.split_labels, groups, train),
             batch_size=self.schedule.batch_size,
             seed=self.seed,
         )
 
-    def _folds(self, labels: Indices, groups: Sequence[str], train: Indices) -> Indices | None:
+    def _folds(
+        self, labels: npt.NDArray[np.integer], groups: Sequence[str], train: Indices
+    ) -> Indices | None:
         """Return the folds that choose the head's strength, where it has to be chosen."""
         head = self.schedule.head
         if not isinstance(head, ExactHead) or head.l2 is not None:
