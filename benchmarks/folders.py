@@ -29,9 +29,9 @@ from tlkit import (
     image_dataset,
     transfer_classifier,
 )
-from tlkit.evaluation.log_loss import log_losses
-from tlkit.evaluation.metrics import calibration_error
+from tlkit.evaluation.log_loss import log_losses, sigmoid
 from tlkit.evaluation.paired import paired_difference
+from tlkit.evaluation.reliability import reliability_bins
 
 Floats = npt.NDArray[np.float64]
 Result = tuple[npt.NDArray[np.int64], Floats]  # labels and logits of the test images
@@ -153,7 +153,7 @@ def table(runs: list[dict[str, object]], methods: list[str]) -> None:
         found = [run for run in runs if run["method"] == name]
         labels = np.concatenate([np.array(run["labels"]) for run in found])
         logits = np.concatenate([np.array(run["logits"], float) for run in found])
-        error = calibration_error(labels, 1 / (1 + np.exp(-logits)))
+        error = reliability_bins(labels, sigmoid(logits)).error
         print(f"{name}: geometric mean of the ratios {mean:.3f}, calibration error {error:.3f}")
 
 
