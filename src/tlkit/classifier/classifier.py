@@ -326,8 +326,7 @@ class TransferClassifier:
 
     def _trained_on(self, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         """Own up to images that the classifier was trained on, as far as folder and names tell."""
-        directory = self.record.dataset.get("directory")
-        if not isinstance(directory, str) or Path(directory).resolve() != spec.directory.resolve():
+        if not self.record.trained_on(spec.directory):
             return ()
         known = {*self.record.training_names}
         count = sum(example.name in known for example in examples)

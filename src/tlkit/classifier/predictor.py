@@ -18,7 +18,7 @@ from tlkit.backbones.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
 from tlkit.core.rows import Images
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile
-from tlkit.images.loader import read_images
+from tlkit.images.loader import read_batches
 
 if TYPE_CHECKING:
     import keras
@@ -77,12 +77,10 @@ class Predictor:
         """
         names, waiting = tee(paths)
         files = (os.fspath(path) for path in waiting)
-        decoded = zip(names, read_images(files, image_size), strict=True)
-        while batch := list(islice(decoded, BATCH_SIZE)):
-            pixels = [found[0] for _, found in batch if not isinstance(found, BadFile)]
-            logits = iter(self.logits(np.stack(pixels), count) if pixels else ())
-            for path, found in batch:
-                yield path, found if isinstance(found, BadFile) else float(next(logits))
+        for _, pixels, found in read_batches(files, image_size, BATCH_SIZE):
+            logits = iter(self.logits(pixels, count).tolist())
+            for path, outcome in zip(islice(names, len(found)), found, strict=True):
+                yield path, outcome if isinstance(outcome, BadFile) else next(logits)
 
     def _engine_for(self, count: int, sample: Images) -> Engine:
         """Return what computes logits; before a much larger job TensorFlow may be given up for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final, final
 
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
@@ -92,6 +93,11 @@ class Record(Spec):
         for phase in self.history.phases:
             last = len(phase.validation_loss) - 1
             check_int("best_epoch", phase.best_epoch, at_least=0, at_most=last)
+
+    def trained_on(self, directory: Path) -> bool:
+        """Say whether this is the folder that the classifier was trained on, by its path."""
+        own = self.dataset.get("directory")
+        return isinstance(own, str) and Path(own).resolve() == directory.resolve()
 
     def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Record:
         """Return the same judgements, counted at another threshold.

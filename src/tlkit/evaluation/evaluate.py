@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation import metrics as measures
-from tlkit.evaluation.rate import Rate
+from tlkit.evaluation.rate import Rate, share
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -124,17 +124,17 @@ class Evaluation(Spec):
     @property
     def recall(self) -> Rate | None:
         """Share of the positives that were found; None when there are none."""
-        return _share(self.true_positives, self.positive_count)
+        return share(self.true_positives, self.positive_count)
 
     @property
     def specificity(self) -> Rate | None:
         """Share of the negatives that were left alone; None when there are none."""
-        return _share(self.true_negatives, self.negative_count)
+        return share(self.true_negatives, self.negative_count)
 
     @property
     def precision(self) -> Rate | None:
         """Share of what was called positive that is; None when nothing was."""
-        return _share(self.true_positives, self.true_positives + self.false_positives)
+        return share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def balanced_accuracy(self) -> Rate | None:
@@ -159,11 +159,11 @@ class Evaluation(Spec):
         interval is carried over (Hand, Christen and Kirielle 2021, Machine Learning 110: 451-456, call j F*).
         """
         mistakes = self.false_positives + self.false_negatives
-        share = _share(self.true_positives, self.true_positives + mistakes)
-        if share is None:
+        shared = share(self.true_positives, self.true_positives + mistakes)
+        if shared is None:
             return None
-        value, low, high = (2 * j / (1 + j) for j in (share.value, share.low, share.high))
-        return Rate(value, low=low, high=high, count=share.count)
+        value, low, high = (2 * j / (1 + j) for j in (shared.value, shared.low, shared.high))
+        return Rate(value, low=low, high=high, count=shared.count)
 
     @property
     def roc_auc_rate(self) -> Rate | None:
@@ -274,10 +274,6 @@ def evaluate(
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
     )
-
-
-def _share(successes: int, count: int) -> Rate | None:
-    return Rate.wilson(successes, count) if count else None
 
 
 def _rate_config(rate: Rate | None) -> Json:

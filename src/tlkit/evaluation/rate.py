@@ -178,3 +178,13 @@ class Rate(float):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_config, (self.to_config(),)
+
+
+def share(successes: int, count: int) -> Rate | None:
+    """Return a proportion with Wilson's interval; None of nothing.
+
+    Examples:
+        >>> share(62, 65), share(0, 0)
+        (0.95 (95 % CI 0.87–0.98, n = 65), None)
+    """
+    return Rate.wilson(successes, count) if count else None

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.metrics import check_pairs
-from tlkit.evaluation.rate import Rate
+from tlkit.evaluation.rate import Rate, share
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -182,17 +182,17 @@ class ThresholdChoice(Spec):
     @property
     def precision(self) -> Rate | None:
         """Share of what it calls positive that is; None when it calls nothing so."""
-        return _share(self.true_positives, self.false_positives)
+        return share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> Rate | None:
         """Share of the positives that it finds; None when there are none."""
-        return _share(self.true_positives, self.false_negatives)
+        return share(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def specificity(self) -> Rate | None:
         """Share of the negatives that it leaves alone; None when there are none."""
-        return _share(self.true_negatives, self.false_positives)
+        return share(self.true_negatives, self.true_negatives + self.false_positives)
 
     def __str__(self) -> str:
         part = {"train": "training"}.get(self.part, printable(self.part))
@@ -315,7 +315,3 @@ def _refusal(nearest: ThresholdChoice) -> SettingError:
         f"{nearest.threshold:.3g}, which calls {called} of them positive. Ask for precision={reached:g} or "
         "less, choose on more images (out-of-fold ones, say), or train on more"
     )
-
-
-def _share(successes: int, failures: int) -> Rate | None:
-    return Rate.wilson(successes, successes + failures) if successes + failures else None

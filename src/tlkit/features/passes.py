@@ -7,11 +7,11 @@ is read back without any network being built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import read_images
-
-_Outcome: TypeAlias = ImageFacts | BadFile
+from tlkit.images.loader import FileOutcome, read_batches, read_images
 
 
 @final
@@ -130,7 +128,9 @@ def read_originals(
         done = len(outcomes)
         with progress(len(examples), "Reading") as advance:
             advance(done)
-            for rows, batch, found in _batches(examples[done:], image_size, done):
+            paths = (example.path for example in examples[done:])
+            for indices, batch, found in read_batches(paths, image_size, BATCH_SIZE):
+                rows = indices + done
                 _check(found, stop_at_bad_file=stop_at_bad_file)
                 if len(rows):
                     journal.parameters = engine().parameters
@@ -150,13 +150,13 @@ def read_originals(
     )
 
 
-def _outcome(note: Mapping[str, Json], example: Example) -> _Outcome:
+def _outcome(note: Mapping[str, Json], example: Example) -> FileOutcome:
     if "reason" in note:
         return replace(BadFile.from_config(note), path=str(example.path))  # as this run spells it
     return ImageFacts.from_config(note)
 
 
-def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
+def _gathered(found: Sequence[FileOutcome]) -> list[FileOutcome]:
     """Put the thumbnails of a batch side by side.
 
     One by one they would lie scattered between the large buffers of decoding and keep their memory.
@@ -171,26 +171,10 @@ def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
     ]
 
 
-def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
+def _check(outcomes: Sequence[FileOutcome], *, stop_at_bad_file: bool) -> None:
     for outcome in outcomes if stop_at_bad_file else ():
         if isinstance(outcome, BadFile):
             raise outcome.error()
-
-
-def _batches(
-    examples: Sequence[Example], image_size: tuple[int, int], first: int
-) -> Iterator[tuple[Indices, Images, list[_Outcome]]]:
-    """Yield the rows and images of what can be read, and what is known of every file, by batches."""
-    decoded = enumerate(read_images((example.path for example in examples), image_size), first)
-    while batch := list(islice(decoded, BATCH_SIZE)):
-        read = [(row, outcome[0]) for row, outcome in batch if not isinstance(outcome, BadFile)]
-        rows = np.array([row for row, _ in read], np.int64)
-        images = np.array([pixels for _, pixels in read], np.uint8)
-        yield (
-            rows,
-            images,
-            [outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch],
-        )
 
 
 def read_views(

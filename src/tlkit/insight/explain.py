@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import numpy as np
@@ -24,7 +24,7 @@ from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice, check_float, check_int, check_path
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
-from tlkit.images.loader import read_images
+from tlkit.images.loader import read_batches
 
 if TYPE_CHECKING:
     import keras
@@ -186,18 +186,18 @@ def explain_files(
     """
     check_classifier("classifier", classifier)
     wanted = [None] * len(paths) if towards is None else list(towards)
+    given = list(zip(paths, wanted, strict=True))
     grad_cam = _GradCam(classifier, wanted)
-    decoded = read_images([os.fspath(path) for path in paths], classifier.image_size)
-    given = zip(paths, wanted, decoded, strict=True)
-    while batch := list(islice(given, BATCH_SIZE)):
+    files = (os.fspath(path) for path in paths)
+    for indices, images, found in read_batches(files, classifier.image_size, BATCH_SIZE):
+        facts = (outcome for outcome in found if not isinstance(outcome, BadFile))
         readable = [
-            _Subject(path, found[0], found[1].upright_size, name)
-            for path, name, found in batch
-            if not isinstance(found, BadFile)
+            _Subject(given[index][0], pixels, fact.upright_size, given[index][1])
+            for index, pixels, fact in zip(indices, images, facts, strict=True)
         ]
         explained = iter(grad_cam(readable) if readable else ())
-        for _, _, found in batch:
-            yield found if isinstance(found, BadFile) else next(explained)
+        for outcome in found:
+            yield outcome if isinstance(outcome, BadFile) else next(explained)
 
 
 @dataclass(frozen=True, slots=True)

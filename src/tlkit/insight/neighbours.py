@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeAlias, final
 
 import numpy as np
@@ -23,7 +22,7 @@ from tlkit.core.spec import check_int, check_path
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.images.decoder import BadFile, as_batch, read_image
-from tlkit.images.loader import read_images, warn_of_bad_files
+from tlkit.images.loader import read_batches, warn_of_bad_files
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -156,20 +155,19 @@ class FeatureIndex:
 
     def _read(self, spec: DatasetSpec) -> tuple[tuple[Example, ...], Floats]:
         listed = spec.listing().examples
-        decoded = zip(listed, read_images((e.path for e in listed), self._image_size), strict=True)
         readable: list[Example] = []
         rows: list[Floats] = []
         bad_files: list[BadFile] = []
         with progress(len(listed), "Comparing") as advance:
-            while batch := list(islice(decoded, BATCH_SIZE)):
-                good = [(e, found[0]) for e, found in batch if not isinstance(found, BadFile)]
-                bad_files += [found for _, found in batch if isinstance(found, BadFile)]
+            paths = (example.path for example in listed)
+            for indices, images, found in read_batches(paths, self._image_size, BATCH_SIZE):
+                bad_files += [outcome for outcome in found if isinstance(outcome, BadFile)]
                 if bad_files and spec.on_bad_file == "raise":
                     raise bad_files[0].error()
-                if good:
-                    readable += [example for example, _ in good]
-                    rows.append(self._features(np.stack([pixels for _, pixels in good])))
-                advance(len(batch))
+                if len(indices):
+                    readable += [listed[index] for index in indices]
+                    rows.append(self._features(images))
+                advance(len(found))
         if not rows:
             raise DatasetError(f"no image in {printable(spec.directory)} can be read")
         warn_of_bad_files(bad_files, stacklevel=4)

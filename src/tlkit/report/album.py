@@ -118,7 +118,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     examples = {example.name: example for example in examples_for(classifier, spec)}
     record, names = classifier.record, _names(classifier.record)
     is_own = names <= examples.keys() or (
-        _same_place(record, spec) and bool(names & examples.keys())
+        record.trained_on(spec.directory) and bool(names & examples.keys())
     )
     known = names | _bad_names(record) if is_own else set()
     learned = {*record.training_names} if is_own else set()
@@ -203,11 +203,6 @@ def _bad_names(record: Record) -> set[str]:
     """Return the names of the files that training could not read."""
     directory = str(record.dataset.get("directory"))
     return {Path(os.path.relpath(bad.path, directory)).as_posix() for bad in record.bad_files}
-
-
-def _same_place(record: Record, spec: DatasetSpec) -> bool:
-    directory = record.dataset.get("directory")
-    return isinstance(directory, str) and Path(directory).resolve() == spec.directory.resolve()
 
 
 def _predicted(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import Engine, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine, frozen_model
 from tlkit.backbones.onnx_engine import VARIABLE, OnnxEngine, fast_engine
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.progress import progress
@@ -23,11 +23,11 @@ from tlkit.errors import TlkitError, printable
 from tlkit.features.frozen_part import FORMAT
 from tlkit.features.passes import KeptImages, Originals
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import warn_of_bad_files
+from tlkit.images.loader import FileOutcome, read_batches, warn_of_bad_files
+from tlkit.scale.careful import reader
 from tlkit.scale.cluster import Work, run
-from tlkit.scale.decoding import batches
 from tlkit.scale.places import PathLike, Source, location_of, need_pyarrow
-from tlkit.scale.store import FeatureStore, Outcome
+from tlkit.scale.store import FeatureStore
 
 if TYPE_CHECKING:
     import keras
@@ -248,7 +248,7 @@ def read_back(done: Done, listing: Listing) -> Originals:
     """
     examples, source = listing.examples, done.source
     rows = Rows(len(examples), (done.feature_count,), np.float32)
-    outcomes: list[Outcome] = []
+    outcomes: list[FileOutcome] = []
     for number, shard in enumerate(shards(listing, done.shard_size)):
         part = done.store.read(number)
         if part.names != [printable(example.name) for example in shard]:
@@ -294,9 +294,12 @@ class FeatureJob:
         def work(task: tuple[int, Sequence[str]], careful: bool) -> list[BadFile]:  # noqa: FBT001 - by place
             number, names = task
             features = [np.empty((0, count), np.float32)]
-            outcomes: list[Outcome] = []
+            outcomes: list[FileOutcome] = []
             locations = [f"{self.base}/{name}" for name in names]
-            for images, found in batches(locations, self.image_size, careful=careful):
+            read = reader(careful=careful)
+            for _, images, found in read_batches(
+                locations, self.image_size, BATCH_SIZE, read_many=read
+            ):
                 if len(images):
                     features.append(engine(images)[0].astype(np.float32, copy=False))
                 outcomes += found
