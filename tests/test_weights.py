@@ -231,7 +231,7 @@ def test_a_download_that_stops_ends_too(cache: Path, monkeypatch: pytest.MonkeyP
         seen.append(socket.getdefaulttimeout())
         raise TimeoutError("The read operation timed out")
 
-    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda *_: None)
     monkeypatch.setattr(keras.utils, "get_file", broken)
     with pytest.raises(WeightsError, match="The read operation timed out"):
         mobilenet().build()
@@ -282,7 +282,7 @@ def test_the_fingerprint_waits_for_the_download(
         return str(path)
 
     asked: list[Any] = []
-    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda *_: None)
     monkeypatch.setattr(keras.utils, "get_file", download)
     first = mobilenet().fingerprint()
     assert mobilenet().fingerprint() == first

@@ -49,8 +49,7 @@ def add_train(commands: Commands) -> None:
     add(
         "--backbone",
         metavar="NAME",
-        default="MobileNetV2",
-        help="see `tlkit backbones` (MobileNetV2)",
+        help="see `tlkit backbones` (MobileNetV2, or EfficientNet-Lite where only that can be had)",
     )
     add(
         "--image-size",
@@ -132,7 +131,7 @@ def train(options: Options) -> int:
 
 
 def _train_here(
-    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+    spec: DatasetSpec, backbone: BackboneAdapter | None, options: Options
 ) -> TransferClassifier:
     if wrong := given(options, "features_dir", "workers"):
         options.wrong(f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only")
@@ -144,7 +143,7 @@ def _train_here(
     schedule = getattr(options, "schedule", "standard")
     return transfer_classifier(
         spec,
-        backbone=backbone,
+        backbone=backbone or _default_backbone(options),
         augmentation=_augmentation(options),
         schedule=getattr(FineTuneSchedule, schedule.replace("-", "_"))(),
         seed=options.seed,
@@ -153,7 +152,7 @@ def _train_here(
 
 
 def _train_on_ray(
-    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+    spec: DatasetSpec, backbone: BackboneAdapter | None, options: Options
 ) -> TransferClassifier:
     if getattr(options, "schedule", "head-only") != "head-only":
         options.wrong(
@@ -171,7 +170,7 @@ def _train_on_ray(
 
     return scale.transfer_classifier(
         spec,
-        backbone=backbone,
+        backbone=backbone or _default_backbone(options),
         seed=options.seed,
         address=options.ray,
         **given(options, "features_dir", "workers", "folds"),
@@ -195,11 +194,22 @@ def _dataset(options: Options) -> DatasetSpec:
     return DatasetSpec(options.directory, **values)
 
 
-def _backbone(options: Options) -> BackboneAdapter:
+def _backbone(options: Options) -> BackboneAdapter | None:
+    """Return the network that the options ask for; None if they leave the choice to tlkit."""
     from tlkit.backbones.adapter import BackboneAdapter
+    from tlkit.backbones.default import DEFAULT
 
-    values = {**given(options, "image_size", "weights"), **dict(options.options)}
-    return BackboneAdapter(options.backbone, **values)
+    asked = {**given(options, "weights"), **dict(options.options)}
+    if not asked and not hasattr(options, "backbone"):
+        return None
+    values = {**given(options, "image_size"), **asked}
+    return BackboneAdapter(getattr(options, "backbone", DEFAULT), **values)
+
+
+def _default_backbone(options: Options) -> BackboneAdapter:
+    from tlkit.backbones.default import default_backbone
+
+    return default_backbone(getattr(options, "image_size", None))
 
 
 def _augmentation(options: Options) -> AugmentationPolicy | None:

@@ -11,6 +11,7 @@ from typing import Final, Self, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.default import default_backbone
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
@@ -51,6 +52,7 @@ class RunSettings:
 
         Raises:
             SettingError: An argument is not of its kind, or two do not go together.
+            WeightsError: No backbone is named, and no pretrained one can be had.
         """
         for name, value, kind in (
             ("backbone", backbone, BackboneAdapter),
@@ -69,7 +71,7 @@ class RunSettings:
             )
         return cls(
             dataset=data if isinstance(data, DatasetSpec) else DatasetSpec(data),
-            backbone=backbone or BackboneAdapter("MobileNetV2"),
+            backbone=backbone or default_backbone(),
             augmentation=augmentation or AugmentationPolicy.standard(),
             schedule=schedule,
             seed=check_int("seed", seed, at_least=0),
