@@ -26,7 +26,11 @@ import tlkit
 from tlkit import TransferClassifier
 
 GOLDEN = Path(__file__).parent / "golden"
-NOW_CALLED: dict[str, str] = {}
+NOW_CALLED: dict[str, str] = {
+    "picture_count": "image_count",
+    "scenes": "large_clusters",
+    "untrained": "random_head_baseline",
+}
 """The name of today for that of an attribute as it was written down."""
 
 Pixels = npt.NDArray[np.uint8]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 import numpy as np
 
@@ -63,6 +63,7 @@ class FeatureFolder(Spec):
     part_count: int
     engine: str
     backbone_parameters: int
+    _renamed: ClassVar[Mapping[str, str]] = {"picture_count": "image_count"}
 
     def __str__(self) -> str:
         files = "1 file" if self.part_count == 1 else f"{self.part_count:,} files"
