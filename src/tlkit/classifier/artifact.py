@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tlkit.classifier.record import Record
 from tlkit.core.atomic import replacing
+from tlkit.core.keras_backend import check_keras
 from tlkit.errors import ArtifactError, SettingError, printable
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ RECORD_NAME: Final = "tlkit.json"
 FORMAT_VERSION: Final = 2
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
 
-_LIMIT: Final = 64 * 2**20  # bytes of JSON: far above any real file, far below what hurts
+_LIMIT: Final = 256 * 2**20
+"""Bytes of JSON that are read: enough for a million images that are named in three lists, each name of up
+to 50 bytes, with what was predicted about each."""
+_NESTED: Final = 2**23  # brackets in it, each of which may cost Python a hundred bytes
 _EXPANSION: Final = (
     100  # times its size that a file may unpack to: weights hardly shrink, text does
 )
@@ -39,18 +43,25 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
         record: What travels with it.
 
     Raises:
-        ArtifactError: The name does not end in `.keras`, or the file cannot be written.
+        ArtifactError: The name does not end in `.keras`, the file cannot be written, or there are more images
+            than its description can name.
     """
     if path.suffix != ".keras":
         raise ArtifactError(
             f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
         )
-    text = json.dumps({"format_version": FORMAT_VERSION, **record.to_config()}, indent=1)
+    description = _description(record)
+    if len(description) > _LIMIT:
+        raise ArtifactError(
+            f"cannot write {printable(path)}: its description, which names every image, takes "
+            f"{len(description) >> 20} MiB, and no more than {_LIMIT >> 20} MiB are read back. Train without "
+            "`folds`, or give the files shorter names"
+        )
     try:
         with replacing(path) as partial:
             model.save(partial)
             with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr(RECORD_NAME, text)
+                archive.writestr(_entry(RECORD_NAME), description)
     except OSError as error:
         raise ArtifactError(
             f"cannot write {printable(path)}: {error.strerror or error}. "
@@ -58,13 +69,29 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
         ) from error
 
 
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return an entry without a date, so that the clock, which may stand before 1980, plays no part."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _description(record: Record) -> bytes:
+    """Return `tlkit.json`: UTF-8, what no UTF-8 can write as JSON's escapes."""
+    contents = {"format_version": FORMAT_VERSION, **record.to_config()}
+    return json.dumps(contents, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
 def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     """Load what `write_artifact` saved, without running anything that the file brings along.
 
     Raises:
         ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+        SettingError: Keras would run on something else than TensorFlow.
     """
-    record, config, weight_bytes = _checked_contents(path)
+    record, config, weight_bytes = checked_contents(path)
+    check_keras()
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
             f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
@@ -109,17 +136,12 @@ def _check_size(config: Any, weight_bytes: int) -> None:
         )
 
 
-def read_record(path: Path) -> Record:
-    """Read `tlkit.json` out of a saved classifier, without Keras.
+def checked_contents(path: Path) -> tuple[Record, Any, int]:
+    """Return the record, the network's config and the size of its weights, of a file that is whole.
 
     Raises:
-        ArtifactError: As in `read_artifact`.
+        ArtifactError: It is no such file, is damaged, or comes from a newer tlkit.
     """
-    return _checked_contents(path)[0]
-
-
-def _checked_contents(path: Path) -> tuple[Record, Any, int]:
-    """Return the record, the network's config and the size of its weights, of a file that is whole."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ArtifactError(
@@ -132,7 +154,7 @@ def _checked_contents(path: Path) -> tuple[Record, Any, int]:
             record, config = (
                 (None, None)
                 if fault
-                else (json.loads(archive.read(name)) for name in (RECORD_NAME, "config.json"))
+                else (_loaded(archive.read(name)) for name in (RECORD_NAME, "config.json"))
             )
     except (
         Exception
@@ -144,6 +166,12 @@ def _checked_contents(path: Path) -> tuple[Record, Any, int]:
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
     return _record(path, record), config, sizes.get("model.weights.h5", 0)
+
+
+def _loaded(content: bytes) -> Any:
+    if content.count(b"[") + content.count(b"{") > _NESTED:
+        raise SettingError("its description holds more lists than any real one")
+    return json.loads(content)
 
 
 def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) -> str | None:

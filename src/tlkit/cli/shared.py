@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tlkit.cli import arguments
+from tlkit.cli.quiet import start_tensorflow
 from tlkit.errors import ArtifactError, printable
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def command(
     parser = commands.add_parser(
         run.__name__, help=about, description=about, argument_default=argparse.SUPPRESS
     )
-    parser.set_defaults(run=run, failure=failure)
+    parser.set_defaults(run=run, failure=failure, parser=parser)
     return parser
 
 
@@ -55,13 +56,6 @@ def load(options: Options) -> TransferClassifier:
     if hasattr(options, "threshold"):
         classifier = classifier.with_threshold(options.threshold)
     return classifier
-
-
-def start_tensorflow() -> None:
-    """Start TensorFlow without its banner."""
-    from tlkit.core.quiet import start_tensorflow
-
-    start_tensorflow()
 
 
 def quoted(path: Path) -> str:

@@ -66,10 +66,11 @@ class Rows:
         dtype: What a row's numbers are kept as.
         path: A file to keep the rows in (made if absent, continued if there). None: memory, or an
             unnamed temporary file when they need more than `memory_budget`.
+        read_only: The file is there, and stays as it is.
         memory_budget: Bytes.
 
     Raises:
-        TlkitError: The file cannot be made or written.
+        TlkitError: The file cannot be made or written; or is not there, where it is only read.
 
     Examples:
         >>> rows = Rows(4, (2,), np.float32)
@@ -85,6 +86,7 @@ class Rows:
         dtype: npt.DTypeLike,
         *,
         path: Path | None = None,
+        read_only: bool = False,
         memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         self.count = count
@@ -100,9 +102,10 @@ class Rows:
             self._array = np.zeros((count, *self.shape), self.dtype)
             return
         try:
-            self._file = _opened(path)
+            self._file = _opened(path, read_only=read_only)
             weakref.finalize(self, self._file.close)
-            self._file.truncate(size)  # rows not written yet are zero, here as in memory
+            if not read_only:
+                self._file.truncate(size)  # rows not written yet are zero, here as in memory
         except OSError as error:
             raise cannot_keep(self._folder, error) from error
 
@@ -172,9 +175,11 @@ def write_all(file: FileIO, content: memoryview) -> None:
         content = content[file.write(content) :]
 
 
-def _opened(path: Path | None) -> FileIO:
+def _opened(path: Path | None, *, read_only: bool) -> FileIO:
     if path is None:
         return tempfile.TemporaryFile(prefix="tlkit-", buffering=0)
+    if read_only:
+        return path.open("rb", buffering=0)
     path.touch()
     return path.open("r+b", buffering=0)
 

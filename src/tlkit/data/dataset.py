@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.spec import Spec, check_choice, check_float, check_int, check_path
+from tlkit.core.home import expanded
+from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.data.folders import Scan, kind_of, scan_folder, walk
 from tlkit.data.folders import quoted as _quoted
 from tlkit.errors import DatasetError, SettingError, printable
@@ -178,7 +179,7 @@ class DatasetSpec(Spec):
             )
         object.__setattr__(self, "seed", check_int("seed", self.seed, at_least=0))
         check_choice("on_bad_file", self.on_bad_file, ("skip", "raise"))
-        object.__setattr__(self, "directory", _folder("directory", self.directory))
+        object.__setattr__(self, "directory", expanded("directory", self.directory))
         object.__setattr__(self, "group_by", _checked_group_by(self.group_by))
         object.__setattr__(self, "classes", _checked_classes(self.classes))
         given: object = self.positive_class
@@ -285,7 +286,7 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
         DatasetError: There is no such folder, or no image in it.
         SettingError: `folder` is no path.
     """
-    top = os.fspath(_folder("folder", folder))
+    top = os.fspath(expanded("folder", folder))
     return [Path(path) for _, path in _images(top, "", Counter(), scan_folder)]
 
 
@@ -330,11 +331,6 @@ def _group_key(group_by: GroupBy, example: Example) -> str | None:
     if not isinstance(key, str | None):
         raise SettingError(f"`group_by` must return text or None, got {key!r}")
     return key
-
-
-def _folder(name: str, value: object) -> Path:
-    # Path.expanduser would refuse a folder whose name begins with "~" but is no user's
-    return Path(os.path.expanduser(check_path(name, value)))  # noqa: PTH111
 
 
 def _checked_group_by(value: GroupBy) -> GroupBy:

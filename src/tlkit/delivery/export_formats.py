@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.quiet import held_back
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.errors import ArtifactError, MissingExtraError, SettingError
@@ -98,7 +96,7 @@ choose that, or the format 'litert'
 
 
 def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample: Images) -> None:
-    """Write a network in another format, without what converters say to their own developers.
+    """Write a network in another format.
 
     Args:
         kind: The format.
@@ -111,9 +109,7 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         ArtifactError: The network cannot be converted.
     """
     try:
-        with warnings.catch_warnings(), held_back():
-            warnings.simplefilter("ignore")
-            kind.convert(model, path, precision, sample)
+        kind.convert(model, path, precision, sample)
     except Exception as error:  # converters raise anything
         raise ArtifactError(
             f"this network cannot be converted to {kind.title}, {precision}: {_brief(error)}"
@@ -135,11 +131,9 @@ def probabilities(kind: Format, path: Path, images: Images) -> Floats:
         ArtifactError: The runtime cannot run it.
     """
     try:
-        with warnings.catch_warnings(), held_back():
-            warnings.simplefilter("ignore")
-            run, at_once = kind.load(path), kind.batch or _BATCH
-            starts = range(0, len(images), at_once)
-            given = [run(images[start : start + at_once]) for start in starts]
+        run, at_once = kind.load(path), kind.batch or _BATCH
+        starts = range(0, len(images), at_once)
+        given = [run(images[start : start + at_once]) for start in starts]
     except Exception as error:  # as above
         raise ArtifactError(
             f"the network was converted to {kind.title}, but {kind.runtime} {kind.runtime_version} cannot "

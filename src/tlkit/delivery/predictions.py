@@ -174,7 +174,7 @@ def _counted(
 
 
 def _merge(job: Job, target: Path, resumed_count: int) -> PredictionSummary:
-    """Put the parts together, beside them, and let the table appear."""
+    """Put the parts together, and let the table appear as a whole."""
     labels: Counter[str] = Counter()
     bad_files: list[BadFile] = []
 
@@ -189,9 +189,8 @@ def _merge(job: Job, target: Path, resumed_count: int) -> PredictionSummary:
                     yield as_row(path, outcome)
                 advance(len(shard.paths))
 
-    merged = job.folder / f"merged{target.suffix}"
-    write_table(merged, COLUMNS, rows(), numbers=("probability",))
-    job.finish(merged)
+    write_table(target, COLUMNS, rows(), numbers=("probability",))
+    job.finish()
     return PredictionSummary(
         output=target,
         count=job.count,

@@ -121,7 +121,8 @@ def read_originals(
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
     images = KeptImages(examples, image_size, keep=views > 1)
-    with Journal(folder, len(examples), views=views) as journal:
+    batches = -(-len(examples) // BATCH_SIZE)
+    with Journal(folder, len(examples), batches=batches, views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
         outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
         _check(outcomes, stop_at_bad_file=stop_at_bad_file)
@@ -209,7 +210,7 @@ def read_views(
     batches = ((view, start) for view in range(1, views) for start in starts)
     count = len(indices) * (views - 1)
     with (
-        Journal(folder, count, like=wanted) as journal,
+        Journal(folder, count, batches=len(starts) * (views - 1), like=wanted) as journal,
         progress(count, "Augmenting", unit="views") as advance,
     ):
         for view, start in islice(batches, journal.done, None):

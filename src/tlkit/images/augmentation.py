@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
+from tlkit.core.keras_backend import check_keras
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
 from tlkit.errors import SettingError
@@ -145,6 +146,7 @@ class AugmentationPolicy(Spec):
         """
         if self.is_identity:
             return []
+        check_keras()
         from keras import layers
 
         seed = check_int("seed", seed, at_least=0)

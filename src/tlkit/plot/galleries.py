@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier
-from tlkit.core.spec import check_int, check_path
+from tlkit.core.home import expanded
+from tlkit.core.spec import check_int
 from tlkit.data.dataset import DatasetSpec, Example, Listing
 from tlkit.errors import DatasetError, SettingError
 from tlkit.evaluation.evaluate import other_class
@@ -283,4 +284,4 @@ def _folder(
         data = str(result.record.dataset.get("directory", ""))  # a description has none
     if not data:
         raise SettingError("`data` must be the folder that the images lie in: nothing else says it")
-    return Path(check_path("data", data)).expanduser()
+    return expanded("data", data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import Final, final
 import numpy as np
 
 from tlkit.classifier.classifier import TransferClassifier
+from tlkit.core.ignoring import ignoring
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import BadFileWarning, SettingError
 from tlkit.images.augmentation import AugmentationPolicy
@@ -122,8 +122,7 @@ def _alike(
     if not album.is_own:
         return dict.fromkeys((example.name for example in examples), ())
     data = DatasetSpec(album.directory, classes=classifier.class_names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BadFileWarning)  # the page names them
+    with ignoring(BadFileWarning):  # the page names them
         index = FeatureIndex(classifier, data)
     known = {*classifier.record.training_names}
     found = {e.name: index.nearest(e.path, _ALIKE, among=known) for e in examples}

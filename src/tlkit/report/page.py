@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
-from tlkit.core.atomic import replacing
+from tlkit.core.atomic import check_target, replacing
 from tlkit.core.spec import Json, check_int, check_path
 from tlkit.data.audit import KINDS
 from tlkit.data.dataset import DatasetSpec
@@ -56,8 +56,7 @@ def write_report(
     target = Path(check_path("path", path))
     if target.suffix.lower() != ".html":
         raise SettingError(f"`path` must end in .html, got {printable(target)}")
-    if not target.parent.is_dir():
-        raise TlkitError(f"there is no folder {printable(target.parent)}: make it first")
+    check_target(target, [target.suffix])
     environment = _environment()
     album = make_album(classifier, data)
     page = _render(environment, classifier, album, heat_maps)

@@ -107,7 +107,7 @@ def _words(record: Record) -> Iterator[str | None]:
         yield from ("--option", f"{option}={word}")
     if schedule != "standard":
         yield from ("--schedule", schedule.replace("_", "-"))
-    if record.augmentation is not None and policy != "standard":
+    if record.augmentation is not None and (policy != "standard" or schedule == "course"):
         yield from ("--augmentation", policy)
     yield from ("--seed", str(record.seed))
     if dataset.seed != record.seed:

@@ -1,6 +1,6 @@
-"""Start TensorFlow without its banner: for the command line, never for `import tlkit`.
+"""Start TensorFlow, and convert networks, without the banners that this writes to stderr.
 
-And leave out what it writes, as a banner of its own, whenever a network is converted.
+For the command line alone: stderr belongs to the whole process, so that a library leaves it as it is.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tlkit.core.keras_backend import check_keras
+
 _STDERR = 2
 OPT_OUT = "TLKIT_TF_LOG"
 """Environment variable: `1` shows everything that TensorFlow writes when it starts."""
+_LEVEL, _WARNINGS = "TF_CPP_MIN_LOG_LEVEL", "1"
 
 # Seen with TensorFlow 2.21 on machines without a GPU, most of it twice. Error 303 is "there is no driver".
 _BANNER = re.compile(
@@ -42,9 +45,17 @@ def start_tensorflow() -> None:
     it starts, and every line that is not known to be banner follows afterwards. A crash of the whole
     process in those seconds loses its message: with `TLKIT_TF_LOG=1` in the environment nothing is
     held back. Where TensorFlow is loaded already, nothing happens.
+
+    Raises:
+        SettingError: Keras would run on something else than TensorFlow.
     """
     if "tensorflow" not in sys.modules:
+        if os.environ.get(OPT_OUT) != "1":
+            os.environ.setdefault(
+                _LEVEL, _WARNINGS
+            )  # nothing but warnings and errors, from then on
         with held_back():
+            check_keras()
             _touch_devices()
 
 
