@@ -36,7 +36,6 @@ from tlkit.backbones.efficientnet_lite import (
 from tlkit.backbones.imagenet import keras_file
 from tlkit.backbones.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
 from tlkit.backbones.weights import content_digest, fetched, load_file
-from tlkit.core.keras_backend import check_keras
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -221,8 +220,7 @@ class BackboneAdapter(Spec):
                 to another backend, image data format or dtype policy than "tensorflow", "channels_last" and
                 "float32".
         """
-        check_keras()
-        import keras
+        from tlkit.core.tensorflow import keras
 
         if keras.config.image_data_format() != "channels_last":
             raise SettingError(
@@ -278,7 +276,7 @@ class BackboneAdapter(Spec):
             return tiny_random(self.image_size)
         if self.name in LITE:
             return efficientnet_lite(self.name, self.image_size)
-        import keras
+        from tlkit.core.tensorflow import keras
 
         try:
             return getattr(keras.applications, self.name)(
@@ -310,8 +308,9 @@ def _has_imagenet_statistics(base: keras.Model) -> bool:
 
     Keras starts its Normalization layer at mean 0; the ImageNet files bring this mean.
     """
-    import keras
     import numpy as np
+
+    from tlkit.core.tensorflow import keras
 
     return any(
         isinstance(layer, keras.layers.Normalization)
@@ -325,7 +324,7 @@ def _rescaled(base: keras.Model) -> keras.Model:
 
     Their Normalization has deviations where it should have variances, and this layer makes up for it.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     scale = [deviation**-0.5 for deviation in IMAGENET_DEVIATION]
 

@@ -30,7 +30,7 @@ def adopt(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[keras
         SettingError: The model cannot be copied, does not take one image, does not give one feature
             map or feature vector, or holds a Lambda layer.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if not isinstance(model, keras.Model):
         raise SettingError(
@@ -57,7 +57,7 @@ def copied(model: keras.Model, image_size: tuple[int, int] | None = None) -> ker
     Raises:
         SettingError: Keras cannot copy it, or its layers do not work at that size.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     def image(template: keras.KerasTensor) -> keras.KerasTensor:
         size = image_size or template.shape[1:3]

@@ -62,7 +62,7 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, model: keras.Model) -> None:
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         self.parameters: int = model.count_params()
         height, width = model.inputs[0].shape[1:3]
@@ -91,7 +91,7 @@ class TensorFlowEngine:
         return in_shares(self._run, images, self._at_once, self._threads)
 
     def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         return [output.numpy() for output in self._forward(tf.constant(images))]
 
@@ -128,7 +128,7 @@ def in_shares(
 
 def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
     """Average a feature map `[B, h, w, C]` over its places; features `[B, D]` stay as they are."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if len(feature_map.shape) == 2:
         return feature_map
@@ -146,7 +146,7 @@ def frozen_model(
         features: Give the pooled features, float32 `[B, D]`, first.
         activations: Give the activations at the cut, float32 `[B, *cut.shape]`, last.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if not activations or cut is None:
         return keras.Model(network.model.inputs, pooled(network.model.outputs[0]))

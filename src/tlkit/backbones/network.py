@@ -171,14 +171,14 @@ class Network:
 
     def lower(self, cut: CutPoint) -> keras.Model:
         """Return the part below a cut: RGB 0–255 `[N, H, W, 3]` -> activations `[N, *cut.shape]`."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         tensor = self._tensor(cut)
         return self._on_images(keras.Model(self.base.inputs[0], tensor, name=f"below_{cut.index}"))
 
     def upper(self, cut: CutPoint) -> keras.Model:
         """Return the part above a cut: activations `[N, *cut.shape]` -> feature map."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         tensor = self._tensor(cut)
         name = f"above_{cut.index}"
@@ -193,7 +193,7 @@ class Network:
         return self._tensors[cut.index]
 
     def _on_images(self, network: keras.Model) -> keras.Model:
-        import keras
+        from tlkit.core.tensorflow import keras
 
         image = keras.Input((*self.image_size, 3), name="image")
         pixels = image

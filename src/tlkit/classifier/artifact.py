@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tlkit.classifier.record import Record
 from tlkit.core.atomic import replacing
-from tlkit.core.keras_backend import check_keras
 from tlkit.errors import ArtifactError, SettingError, printable
 
 if TYPE_CHECKING:
@@ -91,14 +90,13 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
         SettingError: Keras would run on something else than TensorFlow.
     """
     record, config, weight_bytes = checked_contents(path)
-    check_keras()
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
             f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
             "author, so it is not loaded. A class of your own that you trust is loaded once you have "
             "imported it and registered it with keras.saving.register_keras_serializable; a Lambda never."
         )
-    import keras
+    from tlkit.core.tensorflow import keras
 
     try:
         _check_size(config, weight_bytes)
@@ -119,7 +117,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
 
 def _check_size(config: Any, weight_bytes: int) -> None:
     """Refuse a network with more numbers than its weights can hold, before memory is taken for them."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     def count() -> int:
         with keras.StatelessScope(initialize_variables=False):
@@ -236,7 +234,7 @@ def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_registered(name: object) -> bool:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
 

@@ -44,7 +44,7 @@ class Predictor:
     @property
     def model(self) -> keras.Model:
         """The network, built at the first use."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         with self._lock:
             if not isinstance(self._model, keras.Model):
@@ -87,7 +87,7 @@ class Predictor:
         with self._lock:
             grown = count > 2 * self._largest_job and not isinstance(self._engine, OnnxEngine)
             if self._engine is None or grown:
-                import keras
+                from tlkit.core.tensorflow import keras
 
                 self._largest_job = count
                 model = self.model
@@ -98,7 +98,7 @@ class Predictor:
 
 
 def _facts(model: keras.Model) -> tuple[str, ...]:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     return ("logit", digest(keras.saving.serialize_keras_object(model), model))
 

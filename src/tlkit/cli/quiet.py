@@ -12,12 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tlkit.core.keras_backend import check_keras
+from tlkit.core.start_up import OPT_OUT
 
 _STDERR = 2
-OPT_OUT = "TLKIT_TF_LOG"
-"""Environment variable: `1` shows everything that TensorFlow writes when it starts."""
-_LEVEL, _WARNINGS = "TF_CPP_MIN_LOG_LEVEL", "1"
 
 # Seen with TensorFlow 2.21 on machines without a GPU, most of it twice. Error 303 is "there is no driver".
 _BANNER = re.compile(
@@ -50,17 +47,12 @@ def start_tensorflow() -> None:
         SettingError: Keras would run on something else than TensorFlow.
     """
     if "tensorflow" not in sys.modules:
-        if os.environ.get(OPT_OUT) != "1":
-            os.environ.setdefault(
-                _LEVEL, _WARNINGS
-            )  # nothing but warnings and errors, from then on
         with held_back():
-            check_keras()
             _touch_devices()
 
 
 def _touch_devices() -> None:
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     tf.zeros(())  # the first operation looks for a GPU, and says so
     # The first generator tunes how memory is given back, and says so, in the middle of a progress bar.

@@ -143,7 +143,7 @@ def probabilities(kind: Format, path: Path, images: Images) -> Floats:
 
 
 def _to_litert(model: keras.Model, path: Path, precision: str, sample: Images) -> None:
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     settings: dict[str, Any] = {}
     if precision != "float32":
@@ -192,7 +192,7 @@ def _to_saved_model(model: keras.Model, path: Path, _precision: str, _sample: Im
 
 
 def _load_saved_model(path: Path) -> Run:
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     loaded = tf.saved_model.load(path)
     return lambda images: _column(loaded.serve(tf.constant(images, tf.float32)).numpy())
@@ -201,7 +201,7 @@ def _load_saved_model(path: Path) -> Run:
 def _export(
     model: keras.Model, path: Path, name: str, *, batch: int | None = None, **settings: Any
 ) -> None:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     # Without a signature a network that was loaded takes a list of one.
     images = keras.InputSpec("float32", (batch, *model.input_shape[1:]), name=INPUT)

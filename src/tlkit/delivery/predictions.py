@@ -138,7 +138,7 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
 
 def _facts(classifier: TransferClassifier) -> dict[str, Json]:
     """Return what decides the rows, apart from the images."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     model = classifier.model
     return {

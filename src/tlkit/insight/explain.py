@@ -214,7 +214,7 @@ class _GradCam:
     """A classifier's network, cut at its last feature map."""
 
     def __init__(self, classifier: TransferClassifier, classes: Iterable[str | None]) -> None:
-        import keras
+        from tlkit.core.tensorflow import keras
 
         for name in {*classes} - {None}:
             check_choice("class", str(name), classifier.class_names)
@@ -249,7 +249,7 @@ class _GradCam:
 
     def _evidence(self, images: Images) -> Floats:
         """Return how much each place of each image speaks for the positive class, `[B, h, w]`."""
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         feature_map = self._lower(tf.constant(images, tf.float32))
         with tf.GradientTape() as tape:
@@ -285,7 +285,7 @@ def _halves(network: keras.Model) -> tuple[Step, Step] | None:
         Two functions of batches, images to map and map to output. None if there is no feature map: one
         without a learned number below it is only the image again.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     image, output = network.inputs[0], network.outputs[0]
     tensors = [image, *(tensor for _, tensor in cuts(network))]
@@ -307,7 +307,7 @@ def _chain(first: Step, second: Step) -> Step:
 
 
 def _part(below: keras.KerasTensor, above: keras.KerasTensor) -> Step:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if below is above:  # of which Keras makes no model
         return lambda batch: batch

@@ -102,7 +102,7 @@ class FeatureIndex:
     """
 
     def __init__(self, classifier: TransferClassifier, data: PathLike | DatasetSpec) -> None:
-        import keras
+        from tlkit.core.tensorflow import keras
 
         check_classifier("classifier", classifier)
         model = classifier.model

@@ -142,7 +142,7 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
 
     Built-in layers only, preprocessing inside, the last two named `"logit"` and `"probability"`.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     dense = keras.layers.Dense(1, name="logit")
     logit = dense(pooled(network.model.outputs[0]))
