@@ -82,6 +82,36 @@ def test_tensorflow_that_is_loaded_already_needs_no_setting(
     assert not environment
 
 
+CHILD = """
+import os, sys
+from tlkit.cli.quiet import quiet_start
+
+with quiet_start():
+    os.write(2, b"before ")
+    from tlkit.core.tensorflow import tf
+    tf.zeros(())
+    os.write(2, b"after")
+"""
+
+
+def script(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, whose environment says nothing of log levels."""
+    unset = ("TF_CPP_MIN_LOG_LEVEL", "TLKIT_TF_LOG", "TLKIT_ENGINE")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={name: value for name, value in os.environ.items() if name not in unset},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_an_application_may_have_it_loaded_without_a_word() -> None:
+    assert script(CHILD).stderr == "before after"
+
+
 SCRIPT = """
 import json, os, sys, threading
 before = dict(os.environ)
@@ -107,15 +137,7 @@ def test_a_script_decodes_before_tensorflow_is_there_and_hears_little_of_it(
     drawn_folder: Path,
 ) -> None:
     """With phases, whose cut the network decides, and with ONNX Runtime, which may have to convert it."""
-    unset = ("TF_CPP_MIN_LOG_LEVEL", "TLKIT_TF_LOG", "TLKIT_ENGINE")
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, drawn_folder],
-        env={name: value for name, value in os.environ.items() if name not in unset},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = script(SCRIPT, drawn_folder)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["same"], "importing tlkit loads no TensorFlow and sets nothing"
     assert not any(found["opened"][:48]), "all 48 images are decoded while TensorFlow is loaded"

@@ -1,6 +1,12 @@
-"""Start TensorFlow, and convert networks, without the banners that this writes to stderr.
+"""Load TensorFlow, and convert networks, without the banners that this writes to stderr.
 
-For the command line alone: stderr belongs to the whole process, so that a library leaves it as it is.
+TensorFlow's own settings silence a part of them; the rest it writes before it reads any. So stderr goes to a
+temporary file meanwhile, and every line that is not known to be banner follows afterwards. A crash of the
+whole process in those seconds loses its message: with `TLKIT_TF_LOG=1` in the environment nothing is held
+back.
+
+For applications, such as the command line: stderr belongs to the whole process, so a library leaves it as it
+is.
 """
 
 from __future__ import annotations
@@ -10,9 +16,9 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from tlkit.core.start_up import OPT_OUT
+from tlkit.core.start_up import OPT_OUT, loading_inside
 
 _STDERR = 2
 
@@ -35,34 +41,14 @@ _BANNER = re.compile(
 )
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow and touch its devices; what it writes to stderr is shown, less its banner.
+def quiet_start() -> AbstractContextManager[None]:
+    """Hold TensorFlow's banner back, should TensorFlow be loaded in here.
 
-    TensorFlow's own settings silence only a part of the banner. So stderr goes to a temporary file while
-    it starts, and every line that is not known to be banner follows afterwards. A crash of the whole
-    process in those seconds loses its message: with `TLKIT_TF_LOG=1` in the environment nothing is
-    held back. Where TensorFlow is loaded already, nothing happens.
-
-    Raises:
-        SettingError: Keras would run on something else than TensorFlow.
+    Examples:
+        >>> with quiet_start():
+        ...     from tlkit.core.tensorflow import tf
     """
-    if "tensorflow" not in sys.modules:
-        with held_back():
-            _touch_devices()
-
-
-def _touch_devices() -> None:
-    from tlkit.core.tensorflow import tf
-
-    tf.zeros(())  # the first operation looks for a GPU, and says so
-    # The first generator tunes how memory is given back, and says so, in the middle of a progress bar.
-    next(
-        iter(
-            tf.data.Dataset.from_generator(
-                lambda: [0], output_signature=tf.TensorSpec((), tf.int32)
-            )
-        )
-    )
+    return loading_inside(held_back)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tlkit.cli import arguments
-from tlkit.cli.quiet import start_tensorflow
 from tlkit.errors import ArtifactError, printable
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ def load(options: Options) -> TransferClassifier:
         raise ArtifactError(
             f"there is no file {printable(options.model)}: give what `tlkit train` saved"
         )
-    start_tensorflow()
     from tlkit.classifier.classifier import TransferClassifier
 
     classifier = TransferClassifier.load(options.model)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
-from tlkit.cli.quiet import start_tensorflow
 from tlkit.cli.shared import Commands, Options, add_threshold, command, given, quoted
 from tlkit.errors import TlkitError
 
@@ -146,7 +145,6 @@ def _train_here(
             f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only"
         )
     print(spec.listing(), flush=True)
-    start_tensorflow()
     from tlkit.training.schedule import FineTuneSchedule
     from tlkit.training.transfer import transfer_classifier
 
@@ -177,7 +175,6 @@ def _train_on_ray(
         options.parser.error(
             "--ray needs --features-dir: a folder that all machines reach, or a URI"
         )
-    start_tensorflow()
     from tlkit import scale
 
     return scale.transfer_classifier(

@@ -5,5 +5,6 @@ memory or on disk.
 
 Files in reading order: `spec` (settings), `rows` (numbers by row), `atomic` (files written whole),
 `locks`, `fingerprint`, `versions`, `tables` (CSV, JSON lines, Parquet), `progress`, `ignoring`
-(warnings of others), `home` (paths that begin there), `start_up` and `keras_backend` (before TensorFlow is loaded), `tensorflow` (loads it).
+(warnings of others), `home` (paths that begin there), `start_up` and `keras_backend` (before
+TensorFlow is loaded), `tensorflow` (loads it).
 """

@@ -1,19 +1,26 @@
-"""What TensorFlow finds in the environment when tlkit loads it: settings that keep its start-up lines away.
+"""How TensorFlow is loaded: what it finds in the environment, and inside which context.
 
-They are set when TensorFlow is loaded, not when tlkit is imported, and only where the user has not set them.
+Both keep its start-up lines away. The environment is set when TensorFlow is loaded, not when tlkit is
+imported, and only where the user has set nothing. The context is an application's own, such as the command
+line's, which may do what a library may not.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+
+Context: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 OPT_OUT: Final = "TLKIT_TF_LOG"
 """Environment variable: `1` shows everything that TensorFlow writes when it starts."""
 
+_context: ContextVar[Context] = ContextVar("context", default=nullcontext)
 _LEVEL: Final = "TF_CPP_MIN_LOG_LEVEL"
 _DRIVERS: Final = (
     "/dev/nvidiactl",
@@ -36,3 +43,22 @@ def set_log_level(environment: MutableMapping[str, str] = os.environ) -> None:
         return
     has_driver = any(Path(driver).exists() for driver in _DRIVERS)
     environment.setdefault(_LEVEL, "1" if has_driver else "3")
+
+
+@contextmanager
+def loading_inside(context: Context) -> Iterator[None]:
+    """Have TensorFlow loaded inside a context, should this thread load it in here.
+
+    Args:
+        context: Made and entered when that begins.
+    """
+    token = _context.set(context)
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def loading() -> AbstractContextManager[None]:
+    """Return the context that TensorFlow is to be loaded in."""
+    return _context.get()()

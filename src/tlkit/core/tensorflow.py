@@ -6,12 +6,13 @@ takes seconds. It raises a `SettingError` if Keras would run on something else t
 """
 
 from tlkit.core.keras_backend import check_keras
-from tlkit.core.start_up import set_log_level
+from tlkit.core.start_up import loading, set_log_level
 
 set_log_level()
-check_keras()
+with loading():
+    check_keras()
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
+    import keras
+    import tensorflow as tf
 
 __all__ = ["keras", "tf"]

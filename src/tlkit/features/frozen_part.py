@@ -140,6 +140,8 @@ class FrozenPart:
             plan = self._plan(
                 (_IMAGES, *self._key), len(examples), features=True, activations=self._has_phases
             )
+            if decoded is not None and not stop_at_bad_file:
+                plan.engine()  # loads TensorFlow, if nothing has, before a progress bar is shown
             return read_originals(
                 examples,
                 plan.engine,
