@@ -78,7 +78,7 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier(drawn_folder: Path) -> TransferClassifier:
     """A small classifier of the drawn folder, with a validation and a test split."""
     return transfer_classifier(
-        DatasetSpec(drawn_folder, test_fraction=0.2),
+        DatasetSpec(drawn_folder, validation_fraction=0.2, test_fraction=0.2),
         backbone=BackboneAdapter("tiny_random"),
         schedule=FineTuneSchedule.head_only(),
     )

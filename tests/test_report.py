@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from PIL import Image
 
 import tlkit
 from tlkit.backbones.adapter import BackboneAdapter
@@ -55,7 +56,7 @@ def report(classifier: TransferClassifier, tmp_path_factory: pytest.TempPathFact
 def crossed(drawn_folder: Path) -> TransferClassifier:
     """Fine-tuned, and cross-validated."""
     return transfer_classifier(
-        drawn_folder,
+        DatasetSpec(drawn_folder, validation_fraction=0.2),
         backbone=TINY,
         schedule=FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.5, epochs=2),)),
         folds=2,
@@ -197,8 +198,8 @@ def test_the_images_of_another_folder_are_predicted_anew(
     for name in ("disc", "not disc"):
         (tmp_path / "other" / name).mkdir(parents=True)
         for number in range(5):
-            source = drawn_folder / name / f"{number:02d}.jpg"
-            shutil.copy(source, tmp_path / "other" / name / f"other-{number}.jpg")
+            with Image.open(drawn_folder / name / f"{number:02d}.jpg") as image:
+                image.crop((1, 1, 47, 47)).save(tmp_path / "other" / name / f"other-{number}.jpg")
     seen = album.make_album(classifier, tmp_path / "other")
     assert not seen.is_own
     assert [part.title for part in seen.parts] == ["10 images of this folder"]
@@ -300,15 +301,66 @@ def test_a_page_may_show_images_of_one_class_alone(
     assert [images.count("<img ") for images in alike] == [3]
 
 
-def test_a_folder_that_moved_and_lost_an_image_may_flatter(
+def test_a_folder_that_moved_and_lost_an_image_is_known_by_its_content(
     drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
 ) -> None:
     moved = shutil.copytree(drawn_folder, tmp_path / "moved")
-    (moved / classifier.record.training_names[0]).unlink()
-    text = written(classifier, tmp_path, data=moved, heat_maps=0)
-    known = len(classifier.record.training_names) - 1
-    assert f"another folder, in which {known} of these names occur" in text
-    assert "was not trained on this folder" not in text
+    lost = classifier.record.training_names[0]
+    (moved / lost).unlink()
+    seen = album.make_album(classifier, moved)
+    assert seen.is_own
+    assert [part.part for part in seen.parts] == ["test", "validation", "out-of-fold"]
+    assert any("Gone from the folder" in note and lost in note for note in seen.notes)
+
+
+def test_other_images_under_the_same_names_are_another_folder(
+    drawn_folder: Path, classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    """Names such as 1.jpg say nothing: the judgements of training are not those of these images."""
+    known = classifier.record.training_names[:3]
+    for file in drawn_folder.rglob("*.jpg"):
+        name = file.relative_to(drawn_folder).as_posix()
+        (tmp_path / "other" / name).parent.mkdir(parents=True, exist_ok=True)
+        if name in known:
+            shutil.copy(file, tmp_path / "other" / name)
+        else:
+            with Image.open(file) as image:
+                image.crop((1, 1, 47, 47)).save(tmp_path / "other" / name)
+    seen = album.make_album(classifier, tmp_path / "other")
+    assert not seen.is_own
+    assert [part.title for part in seen.parts] == [
+        "45 images of this folder",
+        "3 images that it knows already",
+    ]
+    assert [part.unseen for part in seen.parts] == [True, False]
+
+
+def test_a_heat_map_says_whose_it_is(
+    crossed: TransferClassifier, classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    """A fold judged the image, and the map is of the finished classifier: both are named."""
+    text = written(crossed, tmp_path, heat_maps=48)
+    judged = album.make_album(crossed, None)
+    cards = text.split('<li id="image-')[1:]
+    assert len(cards) == 48
+    differing = 0
+    for image, card in zip(judged.images, cards, strict=True):
+        finished = crossed.predict(image.example.path)
+        other = abs(finished.probability - judged.probabilities[image.example.name]) >= 0.005
+        differing += other
+        named = f"calls it {finished.label}, probability of disc {finished.probability:.2f}."
+        assert (named in card) == ("those of the finished classifier" in card) == other
+    assert 0 < differing < 48
+    assert "not whether that is a good reason" in text
+    alone = album.make_album(classifier, None)
+    held_out = {
+        *classifier.record.scores["validation"].names,
+        *classifier.record.scores["test"].names,
+    }
+    text = written(classifier, tmp_path, heat_maps=48)
+    for image, card in zip(alone.images, text.split('<li id="image-')[1:], strict=True):
+        if image.example.name in held_out:
+            assert "those of the finished classifier" not in card
 
 
 # sentences that hold

@@ -148,7 +148,8 @@ def check_temporary_files(temporary: Path, point: tuple[str, str, int], spilled:
 
 def train(data: Path | DatasetSpec, **settings: Any) -> TransferClassifier:
     settings = {"schedule": SCHEDULE, "backbone": BackboneAdapter("tiny_random")} | settings
-    return transfer_classifier(data, **settings)
+    spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data, validation_fraction=0.2)
+    return transfer_classifier(spec, **settings)
 
 
 def phases_of(classifier: TransferClassifier) -> list[PhaseHistory]:

@@ -21,7 +21,9 @@ Every message names what must hold, what was found and what to do.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import PurePath
+from typing import Any
 
 
 class TlkitError(Exception):
@@ -46,14 +48,16 @@ class ImageError(TlkitError, OSError):
     """
 
     def __init__(self, path: str | PurePath, reason: str, *, format: str | None = None) -> None:  # noqa: A002 - as Pillow calls it
-        super().__init__(path, reason, format)
-        self.path = os.fspath(path)
-        self.reason = reason
+        real = f" (its bytes are {format})" if format else ""
+        # One argument: more of them would be a number, a text and a file name to an OSError.
+        super().__init__(f"cannot read {printable(path)} as an image: {reason}{real}")
+        self.path = self.filename = os.fspath(path)
+        self.reason = self.strerror = reason
         self.format = format
 
-    def __str__(self) -> str:
-        real = f" (its bytes are {self.format})" if self.format else ""
-        return f"cannot read {printable(self.path)} as an image: {self.reason}{real}"
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle, notes included: Python's own way calls `__init__` with the message alone."""
+        return partial(type(self), format=self.format), (self.path, self.reason), self.__dict__
 
 
 class WeightsError(TlkitError, OSError):
@@ -78,6 +82,10 @@ class BadFileWarning(TlkitWarning):
 
 class AuditWarning(TlkitWarning):
     """One image has two labels, or lies in two splits: metrics computed on it are wrong."""
+
+
+class BackboneWarning(TlkitWarning):
+    """No network was named and the usual one cannot be had: the message says which was taken, and why."""
 
 
 class EngineWarning(TlkitWarning):

@@ -38,7 +38,8 @@ from tlkit.backbones.imagenet import keras_file
 from tlkit.backbones.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
 from tlkit.backbones.stages import Stages, check_stages
 from tlkit.backbones.weights import content_digest, fetched, load_file
-from tlkit.core.keras_backend import check_keras
+from tlkit.core.forks import refuse_after_fork
+from tlkit.core.keras_config import check_keras_config
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -236,28 +237,17 @@ class BackboneAdapter(Spec):
         Raises:
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
-                to another backend, image data format or dtype policy than "tensorflow", "channels_last" and
-                "float32".
+                to another backend, image data format, dtype policy or floatx than "tensorflow",
+                "channels_last", "float32" and "float32".
+            TlkitError: This process was forked from one in which TensorFlow was already in use.
         """
-        check_keras()
-        import keras
-
-        if keras.config.image_data_format() != "channels_last":
-            raise SettingError(
-                'tlkit needs Keras\'s image data format "channels_last", got '
-                f"{keras.config.image_data_format()!r}: change it in keras.json"
-            )
-        policy = keras.config.dtype_policy().name
-        if policy != "float32":  # what is kept, and every engine, would give other numbers
-            raise SettingError(
-                f'tlkit needs Keras\'s dtype policy "float32", got {policy!r}: call '
-                'keras.config.set_dtype_policy("float32"), or change `floatx` in keras.json'
-            )
+        refuse_after_fork()
+        check_keras_config()
         options = dict(self.options)
-        if self._model is not None:
-            mode = str(options.get("preprocessing", "none"))
-            return Network(copied(self._model), preprocessing=mode, features=self.features)
         with _seeded():
+            if self._model is not None:
+                mode = str(options.get("preprocessing", "none"))
+                return Network(copied(self._model), preprocessing=mode, features=self.features)
             base = self._constructed()
         preprocessing = architecture_of(self.name).preprocessing
         return Network(base, preprocessing=preprocessing, features=self.features)
@@ -307,7 +297,7 @@ class BackboneAdapter(Spec):
             return tiny_random(self.image_size)
         if self.name in LITE:
             return efficientnet_lite(self.name, self.image_size)
-        import keras
+        from tlkit.core.tensorflow import keras
 
         try:
             return getattr(keras.applications, self.name)(
@@ -339,8 +329,9 @@ def _has_imagenet_statistics(base: keras.Model) -> bool:
 
     Keras starts its Normalization layer at mean 0; the ImageNet files bring this mean.
     """
-    import keras
     import numpy as np
+
+    from tlkit.core.tensorflow import keras
 
     return any(
         isinstance(layer, keras.layers.Normalization)
@@ -354,7 +345,7 @@ def _rescaled(base: keras.Model) -> keras.Model:
 
     Their Normalization has deviations where it should have variances, and this layer makes up for it.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     scale = [deviation**-0.5 for deviation in IMAGENET_DEVIATION]
 

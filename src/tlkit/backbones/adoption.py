@@ -8,6 +8,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.errors import SettingError, TlkitWarning
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def adopt(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[keras
         SettingError: The model cannot be copied, does not take one image, does not give one feature
             map or feature vector, or holds a Lambda layer.
     """
-    import keras
+    refuse_after_fork()
+    from tlkit.core.tensorflow import keras
 
     if not isinstance(model, keras.Model):
         raise SettingError(
@@ -57,7 +59,7 @@ def copied(model: keras.Model, image_size: tuple[int, int] | None = None) -> ker
     Raises:
         SettingError: Keras cannot copy it, or its layers do not work at that size.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     def image(template: keras.KerasTensor) -> keras.KerasTensor:
         size = image_size or template.shape[1:3]

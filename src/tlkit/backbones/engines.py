@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, model: keras.Model) -> None:
-        import tensorflow as tf
+        refuse_after_fork()
+        from tlkit.core.tensorflow import tf
 
         self.parameters: int = model.count_params()
         height, width = model.inputs[0].shape[1:3]
@@ -86,11 +88,16 @@ class TensorFlowEngine:
         self._forward = tf.function(forward, autograph=False).get_concrete_function(signature)
 
     def __call__(self, images: Images) -> Outputs:
-        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`.
+
+        Raises:
+            TlkitError: This process was forked from the one that the engine was made in.
+        """
+        refuse_after_fork()
         return in_shares(self._run, images, self._at_once, self._threads)
 
     def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         return [output.numpy() for output in self._forward(tf.constant(images))]
 

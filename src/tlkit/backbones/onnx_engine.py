@@ -24,7 +24,9 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import Outputs, TensorFlowEngine, in_shares, workers
 from tlkit.core.fingerprint import fingerprint
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.home import keras_home
+from tlkit.core.ignoring import OF_CONVERTERS, ignoring
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.core.versions import runtime_version
@@ -83,7 +85,12 @@ class OnnxEngine:
             self._expected = [sample[f"output_{i}"] for i in range(len(sample.files) - 2)]
 
     def __call__(self, images: Images) -> Outputs:
-        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`.
+
+        Raises:
+            TlkitError: This process was forked from the one that the engine was made in.
+        """
+        refuse_after_fork()
         return in_shares(self._run, images, _AT_ONCE, self._threads)
 
     def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
@@ -111,7 +118,8 @@ def fast_engine(
     """Return ONNX Runtime's engine for a network where it is installed and pays.
 
     It pays where the network was converted before, or where the images are so many that a conversion is
-    worth its time. The environment variable `TLKIT_ENGINE` overrules both.
+    worth its time. The environment variable `TLKIT_ENGINE` overrules both. A conversion that failed is not
+    tried again by these versions, unless the variable asks for it.
 
     Args:
         facts: Gives all that decides the network and its weights.
@@ -148,9 +156,10 @@ def fast_engine(
         return None
     versions = [version(name) for name in ("keras", "tensorflow")]
     folder = home / fingerprint(*facts(), *versions, runtime)
-    if not _there(folder) and find_spec("tf2onnx"):
+    asked = wanted == OnnxEngine.name
+    if not _there(folder) and find_spec("tf2onnx") and (asked or not _failed_before(folder)):
         network = model()
-        if wanted == OnnxEngine.name or count * multiply_adds(network) >= WORTH:
+        if asked or count * multiply_adds(network) >= WORTH:
             _convert(network, sample(), folder)
     return _checked(folder) if _there(folder) else None
 
@@ -176,7 +185,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
     """Write graph and sample under a temporary name first: the folder is there as a whole or not at all."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     images = keras.Input(model.inputs[0].shape[1:], dtype="uint8")
     of_images = keras.Model(images, model(keras.ops.cast(images, "float32")))
@@ -186,12 +195,13 @@ def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_room(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as partial:
-            of_images.export(
-                f"{partial}/graph.onnx",
-                format="onnx",
-                verbose=False,
-                input_signature=[keras.InputSpec("uint8", images.shape)],
-            )
+            with ignoring(*OF_CONVERTERS):
+                of_images.export(
+                    f"{partial}/graph.onnx",
+                    format="onnx",
+                    verbose=False,
+                    input_signature=[keras.InputSpec("uint8", images.shape)],
+                )
             np.savez(
                 f"{partial}/sample.npz",
                 images=sample,
@@ -202,7 +212,26 @@ def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
             Path(partial).mkdir()  # for the clean-up to find
     except Exception as error:  # noqa: BLE001 - whatever a converter may fail with, TensorFlow computes the same
         if not folder.exists():  # nobody else made it meanwhile
-            _warn(f"it could not be converted ({type(error).__name__}: {error})")
+            reason = f"it could not be converted ({type(error).__name__}: {error})"
+            if not isinstance(error, OSError | MemoryError | ImportError):  # the same next time
+                with suppress(OSError):
+                    _refusal(folder).write_text(reason, "utf-8", errors="backslashreplace")
+            _warn(reason)
+
+
+def _refusal(folder: Path) -> Path:
+    """Return the file that says why a network could not be converted."""
+    return folder.with_suffix(".refused")
+
+
+def _failed_before(folder: Path) -> bool:
+    """Say whether these versions have failed to convert the network, and warn as they did."""
+    try:
+        reason = _refusal(folder).read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+    _warn(f"{reason}, when it was tried before")
+    return True
 
 
 def _checked(folder: Path) -> OnnxEngine | None:
@@ -241,6 +270,9 @@ def _make_room(home: Path) -> None:
     graphs = sorted(home.glob("*/graph.onnx"), key=lambda graph: graph.parent.stat().st_mtime)
     for graph in graphs[: max(0, len(graphs) - _KEPT + 1)]:
         shutil.rmtree(graph.parent, ignore_errors=True)
+    refusals = sorted(home.glob("*.refused"), key=lambda file: file.stat().st_mtime)
+    for refusal in refusals[:-_KEPT]:
+        refusal.unlink(missing_ok=True)
 
 
 def _home() -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, Self
 
+from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError
 from tlkit.evaluation.calibration import Calibration
@@ -61,6 +62,22 @@ class ModelCard(Spec):
         check_choice("resize rule", self.resize, (RESIZE,))
         for measured in filter(None, (self.evaluation, self.test_evaluation)):
             check_choice("evaluated part", measured.part, list(self.scores))
+
+    def fingerprint_with(self, network: str) -> str:
+        """Return hex digits that stand for what a classifier does, see `TransferClassifier.fingerprint`.
+
+        Args:
+            network: What stands for the network and its weights.
+        """
+        return fingerprint(
+            self.class_names,
+            self.positive_class,
+            self.threshold,
+            self.image_size,
+            self.resize,
+            self.calibration and self.calibration.to_config(),
+            network,
+        )
 
     def without_names(self) -> ModelCard:
         """Return the card alone, as an export takes it along: the names of images stay behind."""

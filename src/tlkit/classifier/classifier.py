@@ -15,16 +15,17 @@ from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.classifier.artifact import read_artifact, write_artifact
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.exported import lacking, read_export
-from tlkit.classifier.predictor import NetworkPredictor, Predictor, files_of
+from tlkit.classifier.measure import measure
+from tlkit.classifier.predictor import NetworkPredictor, Predictor, files_of, owner_of
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
-from tlkit.core.spec import check_choice, check_float, check_kind, check_path
+from tlkit.core.spec import check_bool, check_choice, check_float, check_kind, check_path
 from tlkit.data.audit import AuditReport
-from tlkit.data.dataset import DatasetSpec, Example, image_files, part_of
-from tlkit.errors import DatasetError, printable
+from tlkit.data.dataset import DatasetSpec, image_files, part_of
+from tlkit.errors import printable
 from tlkit.evaluation.calibration import Calibration
-from tlkit.evaluation.evaluate import Evaluation, evaluate, other_class
+from tlkit.evaluation.evaluate import Evaluation, other_class
 from tlkit.evaluation.history import History
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
@@ -72,8 +73,10 @@ class TransferClassifier:
 
     Args:
         model: RGB 0-255 `[N, H, W, 3]` to the probability of the positive class `[N, 1]`, its last two
-            layers named `"logit"` and `"probability"`; or a function that builds it when it is needed.
-        record: What its number means and how it came about; of an exported folder its card alone.
+            layers named `"logit"` and `"probability"`; or a function that builds one of the classifier's own
+            when it is needed. Its weights count as they are now.
+        record: What its number means and how it came about, measured with these weights; of an exported
+            folder its card alone.
 
     Attributes:
         card: What it has to know to decide, and to say how good it is.
@@ -100,13 +103,26 @@ class TransferClassifier:
     def model(self) -> keras.Model:
         """The plain Keras model: float or uint8 RGB 0-255 `[N, H, W, 3]` in, probabilities `[N, 1]` out.
 
-        Predictions use the weights as they were at the first call. After training it further, make a new
-        `TransferClassifier(classifier.model, classifier.record)`.
+        It is yours: look into it, save it with Keras, train it further. The classifier itself never changes:
+        predictions, `save`, exports and explanations go on with the weights that its evaluation is of, and
+        the first of them after a change warns. A model that was trained further is measured by making a
+        classifier with it: `BackboneAdapter(…)` takes all of it but the last two layers.
 
         Raises:
             ArtifactError: It was loaded from an exported folder.
         """
         return self._predictor.model
+
+    @property
+    def fingerprint(self) -> str:
+        """What the classifier is, in 32 hex digits: the same for two runs that came to the same.
+
+        It stands for weights, backbone, image size, classes, threshold and calibration, and for nothing
+        else: neither for dates and durations, in which the files of two equal runs differ, nor for the place
+        of a file. A saved classifier holds it as `classifier_fingerprint` in its `tlkit.json`. An export is
+        another network, and has another one.
+        """
+        return self.card.fingerprint_with(self._predictor.identity())
 
     @property
     def record(self) -> Record:
@@ -230,7 +246,8 @@ class TransferClassifier:
         """Classify one image, several, or an array.
 
         Args:
-            images: A file, several files, or an array as `predict_proba` takes it.
+            images: A file, several files (an array of text is several too), or an array as `predict_proba`
+                takes it.
             on_bad_file: What to do about one of several files that cannot be read: `"raise"` an error
                 that names it, `"skip"` it with a warning, or `"collect"` it: a `BadFile` then takes its
                 place. A single file always raises.
@@ -243,6 +260,8 @@ class TransferClassifier:
             SettingError: It is neither files nor an array of images.
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
+        if isinstance(images, np.ndarray) and images.dtype.kind in "OSTU":  # objects and text
+            images = images.tolist()
         if isinstance(images, np.ndarray):
             return [self._prediction(logit, None) for logit in self._logits(images)]
         if isinstance(images, str | os.PathLike):
@@ -299,66 +318,36 @@ class TransferClassifier:
         """
         return sigmoid(self._logits(images))
 
-    def evaluate(self, data: PathLike | DatasetSpec, *, part: str | None = None) -> Evaluation:
-        """Measure the classifier on a folder of labelled images.
+    def evaluate(
+        self,
+        data: PathLike | DatasetSpec,
+        *,
+        part: str | None = None,
+        include_training: bool = False,
+    ) -> Evaluation:
+        """Measure the classifier on a folder of labelled images that it has not learned from.
+
+        Images that it has learned from are left out with a warning, which names what is known of it on
+        others: by their content, wherever they lie, and by their names in the folder it was trained on. An
+        exported folder cannot tell them.
 
         Args:
-            data: A folder with the same two classes, or its spec. Its own split plays no part; in the
-                folder that it was trained on, the text says how many images it knows already.
+            data: A folder with the same two classes, or with one of them; or its spec. Its own split plays
+                no part.
             part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
                 and the other names that such a folder may have will do.
+            include_training: Count the images that it has learned from too; the text then says how many
+                they are.
 
         Raises:
-            DatasetError: The folder is not of these two classes, or has no such part.
+            DatasetError: The folder is not of these classes, has no such part, or holds nothing but images
+                that the classifier has learned from.
             ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
             SettingError: There can be no part of that name.
         """
+        check_bool("include_training", include_training)
         part = None if part is None else part_of(part)
-        spec = (
-            data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
-        )
-        known = examples_for(self, spec)
-        examples = [example for example in known if part in (None, example.part)]
-        if not examples:
-            there = sorted({repr(example.part) for example in known if example.part})
-            raise DatasetError(
-                f"{printable(spec.directory)} has no images in the part {part!r}: "
-                + (
-                    f"choose from {', '.join(there)}"
-                    if there
-                    else "it has no parts, leave `part` out"
-                )
-            )
-        outcomes = self._predict_files(
-            [example.path for example in examples],
-            "raise" if spec.on_bad_file == "raise" else "collect",
-        )
-        warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
-        scored = [
-            (example.label, outcome.probability)
-            for example, outcome in zip(examples, outcomes, strict=True)
-            if isinstance(outcome, Prediction)
-        ]
-        if not scored:
-            raise DatasetError(f"no image in {printable(spec.directory)} can be read")
-        labels, probabilities = zip(*scored, strict=True)
-        return evaluate(
-            labels,
-            probabilities,
-            threshold=self.threshold,
-            class_names=self.class_names,
-            positive_class=self.positive_class,
-            part=part or spec.directory.resolve().name,
-            used_to_choose=self._trained_on(spec, examples),
-        )
-
-    def _trained_on(self, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Own up to images that the classifier was trained on, as far as folder and names tell."""
-        if not isinstance(self.card, Record) or not self.card.trained_on(spec.directory):
-            return ()
-        known = {*self.card.training_names}
-        count = sum(example.name in known for example in examples)
-        return (f"the weights ({count} of them were trained on)",) if count else ()
+        return measure(self, data, part=part, include_training=include_training)
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
@@ -387,7 +376,7 @@ class TransferClassifier:
         card = self.card.recounted(
             check_float("threshold", threshold, at_least=0, at_most=1), choice
         )
-        return TransferClassifier(self._predictor, card)
+        return with_card(self, card)
 
     def save(self, path: PathLike) -> None:
         """Write one file that holds all of it; plain Keras opens it too.
@@ -399,7 +388,7 @@ class TransferClassifier:
             ArtifactError: The file cannot be written; the old one is untouched.
             SettingError: `path` is no path.
         """
-        write_artifact(Path(check_path("path", path)), self.model, self.record)
+        write_artifact(Path(check_path("path", path)), self._predictor.network, self.record)
 
     @classmethod
     def load(cls, path: PathLike) -> TransferClassifier:
@@ -419,7 +408,10 @@ class TransferClassifier:
             SettingError: `path` is no path.
         """
         file = Path(check_path("path", path))
-        return cls(*read_export(file)) if file.is_dir() else cls(*read_artifact(file))
+        if file.is_dir():
+            return cls(*read_export(file))
+        model, record = read_artifact(file)
+        return cls(owner_of(model), record)
 
     def digest(self) -> str:
         """Return hex digits that identify the network and its weights."""
@@ -457,6 +449,22 @@ class TransferClassifier:
         return self._predictor.logits(as_batch(images, self.image_size))
 
 
+def network_of(classifier: TransferClassifier) -> keras.Model:
+    """Return the network that a classifier computes with, for whoever only reads it.
+
+    `TransferClassifier.model` is the user's, and may have been trained further.
+
+    Raises:
+        ArtifactError: It was loaded from an exported folder.
+    """
+    return classifier._predictor.network  # noqa: SLF001 - the same module
+
+
+def with_card(classifier: TransferClassifier, card: ModelCard) -> TransferClassifier:
+    """Return a classifier that computes with the same network and engine, and has another card."""
+    return TransferClassifier(classifier._predictor, card)  # noqa: SLF001 - the same module
+
+
 def check_classifier(name: str, value: object, *others: type) -> None:
     """Raise unless `value` is a classifier, or of another kind that will do.
 
@@ -479,21 +487,3 @@ read it with TransferClassifier.load('alpaca.keras')
     saved = path.endswith(".keras")
     advice = f"read it with TransferClassifier.load('{printable(path)}')" if saved else ""
     check_kind(name, value, (TransferClassifier, *others), advice=advice)
-
-
-def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
-    """Return the images of a folder, label 1 for the classifier's positive class.
-
-    Raises:
-        DatasetError: The folder is not of the classifier's two classes.
-    """
-    listing = spec.listing()
-    if {*listing.class_names} != {*classifier.class_names}:
-        raise DatasetError(
-            f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
-            f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
-        )
-    return tuple(
-        dataclasses.replace(example, label=int(example.class_name == classifier.positive_class))
-        for example in listing.examples
-    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 from tlkit.classifier.card import ModelCard
+from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import Json, check_int
 from tlkit.data.audit import AuditReport
+from tlkit.errors import SettingError
 from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.history import History
 from tlkit.images.decoder import BadFile
@@ -29,6 +31,8 @@ class Record(ModelCard):
         seed: Random seed of augmentation, shuffling and dropout.
         engine: What ran the frozen part.
         fingerprint: Of the files that were read.
+        training_digests: What these files are, by content: the first `DIGEST_LENGTH` hex digits of each one's
+            `ImageFacts.digest`. Empty where an earlier release did not note them.
         training_names: Which images it was trained on, relative to the folder.
         bad_files: Which files were left out, and why.
         audit: What was found in the folder, with at most a hundred problems of each kind.
@@ -49,15 +53,26 @@ class Record(ModelCard):
     audit: AuditReport
     history: History
     versions: dict[str, str]
+    training_digests: tuple[str, ...] = ()
+
+    DIGEST_LENGTH: ClassVar[int] = 12
+    """Hex digits: among a million images of each kind, one in 280 is taken for another."""
 
     def __post_init__(self) -> None:
         ModelCard.__post_init__(self)
+        if self.training_digests and len(self.training_digests) != len(self.training_names):
+            raise SettingError("`training_digests` must be one for each of `training_names`")
         check_int(
             "history.kept", self.history.kept, at_least=0, at_most=len(self.history.phases) - 1
         )
         for phase in self.history.phases:
             last = len(phase.validation_loss) - 1
             check_int("best_epoch", phase.best_epoch, at_least=0, at_most=last)
+
+    def fingerprint_with(self, network: str) -> str:
+        """Return hex digits that stand for what a classifier does: the backbone too, not only its weights."""
+        backbone = sorted((k, v) for k, v in self.backbone.items() if k != "weights")
+        return ModelCard.fingerprint_with(self, fingerprint(backbone, network))
 
     def trained_on(self, directory: Path) -> bool:
         """Say whether this is the folder that the classifier was trained on, by its path."""

@@ -77,6 +77,15 @@ class Listing:
         """The labels of the examples, int8 `[N]`: 1 in the positive class, else 0."""
         return np.fromiter((e.label for e in self.examples), np.int8, len(self.examples))
 
+    @property
+    def split_labels(self) -> npt.NDArray[np.int8]:
+        """What splits and folds are dealt by, int8 `[N]`: 1 in the class that is positive by default.
+
+        So that an image's split does not depend on which class was chosen to be positive.
+        """
+        first = _default_positive(self.class_names)
+        return np.fromiter((e.class_name == first for e in self.examples), np.int8)
+
     def groups(self, group_by: GroupBy) -> list[str]:
         """Return one group key per example; what shares a key must stay in one part.
 

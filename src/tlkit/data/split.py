@@ -129,7 +129,7 @@ def split_readable(
             "image: `tlkit audit` says why, file by file"
         )
     split = assign_parts(
-        listing.labels[readable],
+        listing.split_labels[readable],
         [groups[index] for index in readable],
         validation_fraction=spec.default_fraction
         if validation_fraction is None
@@ -298,7 +298,7 @@ def _require_both_classes(
     if all(np.unique(classes[places == place]).size == 2 for place in needed):
         return
     found = []
-    for label, title in ((1, "the positive class"), (0, "the other class")):
+    for label, title in ((1, "one class"), (0, "the other")):
         own = np.flatnonzero(classes == label).tolist()
         found.append(f"{len(own)} of {title} in {len({groups[i] for i in own})} groups")
     raise DatasetError(

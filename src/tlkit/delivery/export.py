@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import final
 
 from tlkit.classifier.artifact import RECORD_NAME
-from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import (
+    PathLike,
+    TransferClassifier,
+    check_classifier,
+    network_of,
+)
 from tlkit.classifier.exported import EXPORT_VERSION
 from tlkit.classifier.runtimes import INPUT, LOGIT, PROBABILITY
 from tlkit.core.spec import Json, Spec, check_float, check_path
@@ -116,7 +121,7 @@ def export(
     sample = read_sample(classifier, data, calibrate=precision == "int8")
     with _folder_beside(target) as folder:
         model = folder / kind.file
-        convert(kind, classifier.model, model, precision, sample.calibrating)
+        convert(kind, network_of(classifier), model, precision, sample.calibrating)
         found = _compared(classifier, kind, model, precision, sample)
         found.check(precision, tolerance)
         exported = Exported(

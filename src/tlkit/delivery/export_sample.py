@@ -12,7 +12,8 @@ from typing import Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for
+from tlkit.classifier.classifier import PathLike, TransferClassifier
+from tlkit.classifier.measure import examples_for
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_path
 from tlkit.data.dataset import DatasetSpec, Example, image_files

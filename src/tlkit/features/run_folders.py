@@ -57,6 +57,11 @@ class RunFolders:
             _check_manifest(checkpoint, json.loads(json.dumps(settings)))
         return cls(cache, checkpoint)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether passes are kept at all."""
+        return bool(self.cache or self.checkpoint)
+
     def of_pass(self, name: str, *facts: object) -> Path | None:
         """Return the folder for a pass that these facts decide; None to keep nothing."""
         place = self.cache or self.checkpoint
@@ -65,6 +70,11 @@ class RunFolders:
     def of_fold(self, number: int, count: int) -> Path | None:
         """Return the file for what a fold found; None to keep nothing."""
         return self.checkpoint / f"fold-{number + 1}-of-{count}.npz" if self.checkpoint else None
+
+    def holds(self, name: str) -> bool:
+        """Say whether a pass of that name is kept, of this run or of another."""
+        place = self.cache or self.checkpoint
+        return place is not None and any(place.glob(f"{name}-*"))
 
     def of_phase(self, stage: int) -> Path | None:
         """Return the file for the state of a phase; None to keep nothing."""

@@ -15,7 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine
-from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import (
+    PathLike,
+    TransferClassifier,
+    check_classifier,
+    network_of,
+)
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_int, check_path
@@ -103,8 +108,10 @@ class FeatureIndex:
 
     def __init__(self, classifier: TransferClassifier, data: PathLike | DatasetSpec) -> None:
         check_classifier("classifier", classifier)
-        model = classifier.model  # before the seconds that Keras takes, for an export has none
-        import keras
+        model = network_of(
+            classifier
+        )  # before the seconds that Keras takes, for an export has none
+        from tlkit.core.tensorflow import keras
 
         self._image_size = classifier.image_size
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))

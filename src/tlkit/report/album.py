@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 from PIL import Image
 
-from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for
+from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
+from tlkit.classifier.measure import examples_for, learned_names
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.data.dataset import DatasetSpec, Example
@@ -117,17 +118,15 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     spec = _spec(classifier, data)
     examples = {example.name: example for example in examples_for(classifier, spec)}
     record, names = classifier.record, _names(classifier.record)
-    is_own = names <= examples.keys() or (
-        record.trained_on(spec.directory) and bool(names & examples.keys())
-    )
-    known = names | _bad_names(record) if is_own else set()
-    learned = {*record.training_names} if is_own else set()
+    learned = learned_names(record, spec, [*examples.values()])
+    is_own = _is_own(record, spec, examples.keys(), learned)
+    known = names | _bad_names(record) if is_own else learned
+    learned = frozenset(record.training_names) if is_own else learned
     bad: list[BadFile] = []
     judge = _predicted(classifier, "new", [e for n, e in examples.items() if n not in known], bad)
-    if classifier.out_of_fold is None and len(examples) <= IMAGES:
+    if (classifier.out_of_fold is None or not is_own) and len(examples) <= IMAGES:
         judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
-    familiar = 0 if is_own else len({*record.training_names} & examples.keys())
-    parts = tuple(_parts(judge, is_own=is_own, familiar=familiar))
+    parts = tuple(_parts(judge, is_own=is_own))
     if not parts:
         raise DatasetError(f"no image in {printable(spec.directory)} can be read")
     doubts = _doubts(parts, classifier)
@@ -207,6 +206,25 @@ def _bad_names(record: Record) -> set[str]:
     return {Path(os.path.relpath(bad.path, directory)).as_posix() for bad in record.bad_files}
 
 
+def _is_own(
+    record: Record, spec: DatasetSpec, names: Collection[str], learned: Collection[str]
+) -> bool:
+    """Say whether this is the folder that the classifier was trained on, there or moved.
+
+    Args:
+        record: The classifier's.
+        spec: The folder.
+        names: What its images are called.
+        learned: Those of them that the classifier has learned from, by content.
+    """
+    before = _names(record)
+    if record.trained_on(spec.directory):
+        return not before.isdisjoint(names)
+    if not record.training_digests:  # of an earlier release: names are all that there is
+        return before.issubset(names)
+    return 2 * len({*record.training_names} & {*learned}) > len(record.training_names)
+
+
 def _predicted(
     classifier: TransferClassifier, part: str, examples: Sequence[Example], bad: list[BadFile]
 ) -> TransferClassifier:
@@ -225,16 +243,15 @@ def _predicted(
     record = dataclasses.replace(
         classifier.record, scores={**classifier.record.scores, part: scores}
     )
-    return TransferClassifier(classifier.model, record)
+    return with_card(classifier, record)
 
 
-def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> Iterable[Part]:
+def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
     """Yield the splits with predictions, the most meaningful first.
 
     Args:
         classifier: With predictions.
         is_own: Whether it was trained on this folder.
-        familiar: How many names of another folder are those of images that it has learned from.
     """
     crossed, scores = classifier.cross_validation, classifier.record.scores
 
@@ -243,15 +260,15 @@ def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> It
         title = f"{count:,} {images if count > 1 else images.replace('images', 'image')}"
         return Part(source=classifier, part=name, title=title, about=about, **facts)
 
+    learned = "The classifier has learned from them, so these metrics are optimistic."
     if not is_own:
         about = "The classifier was not trained on this folder."
-        if familiar:
-            about = (
-                f"The classifier was trained on another folder, in which {familiar:,} of these names occur: "
-                "if they are the same images, it has learned from them, and the metrics are optimistic."
-            )
+        if "train" in scores:
+            about += " Images in it that it has learned from elsewhere are left out here."
         if "new" in scores:
             yield part("new", "images of this folder", about)
+        if "train" in scores:
+            yield part("train", "images that it knows already", learned, unseen=False)
         return
     if crossed is not None:
         yield Part(
@@ -263,11 +280,9 @@ def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> It
         )
     if "test" in scores:
         yield part("test", "test images", "Nothing was trained or chosen on them.")
-    yield part(
-        "validation",
-        "validation images",
-        f"The classifier has not learned from them.{_chose(classifier.evaluation)}",
-    )
+    if "validation" in scores:
+        about = f"The classifier has not learned from them.{_chose(classifier.evaluation)}"
+        yield part("validation", "validation images", about)
     if crossed is None and OUT_OF_FOLD in scores:
         chose = _chose(Judged.of(classifier, OUT_OF_FOLD).evaluation)
         about = f"Each was scored by a head that had not learned from it.{chose}"
@@ -275,8 +290,7 @@ def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> It
     if "new" in scores:
         yield part("new", "new images", "They were not in the folder when it was trained.")
     if "train" in scores:
-        about = "The classifier has learned from them, so these metrics are optimistic."
-        yield part("train", "training images, as learned", about, unseen=False)
+        yield part("train", "training images, as learned", learned, unseen=False)
 
 
 def _chose(found: Evaluation) -> str:

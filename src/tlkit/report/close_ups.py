@@ -9,7 +9,7 @@ from typing import Final, final
 
 import numpy as np
 
-from tlkit.classifier.classifier import TransferClassifier
+from tlkit.classifier.classifier import Prediction, TransferClassifier
 from tlkit.core.ignoring import ignoring
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import BadFileWarning, SettingError
@@ -21,6 +21,7 @@ from tlkit.report.album import THUMBNAIL, Album, AlbumImage, data_address, fitte
 
 _LARGE: Final = 240  # pixels of the longer side
 _ALIKE: Final = 3  # similar images beside each
+_SAME: Final = 5e-3  # of a probability: less is not seen in two digits, more is another classifier
 _SAMPLES: Final = 9  # of each class
 _VIEWS: Final = 9
 
@@ -33,13 +34,18 @@ class Closer:
     Attributes:
         image: The image, larger than its thumbnail, as a `data:` address.
         heat_map: Where the evidence lies, over the image in grey, as a `data:` address.
-        towards: The class that it is evidence for.
+        towards: The class that it is evidence for: the one that whoever judged the image named.
+        prediction: That of the finished classifier, whose evidence it is.
+        is_judge: Whether the page gives this prediction for the image: another classifier may have judged
+            it, that of a fold.
         alike: The training images most like it, with their thumbnails as `data:` addresses.
     """
 
     image: str
     heat_map: str
     towards: str
+    prediction: Prediction
+    is_judge: bool
     alike: tuple[tuple[Neighbour, str], ...]
 
 
@@ -73,6 +79,9 @@ def look_closer(
                 image=data_address(read_image(example.path, size)[0], size),
                 heat_map=data_address(seen.overlay(image_size=size), size),
                 towards=seen.towards,
+                prediction=seen.prediction,
+                is_judge=abs(seen.prediction.probability - album.probabilities[example.name])
+                < _SAME,
                 alike=alike[example.name],
             )
     return closer

@@ -57,7 +57,7 @@ def cross_validate(
         data: A folder with two class folders (or ready-made parts, which are pooled), or a `DatasetSpec`;
             its fraction for validation is the share that chooses epochs, its seed deals the folds.
         folds: How many, at least 2; every fold needs images of both classes.
-        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`.
+        backbone: As in `transfer_classifier`.
         augmentation: As in `transfer_classifier`.
         schedule: What is trained in each fold. None: `FineTuneSchedule.standard()`, as in
             `transfer_classifier`.
@@ -158,7 +158,8 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
     """
     settings, network = run.settings, run.frozen
     labels = run.listing.labels[among].astype(np.int64)
-    fold_of = assign_folds(labels, run.groups_of(among), count=folds, seed=settings.dataset.seed)
+    dealt_by = run.listing.split_labels[among]
+    fold_of = assign_folds(dealt_by, run.groups_of(among), count=folds, seed=settings.dataset.seed)
     pretrained = network.network.base.get_weights() if settings.schedule.phases else None
     found: list[Fold] = []
     with progress(folds, "Folds", unit="folds") as advance:
@@ -198,7 +199,7 @@ def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
     choosing = judged[:0]
     if settings.chooses:
         inner = assign_parts(
-            run.listing.labels[known],
+            run.listing.split_labels[known],
             run.groups_of(known),
             validation_fraction=settings.dataset.validation_fraction or USUAL_FRACTION,
             test_fraction=0.0,

@@ -224,6 +224,6 @@ def _views(
 def _random_head_baseline(features: Views, data: TrainingData) -> Rate:
     """Measure the network as it starts out in a tutorial: pretrained, with a random head."""
     judged = data.validation if len(data.validation) else data.train
-    logits = random_head(features.shape[0], data.seed).logits(Selected(features, judged))
+    logits = random_head(features.shape[0], data).logits(Selected(features, judged))
     right = (logits > 0) == (data.labels[judged] > 0)
     return Rate.wilson(int(right.sum()), len(right))

@@ -46,7 +46,7 @@ def train_head(
         trainee = Trainee(
             None,
             None,
-            random_head(features.shape[0], data.seed),
+            random_head(features.shape[0], data),
             backbone_parameters=backbone_parameters,
             dropout_fraction=setting.dropout_fraction,
         )
@@ -99,11 +99,15 @@ def _solve(
     )
 
 
-def random_head(feature_count: int, seed: int) -> LinearHead:
-    """Start like a Keras Dense layer does: Glorot-uniform kernel, bias 0."""
+def random_head(feature_count: int, data: TrainingData) -> LinearHead:
+    """Start like a Keras Dense layer does: Glorot-uniform kernel, bias 0.
+
+    Its sign follows the label of the first image, so that with the other class as the positive one every
+    logit on the way is the negative one.
+    """
     limit = np.sqrt(6 / (feature_count + 1))
-    kernel = np.random.default_rng(seed).uniform(-limit, limit, feature_count)
-    return LinearHead(kernel=kernel, bias=0.0, l2=0.0)
+    kernel = np.random.default_rng(data.seed).uniform(-limit, limit, feature_count)
+    return LinearHead(kernel=kernel if data.labels[data.train[0]] else -kernel, bias=0.0, l2=0.0)
 
 
 def plain_model(network: Network, head: LinearHead) -> keras.Model:
@@ -112,15 +116,16 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
     Built-in layers only, preprocessing inside, the last two named `"logit"` and `"probability"`. A head with
     as many numbers as the last stage alone gives is put on that.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
-    dense = keras.layers.Dense(1, name="logit")
+    dense = keras.layers.Dense(1, name="logit", dtype="float32")
     if head.kernel.size == network.stage_widths[-1]:
-        images, features = network.model.inputs, pooled(network.model.outputs[0])
+        image, features = network.model.inputs[0], pooled(network.model.outputs[0])
     else:
-        images, maps = network.maps()
+        image, maps = network.maps()
         features = joined(maps)
     logit = dense(features)
     dense.set_weights([head.kernel[:, np.newaxis], np.array([head.bias])])
-    probability = keras.layers.Activation("sigmoid", name="probability")(logit)
-    return keras.Model(images, probability, name="classifier")
+    probability = keras.layers.Activation("sigmoid", name="probability", dtype="float32")(logit)
+    # The tensor and not a list of it, which Keras would expect again whenever the model is called.
+    return keras.Model(image, probability, name="classifier")

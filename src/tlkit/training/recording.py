@@ -19,6 +19,7 @@ from tlkit.evaluation.calibration import Calibration, fit_calibration
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.history import History
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
+from tlkit.features.passes import Originals
 from tlkit.training.cross_validation import Judged, Run
 from tlkit.training.division import Division
 from tlkit.training.finetune import TrainingData
@@ -135,6 +136,11 @@ def _names(listing: Listing, indices: Indices) -> tuple[str, ...]:
     return tuple(listing.examples[index].name for index in indices.tolist())
 
 
+def _digests(originals: Originals, indices: Indices) -> tuple[str, ...]:
+    facts = dict(zip(originals.readable.tolist(), originals.facts, strict=True))
+    return tuple(facts[index].digest[: Record.DIGEST_LENGTH] for index in indices.tolist())
+
+
 def record_of(
     run: Run,
     report: AuditReport,
@@ -167,6 +173,7 @@ def record_of(
         engine=run.frozen.engine_name,
         fingerprint=fingerprint(*(facts.digest for facts in run.originals.facts)),
         training_names=_names(listing, division.split.train),
+        training_digests=_digests(run.originals, division.split.train),
         bad_files=run.originals.bad_files,
         audit=report.shortened(),
         history=History(phases=trained.phases, kept=trained.kept, seconds=dict(seconds)),

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Final, Self, final
 
 import numpy as np
+import numpy.typing as npt
 
 from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.default import default_backbone
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
@@ -52,6 +54,7 @@ class RunSettings:
 
         Raises:
             SettingError: An argument is not of its kind, or two do not go together.
+            WeightsError: No backbone is named, and no pretrained one can be had.
         """
         for name, value, kind in (
             ("backbone", backbone, BackboneAdapter),
@@ -69,7 +72,7 @@ class RunSettings:
                 TlkitWarning,
                 stacklevel=3,
             )
-        backbone = backbone or BackboneAdapter("MobileNetV2")
+        backbone = backbone or default_backbone()
         if isinstance(schedule.head, GradientHead) and backbone.features == "stages":
             backbone = backbone.with_features("last")  # as the courses that train a head so have it
         return cls(
@@ -142,12 +145,14 @@ class RunSettings:
             train=train,
             validation=validation,
             viewed=viewed,
-            folds=self._folds(labels, groups, train),
+            folds=self._folds(listing.split_labels, groups, train),
             batch_size=self.schedule.batch_size,
             seed=self.seed,
         )
 
-    def _folds(self, labels: Indices, groups: Sequence[str], train: Indices) -> Indices | None:
+    def _folds(
+        self, labels: npt.NDArray[np.integer], groups: Sequence[str], train: Indices
+    ) -> Indices | None:
         """Return the folds that choose the head's strength, where it has to be chosen."""
         head = self.schedule.head
         if not isinstance(head, ExactHead) or head.l2 is not None:

