@@ -120,7 +120,7 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
 
     dense = keras.layers.Dense(1, name="logit", dtype="float32")
     if head.kernel.size == network.stage_widths[-1]:
-        images, features = network.model.inputs, pooled(network.model.outputs[0])
+        images, features = network.model.inputs[0], pooled(network.model.outputs[0])
     else:
         images, maps = network.maps()
         features = joined(maps)
@@ -128,4 +128,4 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
     dense.set_weights([head.kernel[:, np.newaxis], np.array([head.bias])])
     probability = keras.layers.Activation("sigmoid", name="probability", dtype="float32")(logit)
     # The tensor and not a list of it, which Keras would expect again whenever the model is called.
-    return keras.Model(images[0], probability, name="classifier")
+    return keras.Model(images, probability, name="classifier")
