@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,18 @@ from tlkit import (
 
 # TensorFlow reads this when it is first imported; its start-up lines would drown a failing test's output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: more threads would share cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the most slow tests first, so that none is left for one worker at the end.
+
+    Workers take files in this order with `--no-loadscope-reorder`.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def folder_named_by(variable: str) -> Path:
@@ -65,7 +78,7 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier(drawn_folder: Path) -> TransferClassifier:
     """A small classifier of the drawn folder, with a validation and a test split."""
     return transfer_classifier(
-        DatasetSpec(drawn_folder, test_fraction=0.2),
+        DatasetSpec(drawn_folder, validation_fraction=0.2, test_fraction=0.2),
         backbone=BackboneAdapter("tiny_random"),
         schedule=FineTuneSchedule.head_only(),
     )

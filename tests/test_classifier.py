@@ -526,8 +526,8 @@ def test_a_threshold_for_a_purpose_is_chosen_on_images_not_learned_from(
 
 def test_a_threshold_chosen_on_the_validation_part_says_so(drawn_folder: Path) -> None:
     schedule = FineTuneSchedule(
-        head=ExactHead(l2=100.0),  # next to nothing, so that fine-tuning is what is kept
-        phases=(Phase(unfreeze_fraction=0.3, epochs=3, learning_rate=1e-2),),
+        head=ExactHead(l2=1e4),  # next to nothing, so that fine-tuning is what is kept
+        phases=(Phase(unfreeze_fraction=0.3, epochs=6, learning_rate=0.1, views=2),),
     )
     backbone = BackboneAdapter("tiny_random")
     tuned = transfer_classifier(drawn_folder, backbone=backbone, schedule=schedule)

@@ -36,10 +36,9 @@ Captured = pytest.CaptureFixture[str]
 
 
 def tlkit_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from tlkit.cli import main; sys.exit(main())"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-m", "tlkit", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -76,7 +75,8 @@ def test_train_shows_classes_numbers_history_and_what_is_next(trained: tuple[Pat
     assert printed.startswith("48 images: 24 disc (positive), 24 not disc\n")
     assert "accuracy" in printed
     assert "95 % CI" in printed
-    assert "head: exact head; 65 of" in printed
+    assert "head: exact head; 169 of" in printed
+    assert "out-of-fold images, 5 folds" in printed
     assert "The head is all that the schedule trains." in printed
     assert f"saved: {model} (" in printed
     assert f"next:  tlkit predict {model} " in printed
@@ -604,9 +604,90 @@ def test_no_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tensorflow_starts_without_its_banner(trained: tuple[Path, str], images: Path) -> None:
-    done = tlkit_process("predict", str(trained[0]), str(images / "a disc.jpg"))
+    """Not even a notebook's drawing backend, inherited by a Python that does not have it, is in the way."""
+    words = ("predict", str(trained[0]), str(images / "a disc.jpg"))
+    done = tlkit_process(*words, MPLBACKEND="module://matplotlib_inline.of_another_python")
     assert (done.returncode, done.stderr) == (0, "")
     assert "a disc.jpg\tdisc\t" in done.stdout
+
+
+def test_tensorflow_starts_without_what_no_command_needs() -> None:
+    code = """
+import sys
+from tlkit.cli.quiet import start_tensorflow
+start_tensorflow()
+extras = {"matplotlib", "pandas", "scipy", "sklearn"}
+assert "keras" in sys.modules and not extras & sys.modules.keys()
+import matplotlib, tlkit.plot
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def available() -> tuple[str, ...]:
+        seen.append(os.environ["MPLBACKEND"])
+        return ()
+
+    monkeypatch.setattr(BackboneAdapter, "available", staticmethod(available))
+    for before in (None, "module://somewhere"):
+        if before:
+            monkeypatch.setenv("MPLBACKEND", before)
+        else:
+            monkeypatch.delenv("MPLBACKEND", raising=False)
+        seen.clear()
+        assert main(["backbones"]) == 0
+        assert seen == ["agg"]
+        assert os.environ.get("MPLBACKEND") == before
+
+
+BACKEND = "tlkit needs Keras on TensorFlow, but {} the backend '{}': {}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "beginning", "end"),
+    [
+        (
+            {"KERAS_BACKEND": "jax"},
+            None,
+            BACKEND.format("KERAS_BACKEND names", "jax", "set KERAS_BACKEND=tensorflow"),
+            ", or unset it",
+        ),
+        (
+            {},
+            '{"backend": "theano", "image_dim_ordering": "tf", "floatx": "float32"}',
+            BACKEND.format("{file} names", "theano", 'write "tensorflow" there'),
+            ", or delete the file, which Keras then makes anew",
+        ),
+        (
+            {"KERAS_BACKEND": "tensorflow"},
+            '{"backend": "torch", "image_data_format": "th"}',
+            "Keras cannot be loaded (ValueError: Invalid `image_data_format` configuration. Expected",
+            "th): mend its settings in {file}, or delete that file, which Keras then makes anew",
+        ),
+    ],
+)
+def test_a_keras_that_is_set_to_something_else_is_one_sentence(
+    trained: tuple[Path, str],
+    images: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+    settings: str | None,
+    beginning: str,
+    end: str,
+) -> None:
+    (tmp_path / "keras").mkdir()
+    file = tmp_path / "keras" / "keras.json"
+    if settings:
+        file.write_text(settings)
+    words = ("predict", str(trained[0]), str(images))
+    done = tlkit_process(*words, KERAS_HOME=str(file.parent), **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {beginning.replace('{file}', str(file))}")
+    assert done.stderr.endswith(f"{end.replace('{file}', str(file))}\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_every_block_has_a_language_and_every_block_of_code_is_found(name: str) 
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_what_is_skipped_says_why(name: str) -> None:
+def test_a_skip_has_a_reason(name: str) -> None:
     for example in filter(skips, examples(PAGES[name])):
         action, reason = example.parsed
         assert action == "next", f"line {example.line}: skip one block at a time"

@@ -401,7 +401,20 @@ def test_the_text_owns_up() -> None:
         "\n\nThese images were used to choose the best epoch and the threshold: "
         "expect slightly worse metrics on new ones."
     )
-    assert "on 1 test image\n" in str(judged([1], [0.9], part="test"))
+    one = str(judged([1], [0.9], part="test"))
+    assert "on 1 test image: no better than always predicting 'alpaca'" in one.splitlines()[0]
+
+
+def test_the_first_line_is_a_verdict() -> None:
+    """Worse than the more frequent class, and hardly any of the other one to judge on."""
+    labels, probabilities = [0] * 30 + [1] * 3, [0.2] * 26 + [0.9] * 4 + [0.1] * 3
+    first = str(judged(labels, probabilities)).splitlines()[0]
+    assert first.endswith(
+        "on 33 validation images: worse than always predicting 'not alpaca'; "
+        "only 3 of 'alpaca' to judge on"
+    )
+    sound = str(judged([0] * 20 + [1] * 20, [0.1] * 20 + [0.9] * 20)).splitlines()[0]
+    assert sound.endswith("on 40 validation images")
 
 
 def test_hostile_class_names_stay_on_their_line() -> None:

@@ -642,7 +642,7 @@ def test_the_command_line_refuses_and_advises(
         assert expected in capsys.readouterr().err
     classifier.model.save(tmp_path / "plain.keras")
     refusals: tuple[tuple[Path, tuple[str, ...], str], ...] = (
-        (saved, ("--format", "onnx", "--precision", "int8"), "`precision` of the format 'onnx'"),
+        (saved, ("--format", "onnx", "--precision", "int8"), "--precision of the format 'onnx'"),
         (saved, ("--precision", "int8", "--data", str(tmp_path / "gone")), "gone"),
         (saved, ("--precision", "int8"), "worse than the classifier"),
         (tmp_path / "plain.keras", (), "is a Keras model, but no tlkit classifier"),

@@ -56,7 +56,7 @@ def report(classifier: TransferClassifier, tmp_path_factory: pytest.TempPathFact
 def crossed(drawn_folder: Path) -> TransferClassifier:
     """Fine-tuned, and cross-validated."""
     return transfer_classifier(
-        drawn_folder,
+        DatasetSpec(drawn_folder, validation_fraction=0.2),
         backbone=TINY,
         schedule=FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.5, epochs=2),)),
         folds=2,

@@ -26,6 +26,7 @@ from tlkit.backbones.engines import Outputs, TensorFlowEngine, in_shares, worker
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.forks import refuse_after_fork
 from tlkit.core.home import keras_home
+from tlkit.core.ignoring import OF_CONVERTERS, ignoring
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.core.versions import runtime_version
@@ -194,12 +195,13 @@ def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_room(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as partial:
-            of_images.export(
-                f"{partial}/graph.onnx",
-                format="onnx",
-                verbose=False,
-                input_signature=[keras.InputSpec("uint8", images.shape)],
-            )
+            with ignoring(*OF_CONVERTERS):
+                of_images.export(
+                    f"{partial}/graph.onnx",
+                    format="onnx",
+                    verbose=False,
+                    input_signature=[keras.InputSpec("uint8", images.shape)],
+                )
             np.savez(
                 f"{partial}/sample.npz",
                 images=sample,

@@ -29,7 +29,7 @@ FORMAT_VERSION: Final = 2
 
 _FINGERPRINT: Final = "classifier_fingerprint"  # for readers of the file; computed, not believed
 
-_LIMIT: Final = 256 * 2**20
+LIMIT: Final = 256 * 2**20
 """Bytes of JSON that are read: enough for a million images that are named in three lists, each name of up
 to 50 bytes, with what was predicted about each."""
 _NESTED: Final = 2**23  # brackets in it, each of which may cost Python a hundred bytes
@@ -55,22 +55,35 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
             f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
         )
     description = _description(record, record.fingerprint_with(weights_digest(model)))
-    if len(description) > _LIMIT:
+    if len(description) > LIMIT:
         raise ArtifactError(
             f"cannot write {printable(path)}: its description, which names every image, takes "
-            f"{len(description) >> 20} MiB, and no more than {_LIMIT >> 20} MiB are read back. Train without "
+            f"{len(description) >> 20} MiB, and no more than {LIMIT >> 20} MiB are read back. Train without "
             "`folds`, or give the files shorter names"
         )
     try:
         with replacing(path) as partial:
             model.save(partial)
             with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr(RECORD_NAME, description)
+                archive.writestr(_entry(RECORD_NAME), description)
     except OSError as error:
         raise ArtifactError(
             f"cannot write {printable(path)}: {error.strerror or error}. "
             "What was there before is untouched; choose a folder that exists and can be written."
         ) from error
+    except ValueError as error:  # Keras dates what it writes, and no archive is older than 1980
+        raise ArtifactError(
+            f"cannot write {printable(path)}: {error}. What was there before is untouched; if the clock of "
+            "this machine is wrong, set it."
+        ) from error
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return an entry without a date, so that the clock, which may stand before 1980, plays no part."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -97,7 +110,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
         TlkitError: This process was forked from one in which TensorFlow was already in use.
     """
     refuse_after_fork()
-    record, config, weight_bytes = checked_contents(path)
+    record, config = checked_contents(path)
     check_keras()
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
@@ -108,8 +121,11 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     import keras
 
     try:
-        _check_size(config, weight_bytes)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # Keras lists variables without room, for each thread: that list must end here.
+        with ThreadPoolExecutor(1) as thread:
+            model, values = thread.submit(_read_network, path).result()
+        for variable, value in values:
+            variable._initialize(value)  # noqa: SLF001 - else they would be filled at random first
     except Exception as error:
         raise ArtifactError(
             f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
@@ -124,27 +140,20 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     return model, record
 
 
-def _check_size(config: Any, weight_bytes: int) -> None:
-    """Refuse a network with more numbers than its weights can hold, before memory is taken for them."""
+def _read_network(path: Path) -> tuple[keras.Model, list[tuple[keras.Variable, Any]]]:
+    """Build a network without room for its variables, and read what belongs into each.
+
+    So nothing is filled at random first, and a network that is larger than its weights takes no memory.
+    """
     import keras
 
-    def count() -> int:
-        with keras.StatelessScope(initialize_variables=False):
-            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        return int(model.count_params())
-
-    # Keras lists variables without room, to make it later, for each thread: that list must end here.
-    with ThreadPoolExecutor(1) as thread:
-        parameters = thread.submit(count).result()
-    if parameters > weight_bytes:  # each takes a byte at least
-        raise SettingError(
-            f"its network has {parameters:,} parameters, for which {weight_bytes:,} bytes of weights "
-            "cannot be enough"
-        )
+    with keras.StatelessScope(initialize_variables=False) as scope:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        return model, [(v, scope.get_current_value(v)) for v in model.variables]
 
 
-def checked_contents(path: Path) -> tuple[Record, Any, int]:
-    """Return the record, the network's config and the size of its weights, of a file that is whole.
+def checked_contents(path: Path) -> tuple[Record, Any]:
+    """Return the record and the network's config, of a file that is whole.
 
     Raises:
         ArtifactError: It is no such file, is damaged, or comes from a newer tlkit.
@@ -161,7 +170,7 @@ def checked_contents(path: Path) -> tuple[Record, Any, int]:
             record, config = (
                 (None, None)
                 if fault
-                else (_loaded(archive.read(name)) for name in (RECORD_NAME, "config.json"))
+                else (parsed(archive.read(name)) for name in (RECORD_NAME, "config.json"))
             )
     except (
         Exception
@@ -172,10 +181,16 @@ def checked_contents(path: Path) -> tuple[Record, Any, int]:
         ) from error
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
-    return _record(path, record), config, sizes.get("model.weights.h5", 0)
+    return _record(path, record), config
 
 
-def _loaded(content: bytes) -> Any:
+def parsed(content: bytes) -> Any:
+    """Return what JSON says that somebody else wrote.
+
+    Raises:
+        SettingError: It is nested so often that memory would be full of it.
+        ValueError, RecursionError: It is no JSON.
+    """
     if content.count(b"[") + content.count(b"{") > _NESTED:
         raise SettingError("its description holds more lists than any real one")
     return json.loads(content)
@@ -190,8 +205,8 @@ def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) 
             f"is a Keras model, but no tlkit classifier: without {RECORD_NAME} its classes are unknown. Give "
             "what TransferClassifier.save or `tlkit train` wrote; saving it again with plain Keras loses them"
         )
-    if max(sizes[RECORD_NAME], sizes["config.json"]) > _LIMIT:
-        return f"is damaged: its description takes more than {_LIMIT >> 20} MiB"
+    if max(sizes[RECORD_NAME], sizes["config.json"]) > LIMIT:
+        return f"is damaged: its description takes more than {LIMIT >> 20} MiB"
     if sum(entry.file_size for entry in archive.infolist()) > at_most:
         return f"is damaged: it would unpack to more than {_EXPANSION} times its size"
     damaged = archive.testzip()

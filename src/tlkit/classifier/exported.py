@@ -6,7 +6,6 @@ Nothing here imports TensorFlow or Keras. What needs the network itself says so.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -16,7 +15,7 @@ from typing import Any, Final, NoReturn, final
 
 import numpy as np
 
-from tlkit.classifier.artifact import RECORD_NAME, first_line
+from tlkit.classifier.artifact import LIMIT, RECORD_NAME, first_line, parsed
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.predictor import Floats, Predictor
 from tlkit.classifier.runtimes import LOGIT, RUNTIMES, Run
@@ -28,8 +27,6 @@ EXPORT_VERSION: Final = 2
 
 1: one output, the probability; no scores. 2: a logit beside it, and all that a `ModelCard` holds.
 """
-
-_LIMIT: Final = 64 * 2**20  # bytes of JSON, as a saved classifier has it
 
 
 @final
@@ -165,11 +162,11 @@ def read_export(folder: Path) -> tuple[ExportedPredictor, ModelCard]:
 def _contents(folder: Path) -> dict[str, Any]:
     file = folder / RECORD_NAME
     try:
-        if file.stat().st_size > _LIMIT:
+        if file.stat().st_size > LIMIT:
             raise ArtifactError(
-                f"{printable(file)} is damaged: it takes more than {_LIMIT >> 20} MiB"
+                f"{printable(file)} is damaged: it takes more than {LIMIT >> 20} MiB"
             )
-        contents = json.loads(file.read_bytes())
+        contents = parsed(file.read_bytes())
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{printable(folder)} is a folder without {RECORD_NAME}: name a file that "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tlkit.cli import arguments
-from tlkit.cli.quiet import start_tensorflow
+from tlkit.cli.quiet import held_back, start_tensorflow
 from tlkit.errors import ArtifactError, printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def load(options: Options) -> TransferClassifier:
     if not Path(options.model).is_dir():  # an exported folder needs no TensorFlow
         start_tensorflow()
     from tlkit.classifier.classifier import TransferClassifier
-    from tlkit.cli.quiet import held_back
 
     with held_back():
         classifier = TransferClassifier.load(options.model)

@@ -4,6 +4,7 @@ In: settings, files, numbers. Out: settings that check themselves, files written
 memory or on disk.
 
 Files in reading order: `spec` (settings), `json_values` (reading them back), `rows` (numbers by
-row), `atomic` (files written whole), `locks`, `forks` (what a fork loses), `keras_config`,
-`fingerprint`, `versions`, `tables` (CSV, JSON lines, Parquet), `progress`.
+row), `atomic` (files written whole), `locks`, `home` (paths from the home folder), `forks` (what a
+fork loses), `keras_config`, `fingerprint`, `versions`, `tables` (CSV, JSON lines, Parquet),
+`progress`, `ignoring` (warnings of others), `keras_backend`.
 """

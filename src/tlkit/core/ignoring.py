@@ -6,6 +6,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
+from typing import Final
+
+OF_CONVERTERS: Final = (FutureWarning, r"In the future `np\.object`")
+"""What Keras's converter to ONNX says of itself: arguments of `ignoring`."""
 
 _lock = RLock()
 
@@ -14,8 +18,9 @@ _lock = RLock()
 def ignoring(category: type[Warning], message: str = "") -> Iterator[None]:
     """Ignore some warnings inside.
 
-    Python's filters belong to the whole process. So only one thread at a time may change them here: two that
-    left in another order than they came would leave theirs behind for good.
+    Python's filters belong to the whole process. So only one thread at a time changes them here: two that
+    left in another order than they came would leave theirs behind for good. As other threads may change
+    them at the same time, what is ignored should be as narrow as a single message.
 
     Args:
         category: Of the warnings.

@@ -25,7 +25,7 @@ def check_keras() -> None:
     settings = _settings_file()
     if "keras" not in sys.modules:
         if variable := os.environ.get(_VARIABLE):
-            _check(variable, f"{_VARIABLE} is", f"set {_VARIABLE}={_BACKEND}, or unset it")
+            _check(variable, f"{_VARIABLE} names", f"set {_VARIABLE}={_BACKEND}, or unset it")
         else:
             advice = f'write "{_BACKEND}" there, or delete the file, which Keras then makes anew'
             _check(_written(settings), f"{printable(settings)} names", advice)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tlkit.classifier.artifact import first_line
 from tlkit.classifier.runtimes import INPUT, LOGIT, PROBABILITY, RUNTIMES
+from tlkit.core.ignoring import OF_CONVERTERS, ignoring
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.errors import ArtifactError, MissingExtraError, SettingError
@@ -108,7 +109,8 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         ArtifactError: The network cannot be converted.
     """
     try:
-        kind.convert(_with_logit(model), path, precision, sample)
+        with ignoring(*OF_CONVERTERS):
+            kind.convert(_with_logit(model), path, precision, sample)
     except Exception as error:  # converters raise anything
         raise ArtifactError(
             f"this network cannot be converted to {kind.title}, {precision}: {first_line(error)}"

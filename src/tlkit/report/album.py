@@ -280,11 +280,9 @@ def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
         )
     if "test" in scores:
         yield part("test", "test images", "Nothing was trained or chosen on them.")
-    yield part(
-        "validation",
-        "validation images",
-        f"The classifier has not learned from them.{_chose(classifier.evaluation)}",
-    )
+    if "validation" in scores:
+        about = f"The classifier has not learned from them.{_chose(classifier.evaluation)}"
+        yield part("validation", "validation images", about)
     if crossed is None and OUT_OF_FOLD in scores:
         chose = _chose(Judged.of(classifier, OUT_OF_FOLD).evaluation)
         about = f"Each was scored by a head that had not learned from it.{chose}"

@@ -41,6 +41,10 @@ SEARCH_ROWS: Final = 5_000
 SAMPLE_NUMBERS: Final = 1 << 25
 """Features in the sample whose Hessian stands for that of all rows: 128 MB of float32. A guess."""
 
+_FOLD_HEAD_ROWS: Final = 10
+"""Up to so many times the rows of the search, the heads of its folds are solved again on all rows, at the
+final strength; of more rows a sample says the same, and memory and passes would grow with the folds."""
+
 _SAMPLE_SHAPE: Final = 8  # rows for each feature, at least, or its Hessian says too little
 # Strengths to try, as fractions of the features' total variance: half decades, strongest first.
 _PATH: Final = 10.0 ** -np.arange(0, 8.5, 0.5)
@@ -187,9 +191,8 @@ def fit_head(
         if l2 is None:
             # What suits n rows is n / N times as strong for N rows: the same C of scikit-learn.
             l2 = best * min(1.0, SEARCH_ROWS / targets.size)
-        if (
-            targets.size > SEARCH_ROWS
-        ):  # the search saw a sample, at the strength that suits as many
+        # The search saw a sample of the rows, at the strength that suits as many as the sample has.
+        if SEARCH_ROWS < targets.size <= _FOLD_HEAD_ROWS * SEARCH_ROWS:
             per_fold = _fold_heads(rows, targets, weights, fold_of, l2, per_fold)
         held_out = rows.own_logits(per_fold, fold_of)
         held_out.setflags(write=False)
