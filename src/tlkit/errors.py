@@ -55,6 +55,9 @@ class ImageError(TlkitError, OSError):
         self.reason = self.strerror = reason
         self.format = format
 
+    def __str__(self) -> str:
+        return str(self.args[0])  # an OSError with a file name would write a sentence of its own
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle, notes included: Python's own way calls `__init__` with the message alone."""
         return partial(type(self), format=self.format), (self.path, self.reason), self.__dict__

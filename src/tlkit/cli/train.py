@@ -212,11 +212,10 @@ def _backbone(options: Options) -> BackboneAdapter | None:
     from tlkit.backbones.default import DEFAULT
 
     asked = {**given(options, "weights"), **dict(options.options)}
-    if not asked and not hasattr(options, "backbone"):
-        return None
-    return BackboneAdapter(
+    named = BackboneAdapter(
         getattr(options, "backbone", DEFAULT), image_size=_image_size(options), **asked
     )
+    return named if asked or hasattr(options, "backbone") else None
 
 
 def _default_backbone(options: Options) -> BackboneAdapter:
