@@ -7,7 +7,7 @@ is read back without any network being built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import FileOutcome, read_batches, read_images
+from tlkit.images.loader import Decoded, FileOutcome, ReadMany, read_batches, read_images
 
 
 @final
@@ -105,6 +105,7 @@ def read_originals(
     views: int = 1,
     stop_at_bad_file: bool = False,
     folder: Path | None = None,
+    decoded: Iterator[Decoded] | None = None,
 ) -> Originals:
     """Decode every file once and run the frozen part on it.
 
@@ -117,6 +118,7 @@ def read_originals(
             and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
         folder: Where the pass is kept; None keeps it in memory and temporary files.
+        decoded: What comes of the files, in their order, where decoding has begun; None: begin now.
 
     Returns:
         What came out, and what could not be read.
@@ -134,7 +136,9 @@ def read_originals(
         with progress(len(examples), "Reading") as advance:
             advance(done)
             paths = (example.path for example in examples[done:])
-            for indices, batch, found in read_batches(paths, image_size, BATCH_SIZE):
+            read_many = read_images if done else _begun(decoded)
+            batches_of_files = read_batches(paths, image_size, BATCH_SIZE, read_many=read_many)
+            for indices, batch, found in batches_of_files:
                 rows = indices + done
                 _check(found, stop_at_bad_file=stop_at_bad_file)
                 if len(rows):
@@ -154,6 +158,10 @@ def read_originals(
         outputs=journal.outputs,
         images=images,
     )
+
+
+def _begun(decoded: Iterator[Decoded] | None) -> ReadMany:
+    return read_images if decoded is None else lambda _paths, _image_size: decoded
 
 
 def _outcome(note: Mapping[str, Json], example: Example) -> FileOutcome:
