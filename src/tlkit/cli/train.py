@@ -118,10 +118,12 @@ def train(options: Options) -> int:
             raise
     classifier.save(options.output)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
+    crossed = classifier.cross_validation
+    shown_below = crossed is not None and crossed.evaluation == classifier.evaluation
     found = (
-        classifier.evaluation,
+        None if shown_below else classifier.evaluation,
         classifier.test_evaluation,
-        classifier.cross_validation,
+        crossed,
         classifier.record.threshold_choice,
         classifier.calibration or f"probabilities are not calibrated: {reason}",
         classifier.history,
