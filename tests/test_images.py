@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -59,6 +60,21 @@ def test_every_unreadable_case_says_why_and_what_it_is(case: Case, tmp_path: Pat
     assert case.reason in caught.value.reason
     assert caught.value.format == case.format
     assert caught.value.path == str(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "advice"),
+    [
+        ("pillow_heif", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r'pip install "tlkit\[heic\]"'),
+        ("pillow_jxl", b"\xff\x0a" + bytes(100), "pillow-jxl-plugin"),
+    ],
+)
+def test_formats_that_need_a_package_say_which(
+    module: str, data: bytes, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(ImageError, match=advice):
+        read_image(data, SIZE)
 
 
 def test_what_no_file_system_has() -> None:
@@ -283,6 +299,7 @@ def test_facts_say_how_a_file_is_stored() -> None:
         animated=True,
         transparent=False,
         bits=8,
+        values=(20, 200),
         byte_count=len(data),
         digest=read_image(data, (9, 9))[1].digest,
         thumbnail=np.zeros((32, 32), np.uint8),

@@ -5,7 +5,6 @@ One interface, so that what lies above need not know what computes. TensorFlow i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.machine import cpu_count
 from tlkit.core.rows import Images
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class TensorFlowEngine:
 
 
 def workers() -> ThreadPoolExecutor:
-    """Return threads for `in_shares`, one a core; they end with the engine that holds them."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-engine")
+    """Return threads for `in_shares`, one for each CPU; they end with the engine that holds them."""
+    return ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-engine")
 
 
 def in_shares(

@@ -4,5 +4,6 @@ In: settings, files, numbers. Out: settings that check themselves, files written
 memory or on disk.
 
 Files in reading order: `spec` (settings), `rows` (numbers by row), `atomic` (files written whole),
-`locks`, `fingerprint`, `versions`, `tables` (CSV, JSON lines, Parquet), `progress`, `quiet`.
+`locks`, `fingerprint`, `machine` (CPUs that may be used), `versions`, `tables` (CSV, JSON lines,
+Parquet), `progress`, `quiet`.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.machine import cpu_count
 from tlkit.core.quiet import held_back
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
@@ -167,7 +167,7 @@ def _to_litert(model: keras.Model, path: Path, precision: str, sample: Images) -
 def _load_litert(path: Path) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count())
+    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=cpu_count())
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from tlkit.core.machine import cpu_count
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images, Indices
 from tlkit.errors import BadFileWarning, ImageError
@@ -84,7 +84,7 @@ def read_images(
 
     fitting = _AHEAD_BYTES // (3 * image_size[0] * image_size[1])
     count = min(max(fitting, _AHEAD_AT_LEAST), _AHEAD_AT_MOST)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-decode") as pool:
+    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-decode") as pool:
         waiting = iter(paths)
         ahead: deque[Future[Decoded]] = deque(
             pool.submit(decode, p) for p in islice(waiting, count)

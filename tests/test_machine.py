@@ -1,0 +1,86 @@
+"""What a process may use of the machine is what was lent to it, and not what is there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tlkit.core import machine
+from tlkit.core.machine import cpu_count
+
+
+@pytest.fixture
+def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty tree of cgroups on a machine of 64 CPUs, all of which the process may run on."""
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "fs")
+    monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
+    return tmp_path
+
+
+def put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_without_limits_all_count(cgroups: Path) -> None:
+    assert cpu_count() == 64
+    put(cgroups / "own", "0::/a\n")
+    put(cgroups / "fs/a/cpu.max", "max 100000\n")
+    assert cpu_count() == 64
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("200000 100000", 2), ("150000 100000", 2), ("1000 100000", 1)]
+)
+def test_a_quota_counts(cgroups: Path, quota: str, expected: int) -> None:
+    put(cgroups / "own", "0::/a/b\n")
+    put(cgroups / "fs/a/b/cpu.max", "max 100000\n")
+    put(cgroups / "fs/a/cpu.max", quota)  # of a group above the own one
+    assert cpu_count() == expected
+
+
+def test_in_a_container_the_root_is_the_own_group(cgroups: Path) -> None:
+    put(cgroups / "own", "0::/../../somewhere/else\n")
+    put(cgroups / "fs/cpu.max", "300000 100000\n")
+    assert cpu_count() == 3
+
+
+def test_the_first_version_of_cgroups(cgroups: Path) -> None:
+    put(cgroups / "own", "4:memory:/x\n3:cpu,cpuacct:/x\n")
+    put(cgroups / "fs/cpu/x/cpu.cfs_quota_us", "250000\n")
+    put(cgroups / "fs/cpu/x/cpu.cfs_period_us", "100000\n")
+    assert cpu_count() == 3
+    put(cgroups / "fs/cpu/x/cpu.cfs_quota_us", "-1\n")  # none
+    assert cpu_count() == 64
+
+
+def test_what_the_environment_says_goes_first(
+    cgroups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(cgroups / "own", "0::/\n")
+    for text, expected in (("5", 5), ("", 64), ("default", 64), ("0", 64)):
+        monkeypatch.setenv("PYTHON_CPU_COUNT", text)
+        assert cpu_count() == expected, text
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_affinity_counts() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "from tlkit.core.machine import cpu_count; print(cpu_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+
+
+def test_no_other_module_asks_how_many_there_are() -> None:
+    source = Path(machine.__file__).parents[1]
+    asking = [p.name for p in source.rglob("*.py") if "os.cpu_count" in p.read_text("utf-8")]
+    assert asking == ["machine.py"]
