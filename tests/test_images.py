@@ -24,7 +24,9 @@ from hostile import HEIGHT, WIDTH, Case
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from tlkit.core.machine import Budget
 from tlkit.errors import ImageError, SettingError
+from tlkit.images import decoder
 from tlkit.images.decoder import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, read_image
 
 Pixels = npt.NDArray[np.uint8]
@@ -422,6 +424,16 @@ def test_threads_read_what_one_thread_reads() -> None:
         together = list(pool.map(lambda data: read_image(data, (40, 50))[0], files * 5))
     for found, expected in zip(together, alone * 5, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_images_of_more_pixels_than_may_be_in_flight_go_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = hostile.encode(hostile.rgb(), "PNG")
+    monkeypatch.setattr(decoder, "_IN_FLIGHT", Budget(WIDTH * HEIGHT // 2))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: read_image(data, SIZE)[0], range(16)))
+    np.testing.assert_array_equal(found, [hostile.quadrants()] * 16)
 
 
 def test_arrays_are_resized_as_files_are() -> None:

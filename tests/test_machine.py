@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tlkit.core import machine
-from tlkit.core.machine import cpu_count
+from tlkit.core.machine import Budget, cpu_count
 
 
 @pytest.fixture
@@ -84,3 +85,49 @@ def test_no_other_module_asks_how_many_there_are() -> None:
     source = Path(machine.__file__).parents[1]
     asking = [p.name for p in source.rglob("*.py") if "os.cpu_count" in p.read_text("utf-8")]
     assert asking == ["machine.py"]
+
+
+def test_no_more_is_in_use_than_a_budget_has() -> None:
+    budget, seen, inside = Budget(10), [], []
+    lock = threading.Lock()
+
+    def take(amount: int) -> None:
+        with budget.taken(amount):
+            with lock:
+                inside.append(min(amount, 10))
+                seen.append(sum(inside))
+            threading.Event().wait(0.002)
+            with lock:
+                inside.remove(min(amount, 10))
+
+    threads = [threading.Thread(target=take, args=(n % 5 + 1 if n else 99,)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(seen) == 40
+    assert 5 < max(seen) <= 10  # several at once, and never more than there is
+    assert budget.left == 10
+
+
+def test_what_fails_gives_back() -> None:
+    budget = Budget(3)
+    with pytest.raises(ValueError, match="damaged"), budget.taken(3):
+        raise ValueError("damaged")
+    assert budget.left == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_begins_anew() -> None:
+    code = (
+        "import os; from tlkit.core.machine import Budget; b = Budget(3)\n"
+        "with b.taken(3):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        with b.taken(2): os._exit(7 + b.left)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), b.left)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["8", "3"], done.stderr

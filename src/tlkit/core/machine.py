@@ -1,11 +1,14 @@
-"""What this process may use of the machine."""
+"""What this process may use of the machine: CPUs, and memory for many threads at once."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Condition
+from typing import final
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -29,6 +32,53 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         counts.append(len(os.sched_getaffinity(0)))
     return max(1, math.ceil(min(counts)))
+
+
+@final
+class Budget:
+    """So much of something, which the threads of this process share.
+
+    A thread takes from it once, and again only when it has given back: two that hold a part and wait for more
+    would wait for ever.
+
+    Args:
+        size: How much there is. Who needs more than that gets all of it, alone.
+
+    Examples:
+        >>> pixels = Budget(100)
+        >>> with pixels.taken(60), pixels.taken(40):
+        ...     pixels.left
+        0
+        >>> with pixels.taken(1000):
+        ...     pixels.left
+        0
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.reset()
+        if hasattr(os, "register_at_fork"):  # the child has none of the threads that hold something
+            os.register_at_fork(after_in_child=self.reset)
+
+    def reset(self) -> None:
+        """Begin anew with all of it."""
+        self.left = self._size
+        self._changed = Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Wait until so much is left, and hold it while the block runs."""
+        amount = min(amount, self._size)
+        changed = self._changed
+        with changed:
+            changed.wait_for(lambda: self.left >= amount)
+            self.left -= amount
+        try:
+            yield
+        finally:
+            with changed:
+                self.left += amount
+                changed.notify_all()
 
 
 def _quotas() -> Iterator[float]:

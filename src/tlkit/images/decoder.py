@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tlkit.core.machine import Budget
 from tlkit.core.spec import Json, Spec
 from tlkit.errors import ImageError, SettingError, printable
 from tlkit.images.bitmap import open_bmp, open_ico
@@ -32,7 +33,7 @@ from tlkit.images.metadata import SIDEWAYS
 from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
 from tlkit.images.png import open_png
 from tlkit.images.pnm import open_pnm
-from tlkit.images.reader import Opened, UnreadableError, ValueRange
+from tlkit.images.reader import Decoded, Opened, UnreadableError, ValueRange
 from tlkit.images.samples import BACKGROUND, Pixels
 from tlkit.images.tiff import open_tiff
 from tlkit.images.webp import open_webp
@@ -52,6 +53,9 @@ MAX_PIXELS = 178_956_970
 
 THUMBNAIL_SIZE = (32, 32)
 """Height and width of `ImageFacts.thumbnail`."""
+
+_IN_FLIGHT: Final = Budget(100_000_000)
+"""Pixels that are decoded at one time, by however many threads: about 1 GB. A larger image goes alone."""
 
 _T = Image.Transpose
 _TURNS = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE}
@@ -272,11 +276,9 @@ def _decode(
             f"(limit `max_pixels`={max_pixels})"
         )
     size = image_size if opened.orientation in SIDEWAYS else image_size[::-1]
-    found = opened.decode(size, value_range)
-    # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
-    thumbnail = found.coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    resized = found.rgb.resize(size, Image.Resampling.BILINEAR)
-    return np.array(_turn(resized, opened.orientation)), ImageFacts(
+    with _IN_FLIGHT.taken(width * height // opened.divisor(size) ** 2):
+        found = _resized(opened.decode(size, value_range), size)
+    return np.array(_turn(found.rgb, opened.orientation)), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
@@ -288,8 +290,15 @@ def _decode(
         values=found.values,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(thumbnail.convert("L"), opened.orientation)),
+        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
     )
+
+
+def _resized(found: Decoded, size: tuple[int, int]) -> Decoded:
+    """Return the image and its thumbnail, both as they are stored; what was decoded is let go."""
+    # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
+    thumbnail = found.coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return found._replace(rgb=found.rgb.resize(size, Image.Resampling.BILINEAR), coarse=thumbnail)
 
 
 def _open(data: bytes, kind: str | None) -> Opened:

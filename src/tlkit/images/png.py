@@ -66,7 +66,7 @@ def open_png(data: bytes) -> Opened:
         raise UnreadableError("damaged (its header is not one of a PNG)")
 
     def decode(_wanted: Size, value_range: ValueRange) -> Decoded:
-        if colour == _PALETTE:
+        if bits < 16 and (colour == _PALETTE or not chunks.clear):
             return from_image(_load(chunks))
         samples = _wide(chunks, colour) if bits == 16 else _narrow(chunks, bits)
         has_alpha = colour in (_GREY_ALPHA, _COLOUR_ALPHA)

@@ -69,7 +69,9 @@ def samples_of(data: bytes, tags: Tags, bits: int, kind: str, wanted: Sequence[i
     """
     blocks, count = _Blocks(data, tags, bits, kind), tags.one(Tag.SAMPLES_PER_PIXEL)
     if tags.one(Tag.PLANAR_CONFIGURATION) != 2 or count == 1:
-        return blocks.plane(0, count)[..., list(wanted)]
+        together = slice(wanted[0], wanted[-1] + 1)  # a view, where a list of indices would copy
+        dense = len(wanted) == together.stop - together.start
+        return blocks.plane(0, count)[..., together if dense else list(wanted)]
     return np.concatenate([blocks.plane(channel, 1) for channel in wanted], axis=2)
 
 
@@ -177,14 +179,16 @@ def _from_bits(rows: Pixels, bits: int, count: int) -> Samples:
 
 def _written(data: bytes, tags: Mapping[Tag, int | Numbers]) -> bytes:
     """Return a TIFF of the same bytes with another directory, which is written behind them."""
-    body = bytearray(data) + bytes(-len(data) % 2)
-    body[:8] = struct.pack("<2sHL", b"II", 42, len(body))
-    entries, beyond = [], b""
-    start = len(body) + 2 + 12 * len(tags) + 4
+    end = len(data) + len(data) % 2
+    start = end + 2 + 12 * len(tags) + 4
+    entries, beyond = [struct.pack("<H", len(tags))], b""
     for tag, values in sorted(tags.items()):
         numbers = np.atleast_1d(values).astype("<u4")
         place = numbers.tobytes()
         if len(place) > 4:
             place, beyond = struct.pack("<L", start + len(beyond)), beyond + place
         entries.append(struct.pack("<HHL", tag, 4, len(numbers)) + place.ljust(4, b"\0"))
-    return bytes(body + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4) + beyond)
+    head = struct.pack("<2sHL", b"II", 42, end)
+    return b"".join(
+        [head, memoryview(data)[8:], bytes(end - len(data)), *entries, bytes(4), beyond]
+    )
