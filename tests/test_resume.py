@@ -583,9 +583,9 @@ def test_images_that_are_not_kept_any_more_are_decoded_once(
 
     decoded: list[Path] = []
 
-    def counted(paths: Iterable[Path], image_size: tuple[int, int]) -> Any:
+    def counted(paths: Iterable[Path], image_size: tuple[int, int], **options: Any) -> Any:
         decoded.extend(given := list(paths))
-        return read_images(given, image_size)
+        return read_images(given, image_size, **options)
 
     monkeypatch.setattr("tlkit.features.passes.read_images", counted)
     resumed = frozen(run_folders, schedule)

@@ -126,6 +126,11 @@ class TransferClassifier:
         return self.record.image_size
 
     @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Which values are black and white in files of more than 8 bits a sample, as `DatasetSpec` has it."""
+        return self.record.value_range
+
+    @property
     def evaluation(self) -> Evaluation:
         """How well it does on the validation split, which it was not trained on."""
         return self.record.evaluation
@@ -253,7 +258,9 @@ class TransferClassifier:
         Yields:
             What is on each, in the order given; a `BadFile` where it cannot be read.
         """
-        for path, found in self._predictor.outcomes(files, self.image_size, count):
+        for path, found in self._predictor.outcomes(
+            files, self.image_size, count, value_range=self.value_range
+        ):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
 
     def predict_proba(self, images: npt.NDArray[np.generic]) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice, tee
+from itertools import tee
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
@@ -18,7 +18,8 @@ from tlkit.backbones.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
 from tlkit.core.rows import Images
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile
-from tlkit.images.loader import read_images
+from tlkit.images.loader import batched, read_images
+from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
     import keras
@@ -66,7 +67,12 @@ class Predictor:
         return np.concatenate(outputs)[:, 0].astype(np.float64)
 
     def outcomes(
-        self, paths: Iterable[PathLike], image_size: tuple[int, int], count: int
+        self,
+        paths: Iterable[PathLike],
+        image_size: tuple[int, int],
+        count: int,
+        *,
+        value_range: ValueRange = None,
     ) -> Iterator[tuple[PathLike, float | BadFile]]:
         """Yield each file with its logit, or with what is wrong with it, in the order given.
 
@@ -74,15 +80,15 @@ class Predictor:
             paths: The files; taken as they are needed, some hundred ahead.
             image_size: Height and width of the network's images, in pixels.
             count: How many files there are in all: decides which engine pays.
+            value_range: As in `read_image`.
         """
         names, waiting = tee(paths)
         files = (os.fspath(path) for path in waiting)
-        decoded = zip(names, read_images(files, image_size), strict=True)
-        while batch := list(islice(decoded, BATCH_SIZE)):
-            pixels = [found[0] for _, found in batch if not isinstance(found, BadFile)]
-            logits = iter(self.logits(np.stack(pixels), count) if pixels else ())
-            for path, found in batch:
-                yield path, found if isinstance(found, BadFile) else float(next(logits))
+        decoded = read_images(files, image_size, value_range=value_range)
+        for images, found in batched(decoded, image_size, BATCH_SIZE):
+            logits = iter(self.logits(images, count))
+            for outcome, path in zip(found, names, strict=False):  # in this order: no name is lost
+                yield path, outcome if isinstance(outcome, BadFile) else float(next(logits))
 
     def _engine_for(self, count: int, sample: Images) -> Engine:
         """Return what computes logits; before a much larger job TensorFlow may be given up for it."""

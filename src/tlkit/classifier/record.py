@@ -93,6 +93,14 @@ class Record(Spec):
             last = len(phase.validation_loss) - 1
             check_int("best_epoch", phase.best_epoch, at_least=0, at_most=last)
 
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Which values are black and white in files of more than 8 bits a sample, as `DatasetSpec` has it."""
+        match self.dataset.get("value_range"):
+            case [int() | float() as black, int() | float() as white]:
+                return float(black), float(white)
+        return None
+
     def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Record:
         """Return the same judgements, counted at another threshold.
 

@@ -9,6 +9,7 @@ from tlkit.cli import arguments
 from tlkit.cli.shared import (
     Commands,
     Options,
+    add_dataset,
     add_threshold,
     command,
     given,
@@ -36,7 +37,7 @@ def add_train(commands: Commands) -> None:
     )  # fmt: skip
     add = parser.add_argument_group("images").add_argument
     add("--positive-class", metavar="CLASS", help="the class that probabilities are of")
-    add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
+    add_dataset(add)
     add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
     add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
     add("--group-by", metavar="REGEX", help="images whose names match alike stay in one part")
@@ -187,7 +188,8 @@ def _dataset(options: Options) -> DatasetSpec:
     from tlkit.data.dataset import DatasetSpec
 
     names = (
-        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file"
+        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file",
+        "value_range",
     )  # fmt: skip
     values = {"seed": options.seed, **given(options, *names)}
     if hasattr(options, "split_seed"):

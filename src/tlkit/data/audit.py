@@ -231,7 +231,8 @@ def audit(data: DatasetSpec | PathLike) -> AuditReport:
     spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
     listing = spec.listing()
     paths = [example.path for example in listing.examples]
-    return audit_of(spec, listing, *read_files(paths, _SIZE, "Auditing"))
+    read = read_files(paths, _SIZE, "Auditing", value_range=spec.value_range)
+    return audit_of(spec, listing, *read)
 
 
 def audit_of(

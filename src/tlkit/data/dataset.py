@@ -21,6 +21,7 @@ from tlkit.core.spec import Spec, check_choice, check_float, check_int, check_pa
 from tlkit.data.folders import Scan, kind_of, scan_folder, walk
 from tlkit.data.folders import quoted as _quoted
 from tlkit.errors import DatasetError, SettingError, printable
+from tlkit.images.reader import ValueRange
 
 GroupBy: TypeAlias = "str | Mapping[str, str] | Callable[[Path], str | None] | None"
 PARTS = ("train", "validation", "test")
@@ -133,6 +134,9 @@ class DatasetSpec(Spec):
             written as JSON. A file of which the rule says nothing (no match, None) is on its own.
         on_bad_file: "skip" leaves out what cannot be read, with a warning; "raise" stops.
         classes: The two class folders, in order, where there are others too. None: all there are, sorted.
+        value_range: Which values are black and white in PNG, TIFF and PGM files with more than 8 bits a
+            sample, such as (0, 4095) for 12 bits kept in 16. Such files are scaled by it in training, and by
+            the classifier ever after. None: by all values that the bits can say.
 
     Raises:
         SettingError: A setting is outside what it may be.
@@ -151,6 +155,7 @@ class DatasetSpec(Spec):
     group_by: GroupBy = None
     on_bad_file: str = "skip"
     classes: tuple[str, str] | None = None
+    value_range: ValueRange = None
 
     if TYPE_CHECKING:  # what is given as text is a Path from then on, which a field cannot say
 
@@ -165,6 +170,7 @@ class DatasetSpec(Spec):
             group_by: GroupBy = None,
             on_bad_file: str = "skip",
             classes: tuple[str, str] | None = None,
+            value_range: tuple[float, float] | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -181,6 +187,7 @@ class DatasetSpec(Spec):
         object.__setattr__(self, "directory", _folder("directory", self.directory))
         object.__setattr__(self, "group_by", _checked_group_by(self.group_by))
         object.__setattr__(self, "classes", _checked_classes(self.classes))
+        object.__setattr__(self, "value_range", _checked_value_range(self.value_range))
         given: object = self.positive_class
         if given == "" or not isinstance(given, str | None):
             raise SettingError(f"`positive_class` must be a name, got {given!r}")
@@ -358,6 +365,21 @@ def _checked_classes(value: object) -> tuple[str, str] | None:
         case (str(one), str(two)) if one != two:
             return one, two
     raise SettingError(f"`classes` must be two different folder names, got {value!r}")
+
+
+def _checked_value_range(value: object) -> ValueRange:
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise SettingError(
+            f"`value_range` must be (black, white), such as (0, 4095), got {value!r}"
+        )
+    black, white = (check_float("value_range", end) for end in value)
+    if black >= white:
+        raise SettingError(
+            f"`value_range` must be (black, white) with black below white, got {value!r}"
+        )
+    return black, white
 
 
 def _not_two_classes(place: _Place, scan: Scan) -> str:

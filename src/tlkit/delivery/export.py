@@ -230,6 +230,7 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
             "dtype": "float32",
             "range": [0, 255],
             "meaning": "RGB, upright, transparent places white, stretched to height and width",
+            "value_range": list(classifier.value_range or ()) or None,
         },
         "output": {
             "shape": [kind.batch, 1],

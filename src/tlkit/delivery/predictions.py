@@ -144,6 +144,7 @@ def _facts(classifier: TransferClassifier) -> dict[str, Json]:
     return {
         "model": digest(keras.saving.serialize_keras_object(model), model),
         "image size": [*classifier.image_size],
+        **({"value range": [*classifier.value_range]} if classifier.value_range else {}),
         "classes": [*classifier.class_names],
         "positive class": classifier.positive_class,
         "threshold": classifier.threshold,

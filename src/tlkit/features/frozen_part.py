@@ -29,13 +29,14 @@ from tlkit.features.views import Views
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.augmenter import Augmenter
 from tlkit.images.loader import read_images
+from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
     import keras
 
     from tlkit.backbones.network import CutPoint, Network
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
 
 Elsewhere: TypeAlias = Callable[[Sequence[Example], bool], tuple[Originals, str]]
@@ -71,6 +72,7 @@ class FrozenPart:
         policy: How further views are made.
         seed: Of the views.
         run_folders: Where passes are kept.
+        value_range: As in `read_image`.
         elsewhere: Runs the images through in the place of this process.
     """
 
@@ -82,6 +84,7 @@ class FrozenPart:
         seed: int,
         run_folders: RunFolders,
         *,
+        value_range: ValueRange = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._adapter = adapter
@@ -89,6 +92,7 @@ class FrozenPart:
         self._policy = policy
         self._seed = seed
         self._run_folders = run_folders
+        self._value_range = value_range
         self._elsewhere = elsewhere
         self._key: tuple[object, ...] = ()
         self._sample: list[Path] = []
@@ -132,6 +136,7 @@ class FrozenPart:
             self._adapter.fingerprint(),
             _identity(examples),
             views,
+            self._value_range,
         )
         plan = self._plan(
             ("images", *self._key), len(examples), features=True, activations=self._has_phases
@@ -140,6 +145,7 @@ class FrozenPart:
             examples,
             plan.engine,
             self._adapter.image_size,
+            value_range=self._value_range,
             views=views,
             stop_at_bad_file=stop_at_bad_file,
             folder=plan.folder,
@@ -235,7 +241,9 @@ class FrozenPart:
         """Some images of the folder to compare engines on; noise, if none of the first can be read."""
         size = self._adapter.image_size
         decoded = [
-            found[0] for found in read_images(self._sample, size) if isinstance(found, tuple)
+            found[0]
+            for found in read_images(self._sample, size, value_range=self._value_range)
+            if isinstance(found, tuple)
         ]
         noise = np.random.default_rng(0).integers(256, size=(1, *size, 3), dtype=np.uint8)
         return np.stack(decoded[:SAMPLE_SIZE]) if decoded else noise

@@ -7,7 +7,7 @@ is read back without any network being built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,8 @@ from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import read_images
+from tlkit.images.loader import batched, read_images, warn_of_bad_files
+from tlkit.images.reader import ValueRange
 
 _Outcome: TypeAlias = ImageFacts | BadFile
 
@@ -36,13 +37,20 @@ class KeptImages:
         examples: The listing.
         image_size: Height and width, in pixels.
         keep: Keep what is decoded (in memory, or in a temporary file when it is much).
+        value_range: As in `read_image`.
     """
 
     def __init__(
-        self, examples: Sequence[Example], image_size: tuple[int, int], *, keep: bool
+        self,
+        examples: Sequence[Example],
+        image_size: tuple[int, int],
+        *,
+        keep: bool,
+        value_range: ValueRange = None,
     ) -> None:
         self._examples = examples
         self._image_size = image_size
+        self._value_range = value_range
         self._kept = np.zeros(len(examples), bool)
         self._rows = Rows(len(examples), (*image_size, 3), np.uint8) if keep else None
 
@@ -52,25 +60,28 @@ class KeptImages:
             self._rows.write(indices, images)
             self._kept[indices] = True
 
-    def read(self, indices: Indices) -> Images:
+    def read(self, indices: Indices) -> tuple[Images, list[BadFile | None]]:
         """Return the images of these examples, uint8 `[B, H, W, 3]`.
 
-        Raises:
-            ImageError: A file that could be read before cannot be read any more.
+        Returns:
+            The images; and for each of them None, or why the file, which could be read before, cannot be read
+            any more: the image is then black.
         """
         missing = indices[~self._kept[indices]]
-        block = np.empty((len(indices), *self._image_size, 3), np.uint8)
+        block = np.zeros((len(indices), *self._image_size, 3), np.uint8)
+        gone: list[BadFile | None] = [None] * len(indices)
         if self._rows is not None:
             kept = self._kept[indices]
             block[kept] = self._rows.read(indices[kept])
         paths = [self._examples[index].path for index in missing]
-        decoded = read_images(paths, self._image_size)
+        decoded = read_images(paths, self._image_size, value_range=self._value_range)
         for place, outcome in zip(np.flatnonzero(~self._kept[indices]), decoded, strict=True):
             if isinstance(outcome, BadFile):
-                raise outcome.error()
-            block[place] = outcome[0]
-        self.add(missing, block[~self._kept[indices]])
-        return block
+                gone[place] = outcome
+            else:
+                block[place] = outcome[0]
+                self.add(indices[[place]], block[[place]])
+        return block, gone
 
 
 @final
@@ -101,6 +112,7 @@ def read_originals(
     engine: Callable[[], Engine],
     image_size: tuple[int, int],
     *,
+    value_range: ValueRange = None,
     views: int = 1,
     stop_at_bad_file: bool = False,
     folder: Path | None = None,
@@ -111,6 +123,7 @@ def read_originals(
         examples: What to read, in this order.
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
+        value_range: As in `read_image`.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
@@ -122,7 +135,7 @@ def read_originals(
     Raises:
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
-    images = KeptImages(examples, image_size, keep=views > 1)
+    images = KeptImages(examples, image_size, keep=views > 1, value_range=value_range)
     with Journal(folder, len(examples), views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
         outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
@@ -130,8 +143,14 @@ def read_originals(
         done = len(outcomes)
         with progress(len(examples), "Reading") as advance:
             advance(done)
-            for rows, batch, found in _batches(examples[done:], image_size, done):
+            paths = (example.path for example in examples[done:])
+            decoded = read_images(paths, image_size, value_range=value_range)
+            for batch, found in batched(decoded, image_size, BATCH_SIZE):
                 _check(found, stop_at_bad_file=stop_at_bad_file)
+                rows = np.array(
+                    [n for n, o in enumerate(found, len(outcomes)) if isinstance(o, ImageFacts)],
+                    np.int64,
+                )
                 if len(rows):
                     journal.parameters = engine().parameters
                 notes = [outcome.to_config() for outcome in found]
@@ -177,22 +196,6 @@ def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
             raise outcome.error()
 
 
-def _batches(
-    examples: Sequence[Example], image_size: tuple[int, int], first: int
-) -> Iterator[tuple[Indices, Images, list[_Outcome]]]:
-    """Yield the rows and images of what can be read, and what is known of every file, by batches."""
-    decoded = enumerate(read_images((example.path for example in examples), image_size), first)
-    while batch := list(islice(decoded, BATCH_SIZE)):
-        read = [(row, outcome[0]) for row, outcome in batch if not isinstance(outcome, BadFile)]
-        rows = np.array([row for row, _ in read], np.int64)
-        images = np.array([pixels for _, pixels in read], np.uint8)
-        yield (
-            rows,
-            images,
-            [outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch],
-        )
-
-
 def read_views(
     originals: Originals,
     indices: Indices,
@@ -217,21 +220,31 @@ def read_views(
     Returns:
         For each of `outputs`, its rows by example and view.
 
-    Raises:
-        ImageError: A file that could be read before cannot be read any more.
+    A file that could be read before and cannot be read any more is named in a warning; the further views of
+    its image are then the image itself.
     """
     wanted = [originals.outputs[index] for index in outputs]
     starts = range(0, len(indices), BATCH_SIZE)
     batches = ((view, start) for view in range(1, views) for start in starts)
     count = len(indices) * (views - 1)
+    bad_files: dict[str, BadFile] = {}
     with (
         Journal(folder, count, like=wanted) as journal,
         progress(count, "Augmenting", unit="views") as advance,
     ):
         for view, start in islice(batches, journal.done, None):
-            images = originals.images.read(indices[start : start + BATCH_SIZE])
-            rows = np.arange(start, start + len(images)) + (view - 1) * len(indices)
-            journal.add(rows, engine()(augment(images, view, start)), [])
-            advance(len(rows))
+            batch = indices[start : start + BATCH_SIZE]
+            images, gone = originals.images.read(batch)
+            bad_files.update({file.path: file for file in gone if file})
+            lost = np.array([file is not None for file in gone])
+            made = engine()(augment(images, view, start))
+            if lost.any():
+                made = tuple(map(np.array, made))
+                for output, original in zip(made, wanted, strict=True):
+                    output[lost] = original.read(batch[lost])
+            rows = np.arange(start, start + len(batch)) + (view - 1) * len(indices)
+            journal.add(rows, made, [])
+            advance(len(batch))
+    warn_of_bad_files([*bad_files.values()])
     pairs = zip(wanted, journal.outputs, strict=True)
     return [Views(original, more, indices) for original, more in pairs]

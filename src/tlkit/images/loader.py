@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,9 +17,19 @@ from tlkit.core.progress import progress
 from tlkit.core.rows import Images, Indices
 from tlkit.errors import BadFileWarning, ImageError
 from tlkit.images.decoder import BadFile, ImageFacts, read_image
+from tlkit.images.reader import ValueRange
 
 Decoded: TypeAlias = tuple[Images, ImageFacts] | BadFile
-Read: TypeAlias = Callable[[str | Path, tuple[int, int]], tuple[Images, ImageFacts]]
+
+
+class Read(Protocol):
+    """Decodes one file, as `read_image` does, wherever it lies."""
+
+    def __call__(
+        self, path: str | Path, image_size: tuple[int, int], /, *, value_range: ValueRange
+    ) -> tuple[Images, ImageFacts]:
+        """Return pixels and facts."""
+
 
 _AHEAD_BYTES = 64 * 2**20  # of decoded images that wait: decoding goes on while a network is built
 _AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # images
@@ -30,6 +40,7 @@ def read_files(
     image_size: tuple[int, int],
     description: str,
     *,
+    value_range: ValueRange = None,
     each: Callable[[int, Images], None] | None = None,
 ) -> tuple[Indices, list[ImageFacts], list[BadFile]]:
     """Decode files, showing progress, and return what is known of them.
@@ -38,6 +49,7 @@ def read_files(
         paths: The files.
         image_size: Height and width of the resized images, in pixels.
         description: What to call it in the progress bar.
+        value_range: As in `read_image`.
         each: Called with the place in `paths` and the pixels of each file that can be read.
 
     Returns:
@@ -48,7 +60,7 @@ def read_files(
     facts: list[ImageFacts] = []
     bad_files: list[BadFile] = []
     with progress(len(paths), description) as advance:
-        for place, outcome in enumerate(read_images(paths, image_size)):
+        for place, outcome in enumerate(read_images(paths, image_size, value_range=value_range)):
             if isinstance(outcome, BadFile):
                 bad_files.append(outcome)
             else:
@@ -61,7 +73,11 @@ def read_files(
 
 
 def read_images(
-    paths: Iterable[str | Path], image_size: tuple[int, int], *, read: Read = read_image
+    paths: Iterable[str | Path],
+    image_size: tuple[int, int],
+    *,
+    value_range: ValueRange = None,
+    read: Read = read_image,
 ) -> Iterator[Decoded]:
     """Decode files in threads and yield what comes of each, in the order given.
 
@@ -70,6 +86,7 @@ def read_images(
     Args:
         paths: The files; taken as they are needed.
         image_size: Height and width of the resized images, in pixels.
+        value_range: As in `read_image`.
         read: Decodes one of them; several threads call it.
 
     Yields:
@@ -78,7 +95,7 @@ def read_images(
 
     def decode(path: str | Path) -> Decoded:
         try:
-            return read(path, image_size)
+            return read(path, image_size, value_range=value_range)
         except ImageError as error:
             return BadFile.from_error(error)
 
@@ -95,6 +112,26 @@ def read_images(
                 ahead.extend(pool.submit(decode, path) for path in islice(waiting, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def batched(
+    decoded: Iterable[Decoded], image_size: tuple[int, int], batch_size: int
+) -> Iterator[tuple[Images, list[ImageFacts | BadFile]]]:
+    """Put what `read_images` yields together.
+
+    Args:
+        decoded: What came of each file.
+        image_size: Height and width of the images, in pixels.
+        batch_size: Files in a batch, at least 1.
+
+    Yields:
+        The pixels of what could be read, uint8 `[B, H, W, 3]`, of none perhaps; what is known of each file.
+    """
+    waiting = iter(decoded)
+    while batch := list(islice(waiting, batch_size)):
+        images = [found[0] for found in batch if not isinstance(found, BadFile)]
+        known = [found if isinstance(found, BadFile) else found[1] for found in batch]
+        yield np.stack(images) if images else np.empty((0, *image_size, 3), np.uint8), known
 
 
 def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:

@@ -25,6 +25,7 @@ from tlkit.core.spec import check_choice, check_float, check_int, check_path
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
 from tlkit.images.loader import read_images
+from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
     import keras
@@ -55,6 +56,7 @@ class Explanation:
             MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the image is told apart.
         size: Height and width of the image itself, upright, in pixels.
         image: The file, or uint8 RGB `[H, W, 3]`.
+        value_range: Which values of a file of more than 8 bits a sample are black and white.
     """
 
     prediction: Prediction
@@ -62,6 +64,7 @@ class Explanation:
     coarse_map: Floats = field(repr=False)
     size: tuple[int, int]
     image: PathLike | Pixels = field(repr=False)
+    value_range: ValueRange = field(default=None, repr=False)
 
     @property
     def heat_map(self) -> Floats:
@@ -93,7 +96,7 @@ class Explanation:
         if isinstance(self.image, np.ndarray):
             pixels = as_batch(self.image, size)[0]
         else:
-            pixels = read_image(self.image, size)[0]
+            pixels = read_image(self.image, size, value_range=self.value_range)[0]
         heat, places = self._stretched(size), np.linspace(0, 1, len(_GLOW))
         grey = (1 - strength) * np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
         mixed: Pixels = np.empty_like(pixels)
@@ -161,7 +164,9 @@ def explain(
         given = as_batch(image, size)[0].copy()
         pixels = as_batch(given, classifier.image_size)[0]
         return grad_cam([_Subject(given, pixels, size, towards)])[0]
-    pixels, facts = read_image(check_path("image", image), classifier.image_size)
+    pixels, facts = read_image(
+        check_path("image", image), classifier.image_size, value_range=classifier.value_range
+    )
     return grad_cam([_Subject(image, pixels, facts.upright_size, towards)])[0]
 
 
@@ -187,7 +192,11 @@ def explain_files(
     check_classifier("classifier", classifier)
     wanted = [None] * len(paths) if towards is None else list(towards)
     grad_cam = _GradCam(classifier, wanted)
-    decoded = read_images([os.fspath(path) for path in paths], classifier.image_size)
+    decoded = read_images(
+        [os.fspath(path) for path in paths],
+        classifier.image_size,
+        value_range=classifier.value_range,
+    )
     given = zip(paths, wanted, decoded, strict=True)
     while batch := list(islice(given, BATCH_SIZE)):
         readable = [

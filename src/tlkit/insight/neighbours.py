@@ -108,6 +108,7 @@ class FeatureIndex:
         check_classifier("classifier", classifier)
         model = classifier.model
         self._image_size = classifier.image_size
+        self._value_range = classifier.value_range
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
         spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
         self.examples, self.features = self._read(spec)
@@ -142,7 +143,8 @@ class FeatureIndex:
                 raise SettingError(f"`image` must be one image, got {len(pixels)}")
         else:
             own = os.path.realpath(check_path("image", image))
-            pixels = read_image(own, self._image_size)[0][np.newaxis]
+            pixels, _ = read_image(own, self._image_size, value_range=self._value_range)
+            pixels = pixels[np.newaxis]
         similarity = self.features @ self._features(pixels)[0]
         found: list[Neighbour] = []
         for place in np.argsort(-similarity, kind="stable"):
@@ -156,7 +158,9 @@ class FeatureIndex:
 
     def _read(self, spec: DatasetSpec) -> tuple[tuple[Example, ...], Floats]:
         listed = spec.listing().examples
-        decoded = zip(listed, read_images((e.path for e in listed), self._image_size), strict=True)
+        paths = (example.path for example in listed)
+        images = read_images(paths, self._image_size, value_range=self._value_range)
+        decoded = zip(listed, images, strict=True)
         readable: list[Example] = []
         rows: list[Floats] = []
         bad_files: list[BadFile] = []

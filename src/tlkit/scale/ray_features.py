@@ -24,6 +24,7 @@ from tlkit.features.frozen_part import FORMAT
 from tlkit.features.passes import KeptImages, Originals
 from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.images.loader import warn_of_bad_files
+from tlkit.images.reader import ValueRange
 from tlkit.scale.cluster import Work, run
 from tlkit.scale.decoding import batches
 from tlkit.scale.places import PathLike, Source, location_of, need_pyarrow
@@ -183,6 +184,7 @@ def compute(
             store=store,
             base=source.base,
             image_size=backbone.image_size,
+            value_range=source.spec.value_range,
         )
         tasks = ((n, (n, [example.name for example in parts[n]])) for n in missing)
         with (
@@ -215,6 +217,7 @@ def manifest(
         "images": fingerprint([*source.facts(listing).items()]),  # in the order that shards cut
         "network": backbone.fingerprint(),
         "engine": engine,
+        **({"value range": [*source.spec.value_range]} if source.spec.value_range else {}),
         **{name: used[name] for name in ("tensorflow", "pillow", "onnxruntime") if name in used},
     }
 
@@ -285,6 +288,7 @@ class FeatureJob:
     store: FeatureStore
     base: str
     image_size: tuple[int, int]
+    value_range: ValueRange = None
 
     def start(self) -> Work:
         """Build the engine, and return what uses it."""
@@ -296,7 +300,10 @@ class FeatureJob:
             features = [np.empty((0, count), np.float32)]
             outcomes: list[Outcome] = []
             locations = [f"{self.base}/{name}" for name in names]
-            for images, found in batches(locations, self.image_size, careful=careful):
+            read = batches(
+                locations, self.image_size, careful=careful, value_range=self.value_range
+            )
+            for images, found in read:
                 if len(images):
                     features.append(engine(images)[0].astype(np.float32, copy=False))
                 outcomes += found

@@ -108,8 +108,9 @@ class PredictJob:
 
         def work(locations: Sequence[str], careful: bool) -> list[Outcome]:  # noqa: FBT001 - by place
             outcomes: list[Outcome] = []
-            size = self.classifier.image_size
-            for images, found in batches(locations, size, careful=careful):
+            size, value_range = self.classifier.image_size, self.classifier.value_range
+            read = batches(locations, size, careful=careful, value_range=value_range)
+            for images, found in read:
                 said = iter(self.classifier.predict(images) if len(images) else ())
                 outcomes += [o if isinstance(o, BadFile) else next(said) for o in found]
             return outcomes

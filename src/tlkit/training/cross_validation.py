@@ -85,7 +85,12 @@ def cross_validate(
     listing = spec.listing()
     run_folders = RunFolders.open({}, cache_dir, None)
     frozen = FrozenPart(
-        settings.backbone, needs_of(schedule), settings.augmentation, settings.seed, run_folders
+        settings.backbone,
+        needs_of(schedule),
+        settings.augmentation,
+        settings.seed,
+        run_folders,
+        value_range=spec.value_range,
     )
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files)

@@ -99,6 +99,7 @@ def transfer_classifier(
         settings.augmentation,
         settings.seed,
         run_folders,
+        value_range=settings.dataset.value_range,
     )
     return learn(settings, listing, frozen, run_folders, folds=folds)
 
