@@ -13,10 +13,9 @@ import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from drawn_images import draw_folder
-from PIL import Image, ImageOps
+from read_image import read_image
 
 import tlkit
 
@@ -49,13 +48,11 @@ def ask(export: Path, image: Path) -> tuple[str, float]:
     """Say what is on an image with LiteRT, NumPy and Pillow alone."""
     card = json.loads((export / "tlkit.json").read_text("utf-8"))
     height, width = card["image_size"]
-    with Image.open(image) as file:
-        upright = ImageOps.exif_transpose(file).convert("RGB")
-    pixels = upright.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = read_image(image, height, width, card["value_range"])
     model = Interpreter(str(export / card["file"]))
     model.allocate_tensors()
     (taken,), (given,) = model.get_input_details(), model.get_output_details()
-    model.set_tensor(taken["index"], np.asarray(pixels, np.float32)[np.newaxis])
+    model.set_tensor(taken["index"], pixels)
     model.invoke()
     probability = float(model.get_tensor(given["index"])[0, 0])
     positive = probability >= card["threshold"]

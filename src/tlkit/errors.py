@@ -11,7 +11,7 @@ TlkitError                     catch this one to catch them all
 
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
-├── AuditWarning               images contradict their labels or leak between parts
+├── AuditWarning               something in the folder makes metrics wrong, or images useless
 └── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
@@ -77,7 +77,7 @@ class BadFileWarning(TlkitWarning):
 
 
 class AuditWarning(TlkitWarning):
-    """One image has two labels, or lies in two parts: figures measured on it are wrong."""
+    """Something in the folder makes metrics wrong, or images useless; the message says what."""
 
 
 class EngineWarning(TlkitWarning):

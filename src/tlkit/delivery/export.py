@@ -224,13 +224,13 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
         "threshold": classifier.threshold,
         "image_size": [height, width],
         "resize": classifier.record.resize,
+        "value_range": list(classifier.value_range or ()) or None,
         "input": {
             "name": INPUT,
             "shape": [kind.batch, height, width, 3],
             "dtype": "float32",
             "range": [0, 255],
             "meaning": "RGB, upright, transparent places white, stretched to height and width",
-            "value_range": list(classifier.value_range or ()) or None,
         },
         "output": {
             "shape": [kind.batch, 1],

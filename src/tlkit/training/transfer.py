@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -16,11 +15,11 @@ from tlkit.core.fingerprint import fingerprint
 from tlkit.core.rows import Indices
 from tlkit.core.spec import check_int
 from tlkit.core.versions import versions
-from tlkit.data.audit import KINDS, AuditReport
 from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.folder_warnings import warn_of_large_clusters, warn_of_problems
 from tlkit.data.split import Split
 from tlkit.data.split_dataset import split_known
-from tlkit.errors import AuditWarning, SettingError, printable
+from tlkit.errors import SettingError
 from tlkit.evaluation.calibration import fit_calibration
 from tlkit.evaluation.evaluate import evaluate
 from tlkit.evaluation.history import History
@@ -37,8 +36,6 @@ from tlkit.training.settings import RunSettings, needs_of
 Floats: TypeAlias = npt.NDArray[np.float64]
 KEPT_SCORES: Final = 20_000
 """Training images, evenly spread, whose out-of-fold logits are saved: enough for thresholds and curves."""
-
-_GRAVE = ("label-conflict", "leak")  # problems that no classifier can make up for
 
 
 def transfer_classifier(
@@ -130,7 +127,7 @@ def learn(
     found, groups, split = split_known(
         spec, listing, originals.readable, originals.facts, originals.bad_files
     )
-    _warn_of_leaks(found)
+    warn_of_problems(spec, found, originals.facts, stacklevel=4)  # the line that called
     if not len(split.validation):
         raise SettingError(
             "`validation_fraction` must be above 0: the classifier is measured on the validation split"
@@ -151,6 +148,12 @@ def learn(
         unseen = line.apply(unseen) if line else unseen
     trained = calibrated(trained, line)
     measured = _measure(settings, listing, split, trained, unseen)
+    judged = measured["scores"]["validation"]
+    right = (np.array(judged.probabilities) >= 0.5) == np.array(judged.labels)
+    learned_names = _names(listing, split.train)
+    warn_of_large_clusters(
+        found, learned_names, dict(zip(judged.names, right.tolist(), strict=True)), stacklevel=4
+    )
     written = settings.written(listing)
     record = Record(
         class_names=listing.class_names,
@@ -164,7 +167,7 @@ def learn(
         seed=settings.seed,
         engine=frozen.engine_name,
         fingerprint=fingerprint(*(facts.digest for facts in originals.facts)),
-        training_names=_names(listing, split.train),
+        training_names=learned_names,
         bad_files=originals.bad_files,
         audit=found.shortened(),
         history=History(phases=trained.phases, kept=trained.kept, seconds=seconds),
@@ -231,16 +234,3 @@ def _scores(listing: Listing, indices: Indices, logits: Floats) -> Scores:
 
 def _names(listing: Listing, indices: Indices) -> tuple[str, ...]:
     return tuple(listing.examples[index].name for index in indices)
-
-
-def _warn_of_leaks(found: AuditReport) -> None:
-    """Say aloud what makes figures wrong, whatever the classifier does."""
-    grave = [f"{found.totals[k]} {k} ({KINDS[k]})" for k in _GRAVE if k in found.totals]
-    if grave:
-        named = "\n".join(f"  {problem}" for k in _GRAVE for problem in found.of_kind(k)[:3])
-        warnings.warn(
-            f"{printable(found.directory)} has {' and '.join(grave)}. `tlkit audit` names them all; "
-            f"the first:\n{named}",
-            AuditWarning,
-            stacklevel=4,  # the line that called transfer_classifier
-        )
