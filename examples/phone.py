@@ -49,12 +49,9 @@ def ask(export: Path, image: Path) -> tuple[str, float]:
     card = json.loads((export / "tlkit.json").read_text("utf-8"))
     height, width = card["image_size"]
     pixels = read_image(image, height, width, card["value_range"])
-    model = Interpreter(str(export / card["file"]))
-    model.allocate_tensors()
-    (taken,), (given,) = model.get_input_details(), model.get_output_details()
-    model.set_tensor(taken["index"], pixels)
-    model.invoke()
-    probability = float(model.get_tensor(given["index"])[0, 0])
+    model = Interpreter(str(export / card["file"])).get_signature_runner()
+    given = model(images=pixels)
+    probability = float(given["probability"][0, 0])
     positive = probability >= card["threshold"]
     return card["positive_class" if positive else "negative_class"], probability
 

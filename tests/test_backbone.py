@@ -19,19 +19,22 @@ from networks import keras_module, pixels
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.catalogue import CATALOGUE
+from tlkit.backbones.efficientnet_lite import LITE
 from tlkit.errors import SettingError
 
 # --- The catalogue ------------------------------------------------------------------------------------
 
+OF_KERAS = sorted(set(CATALOGUE) - set(LITE))
 
-def test_the_catalogue_is_that_of_the_installed_keras() -> None:
+
+def test_the_catalogue_is_that_of_the_installed_keras_and_efficientnet_lite() -> None:
     names = [
         n for n in dir(keras.applications) if inspect.isfunction(getattr(keras.applications, n))
     ]
-    assert BackboneAdapter.available() == tuple(sorted(names))
+    assert BackboneAdapter.available() == tuple(sorted([*names, *LITE]))
 
 
-@pytest.mark.parametrize("name", sorted(CATALOGUE))
+@pytest.mark.parametrize("name", OF_KERAS)
 def test_the_catalogue_says_what_keras_does(name: str) -> None:
     constructor, known = getattr(keras.applications, name), CATALOGUE[name]
     shared = set(inspect.signature(keras.applications.ResNet50).parameters)
@@ -50,7 +53,7 @@ def test_the_catalogue_says_what_keras_does(name: str) -> None:
         np.testing.assert_array_equal(got, wanted)
 
 
-@pytest.mark.parametrize("name", sorted(n for n in CATALOGUE if "MobileNetV3" not in n))
+@pytest.mark.parametrize("name", [n for n in OF_KERAS if "MobileNetV3" not in n])
 def test_default_sizes_are_those_of_the_imagenet_weights(name: str) -> None:
     size = CATALOGUE[name].default_size
     # With its top, a network takes ImageNet weights at one size only, and names it before it downloads.
@@ -61,7 +64,12 @@ def test_default_sizes_are_those_of_the_imagenet_weights(name: str) -> None:
 # --- Settings -----------------------------------------------------------------------------------------
 
 
-def test_a_name_needs_no_keras() -> None:
+def test_a_name_needs_no_keras(tmp_path: Path) -> None:
+    kept = (
+        tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+    )
+    kept.parent.mkdir()
+    kept.write_bytes(b"what Keras has downloaded")
     code = (
         "import sys\n"
         "from tlkit.backbones.adapter import BackboneAdapter as B\n"
@@ -70,7 +78,11 @@ def test_a_name_needs_no_keras() -> None:
         "print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "KERAS_HOME": str(tmp_path)},
     )
     assert done.stdout == "set()\n"
 
@@ -103,11 +115,11 @@ def test_settings_survive_json_repr_and_pickle(adapter: BackboneAdapter) -> None
 
 def test_settings_that_differ_are_not_equal() -> None:
     adapters = [
-        BackboneAdapter("MobileNetV2"),
-        BackboneAdapter("MobileNetV2", image_size=(224, 160)),
         BackboneAdapter("MobileNetV2", weights=None),
-        BackboneAdapter("MobileNetV2", alpha=0.5),
-        BackboneAdapter("MobileNet"),
+        BackboneAdapter("MobileNetV2", weights=None, image_size=(224, 160)),
+        BackboneAdapter("MobileNetV2", weights=None, alpha=0.5),
+        BackboneAdapter("MobileNet", weights=None),
+        BackboneAdapter("EfficientNetLite0", weights=None),
     ]
     assert len(set(adapters)) == len({adapter.fingerprint() for adapter in adapters}) == 5
 
@@ -164,10 +176,21 @@ def test_illegal_json_is_refused(config: dict[str, Any]) -> None:
         BackboneAdapter.from_config(config)
 
 
-def test_an_alpha_without_imagenet_weights_is_refused_with_keras_reason() -> None:
-    adapter = BackboneAdapter("MobileNetV2", image_size=32, alpha=0.6)
-    with pytest.raises(SettingError, match=r"MobileNetV2\(alpha=0.6\).*alpha must be one of"):
-        adapter.build()
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("MobileNetV2", {"alpha": 0.6}, r"alpha must be one of 0\.35, 0\.5"),
+        ("MobileNet", {"depth_multiplier": 2}, "depth_multiplier must be one of 1"),
+        ("MobileNetV3Small", {"minimalistic": True, "alpha": 0.75}, r"alpha must be one of 1\.0"),
+    ],
+)
+def test_options_without_imagenet_weights_are_refused(
+    name: str, options: dict[str, Any], message: str
+) -> None:
+    adapter = BackboneAdapter(name, image_size=32, **options)
+    for action in (adapter.build, adapter.fingerprint):
+        with pytest.raises(SettingError, match=rf"{name}\(.*has no ImageNet weights: {message}"):
+            action()
 
 
 # --- Random weights -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from networks import Pixels, keras_module, output, own_model, own_sequential, pi
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.catalogue import CATALOGUE
+from tlkit.backbones.efficientnet_lite import LITE
 from tlkit.backbones.network import CutPoint, Network
 from tlkit.errors import SettingError
 
@@ -39,6 +40,7 @@ REPRESENTATIVES: dict[str, dict[str, Any]] = {
     "tiny_random": {},
     "MobileNetV2": {"alpha": 0.35},
     "EfficientNetV2B0": {},
+    "EfficientNetLite0": {},
     "ResNet50": {},
     "ConvNeXtTiny": {},
     "own": {"image_size": 24, "preprocessing": "caffe"},
@@ -84,6 +86,8 @@ def test_preprocessing_is_that_of_keras_and_inside(case: Case) -> None:
         wanted = keras.applications.imagenet_utils.preprocess_input(case.pixels.copy(), mode=mode)
     elif case.adapter.name == "tiny_random":
         wanted = case.pixels / 127.5 - 1
+    elif case.adapter.name in LITE:
+        wanted = (case.pixels - 127) / 128
     else:
         wanted = keras_module(case.adapter.name).preprocess_input(case.pixels.copy())
     nothing = keras.Sequential(
@@ -124,6 +128,7 @@ def test_lower_and_upper_together_are_the_whole(case: Case) -> None:
 LAYERS_AND_CUTS = {
     "MobileNetV2": (154, 73),
     "EfficientNetV2B0": (270, 63),
+    "EfficientNetLite0": (141, 68),
     "ResNet50V2": (190, 30),
     "MobileNetV3Large": (187, 64),
     "ConvNeXtTiny": (133, 24),
@@ -138,8 +143,8 @@ def test_cut_points_are_ordered_and_split_the_layers(case: Case) -> None:
     assert counted == LAYERS_AND_CUTS.get(case.adapter.name, counted)
     last = network.cut_points[-1]
     assert last.shape == network.base.outputs[0].shape[1:]
-    for index, cut in enumerate(network.cut_points):
-        assert (cut.index, cut.size) == (index, int(np.prod(cut.shape)))
+    for position, cut in enumerate(network.cut_points):
+        assert (cut.index, cut.size) == (position, int(np.prod(cut.shape)))
     highest = [cut.layer_index for cut in network.cut_points]
     assert highest == sorted(highest)
     layers = network.base.layers

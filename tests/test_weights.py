@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import socket
+import hashlib
+import io
+import tempfile
 import time
 import urllib.error
 import urllib.request
 import warnings
 from pathlib import Path
+from typing import Any, ClassVar
 
 import h5py
 import keras
@@ -17,6 +20,9 @@ from networks import output, pixels, saved
 
 from tlkit.backbones import weights as weights_room
 from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.catalogue import CATALOGUE
+from tlkit.backbones.efficientnet_lite import LITE
+from tlkit.backbones.imagenet import KerasFile, keras_file
 from tlkit.errors import WeightsError
 
 # Keras 3.15 saves variables in a way that NumPy 2.4 calls out of date.
@@ -176,11 +182,10 @@ CACHED = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty Keras cache of our own."""
-    from keras.src.backend import config
-
-    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models"
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "keras" / "models").mkdir(parents=True)
+    return tmp_path / "keras" / "models"
 
 
 def mobilenet() -> BackboneAdapter:
@@ -219,23 +224,43 @@ def test_the_wait_for_a_silent_server_is_bounded(
     assert not (cache / CACHED).exists()
 
 
+def answer(content: bytes, *, length: int) -> io.BytesIO:
+    """What a server sends that promises so many bytes."""
+    sent = io.BytesIO(content)
+    sent.headers = {"Content-Length": str(length)}  # type: ignore[attr-defined]
+    return sent
+
+
 def test_a_download_that_stops_ends_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def broken(*_: object, **__: object) -> str:
-        seen.append(socket.getdefaulttimeout())
-        raise TimeoutError("The read operation timed out")
+    class Stops(io.BytesIO):
+        headers: ClassVar = {"Content-Length": "9"}
 
-    from keras.src.utils import file_utils
+        def read(self, _size: int | None = -1, /) -> bytes:
+            raise TimeoutError("The read operation timed out")
+
+    def broken(_url: str, *, timeout: float) -> Stops:
+        seen.append(timeout)
+        return Stops()
 
     monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
-    monkeypatch.setattr(file_utils, "get_file", broken)
+    monkeypatch.setattr(urllib.request, "urlopen", broken)
     with pytest.raises(WeightsError, match="The read operation timed out"):
         mobilenet().build()
     assert seen == [10.0]
-    assert socket.getdefaulttimeout() is None
-    assert file_utils.get_file is broken
-    assert cache.is_dir()
+    assert list(cache.iterdir()) == []
+
+
+def test_a_download_that_ends_too_early_leaves_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: answer(b"half", length=8))
+    with pytest.raises(WeightsError, match="it stopped after 4 of 8 bytes"):
+        mobilenet().build()
+    assert list(cache.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_truncated_download_in_the_cache_is_named(cache: Path) -> None:
@@ -255,12 +280,110 @@ def test_a_whole_download_in_the_cache_is_used(cache: Path) -> None:
         np.testing.assert_array_equal(got, value)
 
 
-def test_the_cached_file_is_named_by_keras_own_rule(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "source.bin").write_bytes(b"x")
-    origin = (tmp_path / "source.bin").as_uri()
-    got = keras.utils.get_file("target.bin", origin, cache_subdir="models")
-    assert got == str(weights_room._cached_as("target.bin", "models"))
-    assert cache / "target.bin" == Path(got)
+def test_the_fingerprint_follows_the_content_of_the_cache(cache: Path) -> None:
+    """The file of another download, or one that somebody put there, are other weights."""
+    (cache / CACHED).write_bytes(b"one")
+    one = mobilenet().fingerprint()
+    assert mobilenet().fingerprint() == one
+    (cache / CACHED).write_bytes(b"two")
+    assert mobilenet().fingerprint() != one
+    (cache / CACHED).rename(cache / "same.h5")
+    same = BackboneAdapter("MobileNetV2", image_size=96, alpha=0.35, weights=cache / "same.h5")
+    (cache / CACHED).write_bytes(b"two")
+    assert mobilenet().fingerprint() == same.fingerprint()
+
+
+def test_the_fingerprint_waits_for_the_download(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word in its place would be another fingerprint as soon as the file is there."""
+
+    asked: list[str] = []
+
+    def download(url: str, **_: object) -> io.BytesIO:
+        asked.append(url)
+        return answer(b"one", length=3)
+
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(urllib.request, "urlopen", download)
+    first = mobilenet().fingerprint()
+    assert mobilenet().fingerprint() == first
+    assert [url.rpartition("/")[2] for url in asked] == [CACHED]
+    assert (cache / CACHED).read_bytes() == b"one"
+
+
+def test_a_download_that_keras_knows_by_its_hash_is_checked(cache: Path) -> None:
+    name = "efficientnetb0_notop.h5"
+    (cache / name).write_bytes(b"something else")
+    adapter = BackboneAdapter("EfficientNetB0", image_size=32)
+    for action in (adapter.fingerprint, adapter.build):
+        with pytest.raises(
+            WeightsError,
+            match=rf"{name} is not the file that Keras knows \(its md5 must be 50bc.*delete it",
+        ):
+            action()
+    assert (cache / name).exists(), "it is the user's to delete"
+    digest = hashlib.md5(b"something else").hexdigest()
+    file = KerasFile("https://example.invalid/x", name, digest)
+    assert weights_room.fetched(file, network="x") == cache / name
+
+
+def test_where_keras_may_not_write_it_uses_the_temporary_folder(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file" / "keras"))
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: time.sleep(1))
+    monkeypatch.setattr(weights_room, "WAIT_SECONDS", 0.0)
+    instead = tmp_path / ".keras" / "models" / CACHED
+    with pytest.raises(WeightsError, match=f"Keras's cache as {instead}"):
+        mobilenet().build()
+    instead.parent.mkdir(parents=True, exist_ok=True)
+    (cache / CACHED).write_bytes(b"one")
+    (cache / CACHED).rename(instead)
+    assert mobilenet().fingerprint()
+
+
+QUICK = ("DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "NASNetMobile", "ResNet50", "VGG16")
+FILES: list[tuple[str, dict[str, Any], int | tuple[int, int]]] = [
+    *((name, {}, 224) for name in QUICK),
+    *(("MobileNet", {}, size) for size in (96, 128, 160, 192, 224, (128, 160), 331)),
+    *(("MobileNet", {"alpha": alpha}, 224) for alpha in (0.25, 0.5, 0.75)),
+    *(("MobileNetV2", {}, size) for size in (96, 128, 160, 192, 224, (96, 128), 331)),
+    *(("MobileNetV2", {"alpha": alpha}, 96) for alpha in (0.35, 0.5, 0.75, 1.3, 1.4)),
+    *((f"MobileNetV3{kind}", {}, 96) for kind in ("Large", "Small")),
+    *((f"MobileNetV3{kind}", {"alpha": 0.75}, 224) for kind in ("Large", "Small")),
+    *((f"MobileNetV3{kind}", {"minimalistic": True}, 224) for kind in ("Large", "Small")),
+]
+THE_REST = sorted(set(CATALOGUE) - set(LITE) - {name for name, *_ in FILES})
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
+@pytest.mark.parametrize(
+    ("name", "options", "image_size"),
+    [*FILES, *(pytest.param(name, {}, 224, marks=pytest.mark.slow) for name in THE_REST)],
+)
+def test_the_table_of_files_is_that_of_the_installed_keras(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    options: dict[str, Any],
+    image_size: int | tuple[int, int],
+) -> None:
+    from keras.src.utils import file_utils  # where keras.applications has its get_file from
+
+    class AskedError(Exception):
+        pass
+
+    def ask(fname: str, origin: str, *, cache_subdir: str, file_hash: str | None = None) -> None:
+        assert cache_subdir == "models"
+        raise AskedError(fname, origin, file_hash)
+
+    monkeypatch.setattr(file_utils, "get_file", ask)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    with pytest.raises(AskedError) as caught:
+        getattr(keras.applications, name)(include_top=False, input_shape=(*size, 3), **options)
+    file = keras_file(name, options, size)
+    assert caught.value.args == (file.name, file.url, file.hash)
 
 
 def test_sizes_without_weights_of_their_own_do_not_warn(

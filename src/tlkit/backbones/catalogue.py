@@ -1,4 +1,4 @@
-"""What has to be known of each network of keras.applications without importing it."""
+"""What has to be known of each network without importing Keras."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tlkit.backbones.efficientnet_lite import LITE, MINIMUM_SIZE
 from tlkit.backbones.network import PREPROCESSING
 from tlkit.core.spec import as_pair, check_bool, check_choice, check_float, check_int
 from tlkit.errors import SettingError
@@ -38,7 +39,7 @@ _OURS = {  # arguments of keras.applications that the adapter itself decides
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What has to be known of a network of keras.applications without importing it.
+    """What has to be known of a network without importing Keras.
 
     Attributes:
         preprocessing: What it wants done to pixels of 0–255 ("none": it does that itself).
@@ -55,7 +56,7 @@ class Architecture:
     rescales: bool = False
 
 
-# keras.applications 3.15; a test compares every entry with the Keras that is installed.
+# keras.applications 3.15 and EfficientNet-Lite; a test compares with the Keras installed.
 _EFFICIENT_SIZES = (224, 240, 260, 300, 380, 456, 528, 600)
 CATALOGUE: dict[str, Architecture] = {
     **{f"ConvNeXt{s}": Architecture("none") for s in ("Base", "Large", "Small", "Tiny", "XLarge")},
@@ -81,9 +82,11 @@ CATALOGUE: dict[str, Architecture] = {
     "VGG16": Architecture("caffe"),
     "VGG19": Architecture("caffe"),
     "Xception": Architecture("tf", 299, 71),
+    **{name: Architecture("lite", lite.size, MINIMUM_SIZE) for name, lite in LITE.items()},
 }
 TINY_RANDOM = "tiny_random"
 SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras")  # of files that keras.Model.load_weights reads
+TORCH_SUFFIX = ".pth"  # of files that EfficientNet-Lite reads besides
 _TINY = Architecture("tf", 32, 16)
 
 
@@ -124,10 +127,11 @@ def legal_weights(name: str, weights: str | Path | None) -> str | Path | None:
         return None
     if weights == "imagenet":
         return weights
-    if str(weights).endswith(SUFFIXES):
+    suffixes = (*SUFFIXES, TORCH_SUFFIX) if name in LITE else SUFFIXES
+    if str(weights).endswith(suffixes):
         return Path(weights)
     raise SettingError(
-        f'`weights` must be "imagenet", None or a file that ends in {", ".join(SUFFIXES)}; '
+        f'`weights` must be "imagenet", None or a file that ends in {", ".join(suffixes)}; '
         f"got {weights!r}"
     )
 

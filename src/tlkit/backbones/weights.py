@@ -1,4 +1,4 @@
-"""Pretrained weights: a file into a network, or Keras's own download with a bounded wait.
+"""Pretrained weights: a file into a network, or a download into Keras's cache with a bounded wait.
 
 Keras itself waits without limit for a server that does not answer, trusts a half-downloaded file for
 ever, and may leave layers at random values with a warning only. Here each of these is a `WeightsError`
@@ -7,27 +7,33 @@ that says what to do.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import os
 import re
-import sys
+import tempfile
 import threading
-import warnings
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tlkit.core.atomic import replacing
+from tlkit.core.home import expanded, keras_home
+from tlkit.core.ignoring import ignoring
+from tlkit.core.progress import progress
 from tlkit.errors import WeightsError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import keras
 
-WAIT_SECONDS = 10.0  # for a server to answer, and for each further piece of a download
+    from tlkit.backbones.imagenet import KerasFile
 
-_lock = threading.Lock()  # `keras_downloads` replaces a function of Keras for its duration
+WAIT_SECONDS = 10.0  # for a server to answer, and for each further piece of a download
+_BLOCK = 2**18  # bytes that are written at once
+
+_BROKEN_DOWNLOAD = (
+    "It is a download that broke off or went wrong: delete it, and Keras downloads it again."
+)
+_lock = threading.Lock()  # one download at a time
 
 
 def content_digest(path: Path) -> str:
@@ -36,37 +42,43 @@ def content_digest(path: Path) -> str:
     Raises:
         WeightsError: There is no such file, or it cannot be read.
     """
+    return _digest(path, "sha256")
+
+
+def _digest(path: Path, kind: str) -> str:
     try:
-        with path.expanduser().open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with expanded("weights", path).open("rb") as file:
+            # Keras's MD5 tells a broken download from a whole one; nobody trusts it further.
+            new = partial(hashlib.new, kind, usedforsecurity=False)
+            return hashlib.file_digest(file, new).hexdigest()
     except OSError as error:
         raise _missing(path, error) from error
 
 
-def load_file(base: keras.Model, path: Path, *, network: str) -> None:
+def load_file(base: keras.Model, path: Path, *, network: str, cached: bool = False) -> None:
     """Load a weights file into a network, so that every variable of it comes from the file.
 
     Args:
         base: The network; of no further use if this fails.
         path: A file that ends in .weights.h5, .h5, .hdf5 or .keras.
         network: What to call the network in an error, with its options.
+        cached: Whether the file is a download of Keras's.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another network.
     """
     import numpy as np
 
-    path = path.expanduser()
+    path = expanded("weights", path)
     if not path.is_file():
         raise _missing(path, None)
-    _check_whole(path)
+    _check_whole(path, cached=cached)
     variables = [variable for variable in base.weights if "float" in str(variable.dtype)]
     for variable in variables:  # so that what the file does not fill can be told afterwards
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
-        with warnings.catch_warnings():
-            # "Affected layers will retain their freshly-initialized weights": checked below instead.
-            warnings.filterwarnings("ignore", message="Skipping nested container")
+        # "Affected layers will retain their freshly-initialized weights": checked below instead.
+        with ignoring(UserWarning, "Skipping nested container"):
             base.load_weights(str(path))
     except Exception as error:  # Keras and h5py raise whatever they meet
         raise _misfit(path, network, _shortened(error), _hint(path)) from error
@@ -76,69 +88,75 @@ def load_file(base: keras.Model, path: Path, *, network: str) -> None:
             raise _misfit(path, network, reason, _hint(path))
 
 
-@contextlib.contextmanager
-def keras_downloads(*, network: str) -> Iterator[None]:
-    """Let keras.applications fetch weights inside this block, with a bounded wait and errors that help.
+def fetched(file: KerasFile, *, network: str) -> Path:
+    """Return a weights file of keras.applications from Keras's cache, downloaded first if it is not there.
+
+    A file that is there is found and identified without loading Keras. The wait for a server is bounded.
+
+    Args:
+        file: Its name, URL and hash.
+        network: What to call the network in an error, with its options.
 
     Raises:
-        WeightsError: The file cannot be downloaded, or the one in Keras's cache is damaged.
+        WeightsError: The file cannot be downloaded, or the one in the cache is another than Keras knows.
     """
-
-    def fetch(original: Callable[..., str], fname: str, origin: str, **options: Any) -> str:
-        target = _cached_as(fname, options.get("cache_subdir", "datasets"))
-        try:
-            if target.exists():
-                _check_whole(target, cached=True)
-            else:
-                _wait_for_answer(origin)
-            # Keras draws its progress bar on stdout, which belongs to the program's results.
-            sink = sys.stderr if sys.stderr.isatty() else io.StringIO()
-            with contextlib.redirect_stdout(sink), _socket_timeout(WAIT_SECONDS):
-                path = Path(original(fname, origin, **options))
-        except WeightsError:
-            raise
-        except Exception as error:  # Keras raises a bare Exception here
-            raise _not_fetched(network, origin, target, error) from error
-        _check_whole(path, cached=True)
-        return str(path)
-
-    with replaced_get_file(fetch):
-        yield
+    instead = Path(tempfile.gettempdir()) / ".keras"  # Keras's own choice where it may not write
+    home = keras_home() or instead
+    for folder in (home, instead):
+        if (path := folder / "models" / file.name).is_file():
+            break
+    else:
+        path = _downloaded(file, home if _writable(home) else instead, network)
+    if file.hash is not None and _digest(path, file.hash_name) != file.hash:
+        raise WeightsError(
+            f"{printable(path)} is not the file that Keras knows (its {file.hash_name} must be "
+            f"{file.hash}). {_BROKEN_DOWNLOAD}"
+        )
+    return path
 
 
-@contextlib.contextmanager
-def replaced_get_file(replacement: Callable[..., str]) -> Iterator[None]:
-    """Answer keras.applications' `get_file(fname, origin, …)` with `replacement(original, fname, …)`.
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
-    keras.applications composes the names of its files inside its constructors and nowhere else, so this
-    is the one place to learn the URL and the path before a download begins. `keras.utils.get_file`,
-    which other code calls, is another reference and stays as it is.
+
+def _downloaded(file: KerasFile, home: Path, network: str) -> Path:
+    """Download a file by ourselves: Keras would redirect the whole process to do it with a bounded wait."""
+    target = home / "models" / file.name
+    try:
+        with _lock:
+            if not target.exists():  # two threads may want the same file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(target) as unfinished:
+                    _download(file.url, unfinished)
+    except Exception as error:  # http.client has kinds of its own
+        raise _not_fetched(network, file.url, target, error) from error
+    return target
+
+
+def _download(url: str, target: Path) -> None:
+    """Write what an address gives to a file, with a bounded wait for each piece of it.
+
+    Raises:
+        OSError: There is no answer, it is not what was asked for, or it stops too early.
     """
-    from keras.src.utils import file_utils
+    import urllib.request
 
-    def get_file(fname: str, origin: str, **options: Any) -> str:
-        return replacement(original, fname, origin, **options)
-
-    with _lock:
-        original = file_utils.get_file
-        file_utils.get_file = get_file
-        try:
-            yield
-        finally:
-            file_utils.get_file = original
-
-
-def _cached_as(fname: str, subdirectory: str) -> Path:
-    """Say where `get_file` keeps a file: the rule is Keras's own, which has no public name."""
-    import tempfile
-
-    from keras.src.backend import config
-
-    home = Path(config.keras_home()).expanduser()
-    if not os.access(home, os.W_OK):
-        temporary = Path("/tmp")  # noqa: S108 - Keras's rule
-        home = (temporary if temporary.is_dir() else Path(tempfile.gettempdir())) / ".keras"
-    return home / subdirectory / fname
+    _wait_for_answer(url)
+    with (
+        urllib.request.urlopen(url, timeout=WAIT_SECONDS) as answer,  # noqa: S310 - Keras's own https URL
+        target.open("wb") as file,
+    ):
+        length = int(answer.headers.get("Content-Length") or 0)
+        with progress(length or None, "Downloading weights", unit="bytes") as advance:
+            while block := answer.read(_BLOCK):
+                file.write(block)
+                advance(len(block))
+    if target.stat().st_size < length:
+        raise OSError(f"it stopped after {target.stat().st_size:,} of {length:,} bytes")
 
 
 def _wait_for_answer(url: str) -> None:
@@ -165,19 +183,7 @@ def _wait_for_answer(url: str) -> None:
         raise error
 
 
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    import socket
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _check_whole(path: Path, *, cached: bool = False) -> None:
+def _check_whole(path: Path, *, cached: bool) -> None:
     """Raise if a file is not HDF5 or ends too early (HDF5 writes its own length into its head)."""
     import h5py
 
@@ -186,11 +192,7 @@ def _check_whole(path: Path, *, cached: bool = False) -> None:
     try:
         h5py.File(path, "r").close()
     except Exception as error:
-        remedy = (
-            "It is a download that broke off or went wrong: delete it, and Keras downloads it again."
-            if cached
-            else "Copy or download it again."
-        )
+        remedy = _BROKEN_DOWNLOAD if cached else "Copy or download it again."
         raise WeightsError(
             f"cannot read {printable(path)}: weights must be a whole HDF5 file, and this one is not "
             f"({_shortened(error)}). {remedy}"

@@ -4,5 +4,6 @@ In: labels, logits or probabilities. Out: an `Evaluation`, a calibration, a thre
 of a training.
 
 Files in reading order: `log_loss`, `rate` (a proportion with its interval), `metrics`, `evaluate`,
-`scores` (labels and logits of a split), `calibration`, `threshold`, `history`.
+`scores` (labels and logits of a split, cross-validation), `paired` (two sets of predictions on the same
+images), `calibration`, `threshold`, `history`.
 """

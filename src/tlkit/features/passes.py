@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 
@@ -23,10 +23,8 @@ from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import batched, read_images, warn_of_bad_files
+from tlkit.images.loader import FileOutcome, read_batches, read_images, warn_of_bad_files
 from tlkit.images.reader import ValueRange
-
-_Outcome: TypeAlias = ImageFacts | BadFile
 
 
 @final
@@ -97,6 +95,7 @@ class Originals:
             that could not be read stay zero.
         images: The resized images themselves.
         backbone_parameters: How many numbers the backbone has.
+        stage_widths: How many features each of its stages gives, in their order.
     """
 
     readable: Indices
@@ -105,6 +104,7 @@ class Originals:
     outputs: tuple[Rows, ...]
     images: KeptImages
     backbone_parameters: int
+    stage_widths: tuple[int, ...]
 
 
 def read_originals(
@@ -113,6 +113,7 @@ def read_originals(
     image_size: tuple[int, int],
     *,
     value_range: ValueRange = None,
+    stage_widths: Callable[[], tuple[int, ...]] = tuple,
     views: int = 1,
     stop_at_bad_file: bool = False,
     folder: Path | None = None,
@@ -124,6 +125,7 @@ def read_originals(
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
         value_range: As in `read_image`.
+        stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
@@ -136,7 +138,8 @@ def read_originals(
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
     images = KeptImages(examples, image_size, keep=views > 1, value_range=value_range)
-    with Journal(folder, len(examples), views=views) as journal:
+    batches = -(-len(examples) // BATCH_SIZE)
+    with Journal(folder, len(examples), batches=batches, views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
         outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
         _check(outcomes, stop_at_bad_file=stop_at_bad_file)
@@ -144,15 +147,12 @@ def read_originals(
         with progress(len(examples), "Reading") as advance:
             advance(done)
             paths = (example.path for example in examples[done:])
-            decoded = read_images(paths, image_size, value_range=value_range)
-            for batch, found in batched(decoded, image_size, BATCH_SIZE):
+            decoded = read_batches(paths, image_size, BATCH_SIZE, value_range=value_range)
+            for indices, batch, found in decoded:
+                rows = indices + done
                 _check(found, stop_at_bad_file=stop_at_bad_file)
-                rows = np.array(
-                    [n for n, o in enumerate(found, len(outcomes)) if isinstance(o, ImageFacts)],
-                    np.int64,
-                )
                 if len(rows):
-                    journal.parameters = engine().parameters
+                    journal.parameters, journal.stage_widths = engine().parameters, stage_widths()
                 notes = [outcome.to_config() for outcome in found]
                 journal.add(rows, engine()(batch) if len(rows) else (), notes)
                 images.add(rows, batch)
@@ -161,6 +161,7 @@ def read_originals(
     readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
     return Originals(
         backbone_parameters=journal.parameters,
+        stage_widths=journal.stage_widths,
         readable=np.array(readable, np.int64),
         facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
         bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
@@ -169,13 +170,13 @@ def read_originals(
     )
 
 
-def _outcome(note: Mapping[str, Json], example: Example) -> _Outcome:
+def _outcome(note: Mapping[str, Json], example: Example) -> FileOutcome:
     if "reason" in note:
         return replace(BadFile.from_config(note), path=str(example.path))  # as this run spells it
     return ImageFacts.from_config(note)
 
 
-def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
+def _gathered(found: Sequence[FileOutcome]) -> list[FileOutcome]:
     """Put the thumbnails of a batch side by side.
 
     One by one they would lie scattered between the large buffers of decoding and keep their memory.
@@ -190,7 +191,7 @@ def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
     ]
 
 
-def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
+def _check(outcomes: Sequence[FileOutcome], *, stop_at_bad_file: bool) -> None:
     for outcome in outcomes if stop_at_bad_file else ():
         if isinstance(outcome, BadFile):
             raise outcome.error()
@@ -229,7 +230,7 @@ def read_views(
     count = len(indices) * (views - 1)
     bad_files: dict[str, BadFile] = {}
     with (
-        Journal(folder, count, like=wanted) as journal,
+        Journal(folder, count, batches=len(starts) * (views - 1), like=wanted) as journal,
         progress(count, "Augmenting", unit="views") as advance,
     ):
         for view, start in islice(batches, journal.done, None):

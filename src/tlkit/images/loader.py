@@ -20,6 +20,8 @@ from tlkit.images.decoder import BadFile, ImageFacts, read_image
 from tlkit.images.reader import ValueRange
 
 Decoded: TypeAlias = tuple[Images, ImageFacts] | BadFile
+FileOutcome: TypeAlias = ImageFacts | BadFile
+"""What is known of a file: the facts of its image, or why it cannot be read."""
 
 
 class Read(Protocol):
@@ -29,6 +31,20 @@ class Read(Protocol):
         self, path: str | Path, image_size: tuple[int, int], /, *, value_range: ValueRange
     ) -> tuple[Images, ImageFacts]:
         """Return pixels and facts."""
+
+
+class ReadMany(Protocol):
+    """Decodes files, as `read_images` does."""
+
+    def __call__(
+        self,
+        paths: Iterable[str | Path],
+        image_size: tuple[int, int],
+        /,
+        *,
+        value_range: ValueRange,
+    ) -> Iterator[Decoded]:
+        """Yield what comes of each."""
 
 
 _AHEAD_BYTES = 64 * 2**20  # of decoded images that wait: decoding goes on while a network is built
@@ -114,24 +130,35 @@ def read_images(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def batched(
-    decoded: Iterable[Decoded], image_size: tuple[int, int], batch_size: int
-) -> Iterator[tuple[Images, list[ImageFacts | BadFile]]]:
-    """Put what `read_images` yields together.
+def read_batches(
+    paths: Iterable[str | Path],
+    image_size: tuple[int, int],
+    batch_size: int,
+    *,
+    value_range: ValueRange = None,
+    read_many: ReadMany = read_images,
+) -> Iterator[tuple[Indices, Images, list[FileOutcome]]]:
+    """Decode files ahead and yield them in batches, in the order given.
 
     Args:
-        decoded: What came of each file.
-        image_size: Height and width of the images, in pixels.
-        batch_size: Files in a batch, at least 1.
+        paths: The files; taken as they are needed.
+        image_size: Height and width of the resized images, in pixels.
+        batch_size: Files in a batch, readable or not; the last batch may be smaller.
+        value_range: As in `read_image`.
+        read_many: Decodes the files, as `read_images` does.
 
     Yields:
-        The pixels of what could be read, uint8 `[B, H, W, 3]`, of none perhaps; what is known of each file.
+        The indices among `paths` of the files of the batch that can be read (int64 `[B]`, ascending; there
+        may be none), their pixels (uint8 `[B, H, W, 3]`), and what is known of every file of the batch.
     """
-    waiting = iter(decoded)
-    while batch := list(islice(waiting, batch_size)):
-        images = [found[0] for found in batch if not isinstance(found, BadFile)]
-        known = [found if isinstance(found, BadFile) else found[1] for found in batch]
-        yield np.stack(images) if images else np.empty((0, *image_size, 3), np.uint8), known
+    decoded = enumerate(read_many(paths, image_size, value_range=value_range))
+    while batch := list(islice(decoded, batch_size)):
+        readable = [(index, found) for index, found in batch if not isinstance(found, BadFile)]
+        pixels = np.empty((len(readable), *image_size, 3), np.uint8)
+        for row, (_, (image, _)) in enumerate(readable):
+            pixels[row] = image
+        indices = np.array([index for index, _ in readable], np.int64)
+        yield indices, pixels, [f if isinstance(f, BadFile) else f[1] for _, f in batch]
 
 
 def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:

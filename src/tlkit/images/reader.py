@@ -13,8 +13,29 @@ from typing import NamedTuple, TypeAlias, final
 
 from PIL import Image, ImageFile
 
+from tlkit.core.spec import check_float
+from tlkit.errors import SettingError
+
 Size: TypeAlias = tuple[int, int]
 ValueRange: TypeAlias = "tuple[float, float] | None"
+
+
+def check_value_range(value: object) -> ValueRange:
+    """Return which values are black and white as a pair of floats, or None for None.
+
+    Raises:
+        SettingError: It is no pair of finite numbers, the smaller one first.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise SettingError(
+            f"`value_range` must be (black, white), such as (0, 4095), got {value!r}"
+        )
+    black, white = (check_float("value_range", end) for end in value)
+    if black >= white:
+        raise SettingError(f"`value_range` must be black and a larger white, got {value!r}")
+    return black, white
 
 
 class UnreadableError(Exception):

@@ -8,14 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.backbones.onnx_engine import VARIABLE
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.delivery.prediction_files import Shard
 from tlkit.delivery.prediction_job import Outcome
 from tlkit.delivery.predictions import PredictionSummary, write_predictions
 from tlkit.images.decoder import BadFile
+from tlkit.images.loader import read_batches
+from tlkit.scale.careful import reader
 from tlkit.scale.cluster import Work, run
-from tlkit.scale.decoding import batches
 from tlkit.scale.places import PathLike, image_locations, is_uri, location_of
 from tlkit.scale.ray_features import engine_name
 
@@ -108,9 +110,15 @@ class PredictJob:
 
         def work(locations: Sequence[str], careful: bool) -> list[Outcome]:  # noqa: FBT001 - by place
             outcomes: list[Outcome] = []
-            size, value_range = self.classifier.image_size, self.classifier.value_range
-            read = batches(locations, size, careful=careful, value_range=value_range)
-            for images, found in read:
+            size, read = self.classifier.image_size, reader(careful=careful)
+            decoded = read_batches(
+                locations,
+                size,
+                BATCH_SIZE,
+                value_range=self.classifier.value_range,
+                read_many=read,
+            )
+            for _, images, found in decoded:
                 said = iter(self.classifier.predict(images) if len(images) else ())
                 outcomes += [o if isinstance(o, BadFile) else next(said) for o in found]
             return outcomes
