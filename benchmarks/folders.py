@@ -29,9 +29,9 @@ from tlkit import (
     image_dataset,
     transfer_classifier,
 )
-from tlkit.evaluation.log_loss import log_losses
-from tlkit.evaluation.metrics import calibration_error
+from tlkit.evaluation.log_loss import log_losses, sigmoid
 from tlkit.evaluation.paired import paired_difference
+from tlkit.evaluation.reliability import reliability_bins
 
 Floats = npt.NDArray[np.float64]
 Result = tuple[npt.NDArray[np.int64], Floats]  # labels and logits of the test images
@@ -40,10 +40,14 @@ TESTED = 0.25
 
 
 def by_tlkit(schedule: FineTuneSchedule, fraction: float | None, features: str) -> Method:
-    def run(folder: Path, backbone: BackboneAdapter, seed: int) -> Result:
+    def run(folder: Path, backbone: BackboneAdapter, seed: int, cache: Path | None) -> Result:
         spec = DatasetSpec(folder, test_fraction=TESTED, validation_fraction=fraction, seed=seed)
         found = transfer_classifier(
-            spec, backbone=backbone.with_features(features), schedule=schedule, seed=seed
+            spec,
+            backbone=backbone.with_features(features),
+            schedule=schedule,
+            seed=seed,
+            cache_dir=cache,
         )
         scores = found.record.scores["test"]
         return np.array(scores.labels), np.array(scores.logits)
@@ -51,7 +55,7 @@ def by_tlkit(schedule: FineTuneSchedule, fraction: float | None, features: str) 
     return run
 
 
-def by_course(folder: Path, backbone: BackboneAdapter, seed: int) -> Result:
+def by_course(folder: Path, backbone: BackboneAdapter, seed: int, _cache: Path | None) -> Result:
     spec = DatasetSpec(folder, test_fraction=TESTED, seed=seed)
     found = transfer_classifier(
         spec,
@@ -64,7 +68,7 @@ def by_course(folder: Path, backbone: BackboneAdapter, seed: int) -> Result:
     return np.array(scores.labels), np.array(scores.logits)
 
 
-def by_guide(folder: Path, backbone: BackboneAdapter, seed: int) -> Result:
+def by_guide(folder: Path, backbone: BackboneAdapter, seed: int, _cache: Path | None) -> Result:
     """Fine-tuning as https://keras.io/guides/transfer_learning has it."""
     import keras
 
@@ -91,7 +95,7 @@ def by_guide(folder: Path, backbone: BackboneAdapter, seed: int) -> Result:
     return labels.astype(np.int64), model.predict(test, verbose=0)[:, 0].astype(np.float64)
 
 
-Method = Callable[[Path, BackboneAdapter, int], Result]
+Method = Callable[[Path, BackboneAdapter, int, Path | None], Result]
 METHODS: dict[str, Method] = {
     "last": by_tlkit(FineTuneSchedule.head_only(), 0.2, "last"),
     "default": by_tlkit(FineTuneSchedule.standard(), None, "stages"),
@@ -108,7 +112,7 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
         for seed in range(options.seeds):
             for name in options.methods:
                 started = time.perf_counter()
-                labels, logits = METHODS[name](folder, backbone, seed)
+                labels, logits = METHODS[name](folder, backbone, seed, options.cache)
                 seconds = time.perf_counter() - started
                 losses = log_losses(labels, logits)
                 right = (logits > 0) == (labels == 1)
@@ -153,7 +157,7 @@ def table(runs: list[dict[str, object]], methods: list[str]) -> None:
         found = [run for run in runs if run["method"] == name]
         labels = np.concatenate([np.array(run["labels"]) for run in found])
         logits = np.concatenate([np.array(run["logits"], float) for run in found])
-        error = calibration_error(labels, 1 / (1 + np.exp(-logits)))
+        error = reliability_bins(labels, sigmoid(logits)).error
         print(f"{name}: geometric mean of the ratios {mean:.3f}, calibration error {error:.3f}")
 
 
@@ -165,6 +169,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--size", type=int, help="height and width in pixels")
     parser.add_argument("--weights", default="imagenet", help='a file; "imagenet" if left out')
+    parser.add_argument("--cache", type=Path, help="keep features there; seconds then say nothing")
     parser.add_argument("--json", type=Path, help="where to write every test logit")
     options = parser.parse_args()
     runs = list(measured(options))

@@ -24,7 +24,7 @@ from tlkit.cli import app as cli
 from tlkit.cli import arguments as words
 from tlkit.cli import train as training
 from tlkit.cli.app import main
-from tlkit.cli.quiet import start_tensorflow, without_banner
+from tlkit.cli.quiet import without_banner
 from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
 from tlkit.delivery.predictions import PredictionSummary
@@ -716,12 +716,6 @@ def test_what_is_not_banner_is_kept() -> None:
     ]
     assert without_banner(b"".join(banner + kept)) == b"".join(kept)
     assert without_banner(b"") == b""
-
-
-def test_tensorflow_that_is_loaded_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow", object())
-    monkeypatch.setattr(os, "dup", lambda _: pytest.fail("stderr was redirected"))
-    start_tensorflow()
 
 
 def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import io
 import os
 import struct
 import sys
+import time
 import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import hostile
 import numpy as np
@@ -28,7 +30,7 @@ from tlkit.core.machine import Budget
 from tlkit.errors import ImageError, SettingError
 from tlkit.images import decoder
 from tlkit.images.decoder import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, read_image
-from tlkit.images.loader import read_batches
+from tlkit.images.loader import LOADING_BYTES, read_batches, reading_ahead
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = (HEIGHT, WIDTH)  # reading at the stored size resizes nothing, so that pixels can be compared
@@ -490,3 +492,31 @@ def test_batches_keep_their_size_and_order_whatever_cannot_be_read(tmp_path: Pat
     assert {n for n, found in enumerate(outcomes) if isinstance(found, ImageFacts)} == good
     bad = [str(paths[n]) for n in range(11) if n not in good]
     assert [found.path for found in outcomes if isinstance(found, BadFile)] == bad
+
+
+@pytest.mark.parametrize(("side", "at_first", "later"), [(224, 1024, 445), (1200, 62, 62)])
+def test_decoding_begins_at_once_and_at_most_256_mib_wait(
+    side: int, at_first: int, later: int
+) -> None:
+    asked: list[str | Path] = []
+    tiny = np.zeros((1, 1, 3), np.uint8)
+
+    def read(path: str | Path, _size: tuple[int, int], **_options: object) -> Any:
+        asked.append(path)
+        return tiny, path
+
+    def settled() -> int:
+        """Wait until the threads have nothing to do."""
+        before = -1
+        while len(asked) > before:
+            before = len(asked)
+            time.sleep(0.5)
+        return before
+
+    paths = (str(number) for number in range(4000))
+    with reading_ahead(paths, (side, side), read=read, first_bytes=LOADING_BYTES) as decoded:
+        assert settled() == at_first
+        taken = [next(decoded)[1] for _ in range(1000)]  # type: ignore[index]
+        assert settled() == 1000 + later
+    assert taken == [str(number) for number in range(1000)]
+    assert settled() == 1000 + later, "it ends with the context"

@@ -9,6 +9,7 @@ import pytest
 from tlkit import TransferClassifier
 from tlkit.errors import SettingError
 from tlkit.evaluation.evaluate import evaluate
+from tlkit.evaluation.reliability import BINS, reliability_bins
 from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.plot import points
 
@@ -57,8 +58,8 @@ def test_f1(pairs: tuple[Ints, Floats]) -> None:
 
 def test_reliability(pairs: tuple[Ints, Floats]) -> None:
     calibration = pytest.importorskip("sklearn.calibration")
-    bins = points.reliability_bins(*pairs)
-    shares, means = calibration.calibration_curve(*pairs, n_bins=points.BINS)
+    bins = reliability_bins(*pairs)
+    shares, means = calibration.calibration_curve(*pairs, n_bins=BINS)
     np.testing.assert_allclose(bins.shares, shares)
     np.testing.assert_allclose(bins.means, means)
     assert bins.counts.sum() == 60

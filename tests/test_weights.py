@@ -244,7 +244,7 @@ def test_a_download_that_stops_ends_too(cache: Path, monkeypatch: pytest.MonkeyP
         seen.append(timeout)
         return Stops()
 
-    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda *_: None)
     monkeypatch.setattr(urllib.request, "urlopen", broken)
     with pytest.raises(WeightsError, match="The read operation timed out"):
         mobilenet().build()
@@ -255,7 +255,7 @@ def test_a_download_that_stops_ends_too(cache: Path, monkeypatch: pytest.MonkeyP
 def test_a_download_that_ends_too_early_leaves_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda *_: None)
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: answer(b"half", length=8))
     with pytest.raises(WeightsError, match="it stopped after 4 of 8 bytes"):
         mobilenet().build()
@@ -304,7 +304,7 @@ def test_the_fingerprint_waits_for_the_download(
         asked.append(url)
         return answer(b"one", length=3)
 
-    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda *_: None)
     monkeypatch.setattr(urllib.request, "urlopen", download)
     first = mobilenet().fingerprint()
     assert mobilenet().fingerprint() == first

@@ -84,6 +84,10 @@ class AuditWarning(TlkitWarning):
     """Something in the folder makes metrics wrong, or images useless; the message says what."""
 
 
+class BackboneWarning(TlkitWarning):
+    """No network was named and the usual one cannot be had: the message says which was taken, and why."""
+
+
 class EngineWarning(TlkitWarning):
     """A network is run by TensorFlow although ONNX Runtime was meant to run it; the message tells why."""
 

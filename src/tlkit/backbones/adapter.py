@@ -39,7 +39,6 @@ from tlkit.backbones.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
 from tlkit.backbones.stages import Stages, check_stages
 from tlkit.backbones.weights import content_digest, fetched, load_file
 from tlkit.core.forks import refuse_after_fork
-from tlkit.core.keras_backend import check_keras
 from tlkit.core.keras_config import check_keras_config
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
@@ -243,7 +242,6 @@ class BackboneAdapter(Spec):
             TlkitError: This process was forked from one in which TensorFlow was already in use.
         """
         refuse_after_fork()
-        check_keras()
         check_keras_config()
         options = dict(self.options)
         with _seeded():
@@ -299,7 +297,7 @@ class BackboneAdapter(Spec):
             return tiny_random(self.image_size)
         if self.name in LITE:
             return efficientnet_lite(self.name, self.image_size)
-        import keras
+        from tlkit.core.tensorflow import keras
 
         try:
             return getattr(keras.applications, self.name)(
@@ -331,8 +329,9 @@ def _has_imagenet_statistics(base: keras.Model) -> bool:
 
     Keras starts its Normalization layer at mean 0; the ImageNet files bring this mean.
     """
-    import keras
     import numpy as np
+
+    from tlkit.core.tensorflow import keras
 
     return any(
         isinstance(layer, keras.layers.Normalization)
@@ -346,7 +345,7 @@ def _rescaled(base: keras.Model) -> keras.Model:
 
     Their Normalization has deviations where it should have variances, and this layer makes up for it.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     scale = [deviation**-0.5 for deviation in IMAGENET_DEVIATION]
 

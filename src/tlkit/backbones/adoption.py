@@ -32,7 +32,7 @@ def adopt(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[keras
             map or feature vector, or holds a Lambda layer.
     """
     refuse_after_fork()
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if not isinstance(model, keras.Model):
         raise SettingError(
@@ -59,7 +59,7 @@ def copied(model: keras.Model, image_size: tuple[int, int] | None = None) -> ker
     Raises:
         SettingError: Keras cannot copy it, or its layers do not work at that size.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     def image(template: keras.KerasTensor) -> keras.KerasTensor:
         size = image_size or template.shape[1:3]

@@ -155,9 +155,11 @@ def legal_options(
 
 def tiny_random(image_size: tuple[int, int]) -> keras.Model:
     """Build the network for tests: every kind of layer that makes cutting and freezing hard, but small."""
-    from keras import Input, Model, layers
+    from tlkit.core.tensorflow import keras
 
-    image = Input((*image_size, 3), name="input")
+    layers = keras.layers
+
+    image = keras.Input((*image_size, 3), name="input")
     x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(image)
     x = layers.BatchNormalization(name="stem_bn")(x)
     x = layers.ReLU(6.0, name="stem_relu")(x)
@@ -177,4 +179,4 @@ def tiny_random(image_size: tuple[int, int]) -> keras.Model:
             x = layers.Add(name=f"{block}_add")([came_in, x])
     x = layers.Conv2D(64, 1, use_bias=False, name="top_conv")(x)
     x = layers.BatchNormalization(name="top_bn")(x)
-    return Model(image, layers.ReLU(6.0, name="top_relu")(x), name=TINY_RANDOM)
+    return keras.Model(image, layers.ReLU(6.0, name="top_relu")(x), name=TINY_RANDOM)

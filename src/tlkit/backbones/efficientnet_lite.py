@@ -110,9 +110,11 @@ def efficientnet_lite(
         >>> efficientnet_lite("EfficientNetLite0", (96, 64)).output.shape
         (None, 3, 2, 1280)
     """
-    from keras import Input, Model, layers
+    from tlkit.core.tensorflow import keras
 
-    image = Input((*image_size, 3), name="input")
+    layers = keras.layers
+
+    image = keras.Input((*image_size, 3), name="input")
     x = _convolution(image, "stem_", "conv", _STEM_CHANNELS, 3, stride=2)
     x = layers.ReLU(6.0, name="stem_activation")(x)
     for block in _blocks(LITE[name]):
@@ -122,7 +124,7 @@ def efficientnet_lite(
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = layers.Dense(_CLASSES, name="predictions")(x)
-    return Model(image, x, name=name.lower())
+    return keras.Model(image, x, name=name.lower())
 
 
 def _blocks(lite: Lite) -> Iterator[_Block]:
@@ -145,7 +147,9 @@ def _convolution(
     x: keras.KerasTensor, prefix: str, role: str, channels: int, kernel: int, *, stride: int = 1
 ) -> keras.KerasTensor:
     """Add a convolution without bias and its batch normalization."""
-    from keras import layers
+    from tlkit.core.tensorflow import keras
+
+    layers = keras.layers
 
     x = layers.Conv2D(
         channels,
@@ -160,7 +164,9 @@ def _convolution(
 
 
 def _inverted_residual(x: keras.KerasTensor, block: _Block) -> keras.KerasTensor:
-    from keras import layers
+    from tlkit.core.tensorflow import keras
+
+    layers = keras.layers
 
     name, came_in = block.name, x
     if block.expansion != 1:
@@ -184,7 +190,9 @@ def _inverted_residual(x: keras.KerasTensor, block: _Block) -> keras.KerasTensor
 
 def _initializer() -> Any:
     """Make what Keras's EfficientNet starts its convolutions with."""
-    from keras import initializers
+    from tlkit.core.tensorflow import keras
+
+    initializers = keras.initializers
 
     return initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 

@@ -63,7 +63,7 @@ class TensorFlowEngine:
 
     def __init__(self, model: keras.Model) -> None:
         refuse_after_fork()
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         self.parameters: int = model.count_params()
         height, width = model.inputs[0].shape[1:3]
@@ -97,7 +97,7 @@ class TensorFlowEngine:
         return in_shares(self._run, images, self._at_once, self._threads)
 
     def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         return [output.numpy() for output in self._forward(tf.constant(images))]
 

@@ -124,7 +124,7 @@ class Network:
 
     def features(self) -> keras.Model:
         """Return the network from RGB 0–255 `[N, H, W, 3]` to the features `[N, D]`, the stages' means."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         image, maps = self.maps()
         return keras.Model(image, joined(maps), name=f"{self.base.name}_features")
@@ -140,7 +140,7 @@ class Network:
             cut: Where the activations are taken: RGB 0–255 `[N, H, W, 3]` -> `[N, *cut.shape]`.
             features: Give the features `[N, D]` first.
         """
-        import keras
+        from tlkit.core.tensorflow import keras
 
         stages = [self._tensor(stage) for stage in self.stages] if features else []
         image, maps = self._maps([*stages, self._tensor(cut)])
@@ -214,14 +214,14 @@ class Network:
 
     def lower(self, cut: CutPoint) -> keras.Model:
         """Return the part below a cut: RGB 0–255 `[N, H, W, 3]` -> activations `[N, *cut.shape]`."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         tensor = self._tensor(cut)
         return self._on_images(keras.Model(self.base.inputs[0], tensor, name=f"below_{cut.index}"))
 
     def upper(self, cut: CutPoint) -> keras.Model:
         """Return the part above a cut: activations `[N, *cut.shape]` -> feature map."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         tensor = self._tensor(cut)
         name = f"above_{cut.index}"
@@ -236,7 +236,7 @@ class Network:
         return self._tensors[cut.index]
 
     def _on_images(self, network: keras.Model) -> keras.Model:
-        import keras
+        from tlkit.core.tensorflow import keras
 
         image, pixels = self._pixels()
         return keras.Model(image, network(pixels), name=f"{network.name}_on_images")
@@ -245,7 +245,7 @@ class Network:
         self, tensors: list[keras.KerasTensor]
     ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
         """Return an image, and what the base makes of it at these tensors, all in one pass."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         network = self.base
         if len(tensors) > 1 or tensors[0] is not self.base.outputs[0]:
@@ -256,7 +256,7 @@ class Network:
 
     def _pixels(self) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Return an image of 0–255, and what the base takes in its place."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         image = keras.Input((*self.image_size, 3), name="image")
         pixels = image
@@ -270,7 +270,7 @@ class Network:
 
 def joined(feature_maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     """Average feature maps `[B, h, w, C]` over their places, and put the means side by side, `[B, D]`."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     means = [pooled(feature_map) for feature_map in feature_maps]
     return means[0] if len(means) == 1 else keras.layers.Concatenate(name="features")(means)
@@ -278,7 +278,7 @@ def joined(feature_maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
 
 def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
     """Average a feature map `[B, h, w, C]` over its places; features `[B, D]` stay as they are."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if len(feature_map.shape) == 2:
         return feature_map

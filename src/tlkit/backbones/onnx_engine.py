@@ -185,7 +185,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
     """Write graph and sample under a temporary name first: the folder is there as a whole or not at all."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     images = keras.Input(model.inputs[0].shape[1:], dtype="uint8")
     of_images = keras.Model(images, model(keras.ops.cast(images, "float32")))

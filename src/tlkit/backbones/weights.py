@@ -81,14 +81,14 @@ def load_file(base: keras.Model, path: Path, *, network: str, cached: bool = Fal
         with ignoring(UserWarning, "Skipping nested container"):
             base.load_weights(str(path))
     except Exception as error:  # Keras and h5py raise whatever they meet
-        raise _misfit(path, network, _shortened(error), _hint(path)) from error
+        raise _misfit(path, network, shortened(error), _hint(path)) from error
     for variable in variables:
         if np.isnan(variable.numpy()).any():
             reason = f"it leaves {variable.path} {tuple(variable.shape)} without numbers"
             raise _misfit(path, network, reason, _hint(path))
 
 
-def fetched(file: KerasFile, *, network: str) -> Path:
+def fetched(file: KerasFile, *, network: str, wait_seconds: float | None = None) -> Path:
     """Return a weights file of keras.applications from Keras's cache, downloaded first if it is not there.
 
     A file that is there is found and identified without loading Keras. The wait for a server is bounded.
@@ -96,6 +96,7 @@ def fetched(file: KerasFile, *, network: str) -> Path:
     Args:
         file: Its name, URL and hash.
         network: What to call the network in an error, with its options.
+        wait_seconds: How long to wait for the server to answer. None: `WAIT_SECONDS`.
 
     Raises:
         WeightsError: The file cannot be downloaded, or the one in the cache is another than Keras knows.
@@ -106,7 +107,8 @@ def fetched(file: KerasFile, *, network: str) -> Path:
         if (path := folder / "models" / file.name).is_file():
             break
     else:
-        path = _downloaded(file, home if _writable(home) else instead, network)
+        seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
+        path = _downloaded(file, home if _writable(home) else instead, network, seconds)
     if file.hash is not None and _digest(path, file.hash_name) != file.hash:
         raise WeightsError(
             f"{printable(path)} is not the file that Keras knows (its {file.hash_name} must be "
@@ -123,7 +125,7 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _downloaded(file: KerasFile, home: Path, network: str) -> Path:
+def _downloaded(file: KerasFile, home: Path, network: str, wait_seconds: float) -> Path:
     """Download a file by ourselves: Keras would redirect the whole process to do it with a bounded wait."""
     target = home / "models" / file.name
     try:
@@ -131,13 +133,13 @@ def _downloaded(file: KerasFile, home: Path, network: str) -> Path:
             if not target.exists():  # two threads may want the same file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(target) as unfinished:
-                    _download(file.url, unfinished)
+                    _download(file.url, unfinished, wait_seconds)
     except Exception as error:  # http.client has kinds of its own
         raise _not_fetched(network, file.url, target, error) from error
     return target
 
 
-def _download(url: str, target: Path) -> None:
+def _download(url: str, target: Path, wait_seconds: float) -> None:
     """Write what an address gives to a file, with a bounded wait for each piece of it.
 
     Raises:
@@ -145,7 +147,7 @@ def _download(url: str, target: Path) -> None:
     """
     import urllib.request
 
-    _wait_for_answer(url)
+    _wait_for_answer(url, wait_seconds)
     with (
         urllib.request.urlopen(url, timeout=WAIT_SECONDS) as answer,  # noqa: S310 - Keras's own https URL
         target.open("wb") as file,
@@ -159,7 +161,7 @@ def _download(url: str, target: Path) -> None:
         raise OSError(f"it stopped after {target.stat().st_size:,} of {length:,} bytes")
 
 
-def _wait_for_answer(url: str) -> None:
+def _wait_for_answer(url: str, seconds: float) -> None:
     """Raise if a server does not answer in time.
 
     In a thread because a socket's timeout bounds neither the look-up of a name nor the number of
@@ -167,18 +169,18 @@ def _wait_for_answer(url: str) -> None:
     """
     import urllib.request
 
-    failure: list[BaseException] = [TimeoutError(f"no answer within {WAIT_SECONDS:g} seconds")]
+    failure: list[BaseException] = [TimeoutError(f"no answer within {seconds:g} seconds")]
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(url, timeout=WAIT_SECONDS).close()  # noqa: S310 - Keras's own https URL
+            urllib.request.urlopen(url, timeout=seconds).close()  # noqa: S310 - Keras's own https URL
             failure.clear()
         except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
             failure[:] = [error]
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(WAIT_SECONDS)
+    thread.join(seconds)
     for error in failure[:1]:
         raise error
 
@@ -195,7 +197,7 @@ def _check_whole(path: Path, *, cached: bool) -> None:
         remedy = _BROKEN_DOWNLOAD if cached else "Copy or download it again."
         raise WeightsError(
             f"cannot read {printable(path)}: weights must be a whole HDF5 file, and this one is not "
-            f"({_shortened(error)}). {remedy}"
+            f"({shortened(error)}). {remedy}"
         ) from error
 
 
@@ -241,13 +243,13 @@ def _missing(path: Path, error: OSError | None) -> WeightsError:
 
 def _not_fetched(network: str, url: str, target: Path, error: Exception) -> WeightsError:
     return WeightsError(
-        f"the ImageNet weights of {network} cannot be downloaded from {url} ({_shortened(error)}). "
+        f"the ImageNet weights of {network} cannot be downloaded from {url} ({shortened(error)}). "
         "Three ways on: give a file, weights='path/to/file.h5'; or put the file from that URL into "
         f"Keras's cache as {printable(target)}; or start from random weights, weights=None."
     )
 
 
-def _shortened(error: Exception, limit: int = 300) -> str:
+def shortened(error: BaseException, limit: int = 300) -> str:
     """Keep what matters of Keras's messages, which go on to print whole tensors and URLs again."""
     text = re.split(r"Target variable:|List of objects|Expected: \[", str(error))[0]
     text = re.sub(r"URL fetch failure on \S+ (None -- )?", "", text)

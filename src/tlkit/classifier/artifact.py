@@ -17,7 +17,6 @@ from tlkit.classifier.record import Record
 from tlkit.core.atomic import replacing
 from tlkit.core.fingerprint import digest_of_arrays
 from tlkit.core.forks import refuse_after_fork
-from tlkit.core.keras_backend import check_keras
 from tlkit.errors import ArtifactError, SettingError, printable
 
 if TYPE_CHECKING:
@@ -111,14 +110,13 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     """
     refuse_after_fork()
     record, config = checked_contents(path)
-    check_keras()
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
             f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
             "author, so it is not loaded. A class of your own that you trust is loaded once you have "
             "imported it and registered it with keras.saving.register_keras_serializable; a Lambda never."
         )
-    import keras
+    from tlkit.core.tensorflow import keras
 
     try:
         # Keras lists variables without room, for each thread: that list must end here.
@@ -145,7 +143,7 @@ def _read_network(path: Path) -> tuple[keras.Model, list[tuple[keras.Variable, A
 
     So nothing is filled at random first, and a network that is larger than its weights takes no memory.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     with keras.StatelessScope(initialize_variables=False) as scope:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -265,7 +263,7 @@ def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_registered(name: object) -> bool:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
 

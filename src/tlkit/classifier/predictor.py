@@ -117,7 +117,7 @@ class NetworkPredictor(Predictor):
     """
 
     def __init__(self, model: keras.Model | Callable[[], keras.Model]) -> None:
-        import keras
+        from tlkit.core.tensorflow import keras
 
         self._build = model
         self._network: Any = None
@@ -158,7 +158,7 @@ class NetworkPredictor(Predictor):
 
     def digest(self) -> str:
         """Return hex digits that identify the network: its config and its weights."""
-        import keras
+        from tlkit.core.tensorflow import keras
 
         return digest(keras.saving.serialize_keras_object(self.network), self.network)
 
@@ -175,7 +175,7 @@ class NetworkPredictor(Predictor):
         """Return what computes logits, chosen by the first job."""
         with self._lock:
             if self._engine is None:
-                import keras
+                from tlkit.core.tensorflow import keras
 
                 network = self.network
                 logits = keras.Model(network.inputs, network.get_layer("logit").output)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 
 import tlkit
 from tlkit.cli import audit, evaluate, export, predict, train
+from tlkit.cli.quiet import quiet_start
 from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
 
@@ -46,7 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = argparse.Namespace(failure=1, parser=None)
     try:
         options = _parser().parse_args(argv)
-        with _plain_warnings(options), _tidy_end(), _without_windows():
+        with (
+            _plain_warnings(options),
+            _tidy_end(),
+            _without_windows(),
+            quiet_start(),
+        ):
             code: int = options.run(options)
             if sys.stdout is not None:  # as it is without a console
                 sys.stdout.flush()

@@ -1,6 +1,12 @@
-"""Start TensorFlow, and convert networks, without the banners that this writes to stderr.
+"""Load TensorFlow, and convert networks, without the banners that this writes to stderr.
 
-For the command line alone: stderr belongs to the whole process, so that a library leaves it as it is.
+TensorFlow's own settings silence a part of them; the rest it writes before it reads any. So stderr goes to a
+temporary file meanwhile, and every line that is not known to be banner follows afterwards. A crash of the
+whole process in those seconds loses its message: with `TLKIT_TF_LOG=1` in the environment nothing is held
+back.
+
+For applications, such as the command line: stderr belongs to the whole process, so a library leaves it as it
+is.
 """
 
 from __future__ import annotations
@@ -10,14 +16,11 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from tlkit.core.keras_backend import check_keras
+from tlkit.core.start_up import OPT_OUT, loading_inside
 
 _STDERR = 2
-OPT_OUT = "TLKIT_TF_LOG"
-"""Environment variable: `1` shows everything that TensorFlow writes when it starts."""
-_LEVEL, _WARNINGS = "TF_CPP_MIN_LOG_LEVEL", "1"
 
 _EXTRAS = "matplotlib", "pandas", "scipy", "sklearn"
 """What Keras imports where it is installed, for methods that no command calls: they are two fifths of the
@@ -42,25 +45,20 @@ _BANNER = re.compile(
 )
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow and touch its devices; what it writes to stderr is shown, less its banner.
+def quiet_start() -> AbstractContextManager[None]:
+    """Hold TensorFlow's banner back, should TensorFlow be loaded in here.
 
-    TensorFlow's own settings silence only a part of the banner. So stderr goes to a temporary file while
-    it starts, and every line that is not known to be banner follows afterwards. A crash of the whole
-    process in those seconds loses its message: with `TLKIT_TF_LOG=1` in the environment nothing is
-    held back. Where TensorFlow is loaded already, nothing happens.
-
-    Raises:
-        SettingError: Keras would run on something else than TensorFlow.
+    Examples:
+        >>> with quiet_start():
+        ...     from tlkit.core.tensorflow import tf
     """
-    if "tensorflow" not in sys.modules:
-        if os.environ.get(OPT_OUT) != "1":
-            os.environ.setdefault(
-                _LEVEL, _WARNINGS
-            )  # nothing but warnings and errors, from then on
-        with held_back(), _hidden(_EXTRAS):
-            check_keras()
-            _touch_devices()
+    return loading_inside(_without_extras)
+
+
+@contextmanager
+def _without_extras() -> Iterator[None]:
+    with held_back(), _hidden(_EXTRAS):
+        yield
 
 
 @contextmanager
@@ -73,20 +71,6 @@ def _hidden(names: Sequence[str]) -> Iterator[None]:
     finally:
         for name in hidden:
             sys.modules.pop(name, None)
-
-
-def _touch_devices() -> None:
-    import tensorflow as tf
-
-    tf.zeros(())  # the first operation looks for a GPU, and logs it
-    # The first generator tunes how memory is given back, and logs it, in the middle of a progress bar.
-    next(
-        iter(
-            tf.data.Dataset.from_generator(
-                lambda: [0], output_signature=tf.TensorSpec((), tf.int32)
-            )
-        )
-    )
 
 
 @contextmanager

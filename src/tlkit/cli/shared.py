@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tlkit.cli import arguments
-from tlkit.cli.quiet import held_back, start_tensorflow
+from tlkit.cli.quiet import held_back
 from tlkit.errors import ArtifactError, printable
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ def load(options: Options) -> TransferClassifier:
             f"there is no file {printable(options.model)}: give what `tlkit train` saved, or "
             "`tlkit export`"
         )
-    if not Path(options.model).is_dir():  # an exported folder needs no TensorFlow
-        start_tensorflow()
     from tlkit.classifier.classifier import TransferClassifier
 
     with held_back():

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
-from tlkit.cli.quiet import start_tensorflow
 from tlkit.cli.shared import Commands, Options, add_dataset, add_threshold, command, given, quoted
 from tlkit.errors import TlkitError
 
@@ -47,8 +46,7 @@ def add_train(commands: Commands) -> None:
     add(
         "--backbone",
         metavar="NAME",
-        default="MobileNetV2",
-        help="see `tlkit backbones` (MobileNetV2)",
+        help="see `tlkit backbones` (MobileNetV2, or EfficientNet-Lite where only that can be had)",
     )
     add(
         "--image-size",
@@ -142,21 +140,20 @@ def train(options: Options) -> int:
 
 
 def _train_here(
-    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+    spec: DatasetSpec, backbone: BackboneAdapter | None, options: Options
 ) -> TransferClassifier:
     if wrong := given(options, "features_dir", "workers"):
         options.parser.error(
             f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only"
         )
     print(spec.listing(), flush=True)
-    start_tensorflow()
     from tlkit.training.schedule import FineTuneSchedule
     from tlkit.training.transfer import transfer_classifier
 
     schedule = getattr(options, "schedule", "standard")
     return transfer_classifier(
         spec,
-        backbone=backbone,
+        backbone=backbone or _default_backbone(options),
         augmentation=_augmentation(options),
         schedule=getattr(FineTuneSchedule, schedule.replace("-", "_"))(),
         seed=options.seed,
@@ -165,7 +162,7 @@ def _train_here(
 
 
 def _train_on_ray(
-    spec: DatasetSpec, backbone: BackboneAdapter, options: Options
+    spec: DatasetSpec, backbone: BackboneAdapter | None, options: Options
 ) -> TransferClassifier:
     if getattr(options, "schedule", "head-only") != "head-only":
         options.parser.error(
@@ -180,12 +177,11 @@ def _train_on_ray(
         options.parser.error(
             "--ray needs --features-dir: a folder that all machines reach, or a URI"
         )
-    start_tensorflow()
     from tlkit import scale
 
     return scale.transfer_classifier(
         spec,
-        backbone=backbone,
+        backbone=backbone or _default_backbone(options),
         seed=options.seed,
         address=options.ray,
         **given(options, "features_dir", "workers", "folds"),
@@ -210,13 +206,28 @@ def _dataset(options: Options) -> DatasetSpec:
     return DatasetSpec(options.directory, **values)
 
 
-def _backbone(options: Options) -> BackboneAdapter:
+def _backbone(options: Options) -> BackboneAdapter | None:
+    """Return the network that the options ask for; None if they leave the choice to tlkit."""
     from tlkit.backbones.adapter import BackboneAdapter
+    from tlkit.backbones.default import DEFAULT
 
-    values = {**given(options, "image_size", "weights"), **dict(options.options)}
-    if _is_course(options):
-        values.setdefault("image_size", COURSE_SIZE)
-    return BackboneAdapter(options.backbone, **values)
+    asked = {**given(options, "weights"), **dict(options.options)}
+    if not asked and not hasattr(options, "backbone"):
+        return None
+    return BackboneAdapter(
+        getattr(options, "backbone", DEFAULT), image_size=_image_size(options), **asked
+    )
+
+
+def _default_backbone(options: Options) -> BackboneAdapter:
+    from tlkit.backbones.default import default_backbone
+
+    return default_backbone(_image_size(options))
+
+
+def _image_size(options: Options) -> int | tuple[int, int] | None:
+    found: int | tuple[int, int] | None = getattr(options, "image_size", None)
+    return COURSE_SIZE if found is None and _is_course(options) else found
 
 
 def _is_course(options: Options) -> bool:

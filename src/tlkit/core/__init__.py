@@ -4,7 +4,8 @@ In: settings, files, numbers. Out: settings that check themselves, files written
 memory or on disk.
 
 Files in reading order: `spec` (settings), `json_values` (reading them back), `rows` (numbers by
-row), `atomic` (files written whole), `locks`, `home` (paths from the home folder), `forks` (what a
-fork loses), `machine` (CPUs that may be used), `keras_config`, `fingerprint`, `versions`,
-`tables` (CSV, JSON lines, Parquet), `progress`, `ignoring` (warnings of others), `keras_backend`.
+row), `atomic` (files written whole), `locks`, `home` (paths from the home folder), `fingerprint`,
+`machine` (CPUs that may be used), `versions`, `tables` (CSV, JSON lines, Parquet), `progress`,
+`ignoring` (warnings of others), `forks` (what a fork loses), `start_up` and `keras_backend` (before
+TensorFlow is loaded), `tensorflow` (loads it), `keras_config` (settings under which layers differ).
 """

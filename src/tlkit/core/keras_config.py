@@ -11,7 +11,7 @@ def check_floatx() -> None:
     Raises:
         SettingError: `floatx` is another; the message says what to call.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if keras.config.floatx() != "float32":
         raise SettingError(
@@ -26,7 +26,7 @@ def check_keras_config() -> None:
     Raises:
         SettingError: The image data format, the dtype policy or `floatx` is another.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if keras.config.image_data_format() != "channels_last":
         raise SettingError(

@@ -122,7 +122,7 @@ def _part(
 def _as_tf_data(
     batches: Callable[[], Iterator[Batch]], image_size: tuple[int, int], *, count: int
 ) -> tf.data.Dataset:
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     signature = (
         tf.TensorSpec((None, *image_size, 3), tf.uint8),

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from tlkit.core.spec import Spec
 from tlkit.errors import ArtifactError
-from tlkit.evaluation.log_loss import sigmoid
-from tlkit.evaluation.metrics import log_losses
+from tlkit.evaluation.log_loss import log_losses, logits_of, sigmoid
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -93,8 +92,8 @@ class Comparison(Spec):
             known = {
                 "accuracy_before": float((said_before == labels).mean()),
                 "accuracy_after": float((said_after == labels).mean()),
-                "log_loss_before": float(log_losses(labels, before).mean()),
-                "log_loss_after": float(log_losses(labels, bounded).mean()),
+                "log_loss_before": float(log_losses(labels, logits_of(before)).mean()),
+                "log_loss_after": float(log_losses(labels, logits_of(bounded)).mean()),
             }
         return cls(
             count=len(before),

@@ -119,7 +119,7 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
 
 def _with_logit(model: keras.Model) -> keras.Model:
     """Give the logit beside the probability, for a float32 probability of 1 has none; both by name."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     outputs = {PROBABILITY: model.outputs[0], LOGIT: model.get_layer("logit").output}
     return keras.Model(model.inputs, outputs)
@@ -152,7 +152,7 @@ def run(kind: Format, path: Path, images: Images) -> dict[str, Floats]:
 
 
 def _to_litert(model: keras.Model, path: Path, precision: str, sample: Images) -> None:
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     settings: dict[str, Any] = {}
     if precision != "float32":
@@ -178,7 +178,7 @@ def _to_saved_model(model: keras.Model, path: Path, _precision: str, _sample: Im
 
 
 def _load_saved_model(path: Path) -> Run:
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     loaded = tf.saved_model.load(path)
 
@@ -192,7 +192,7 @@ def _load_saved_model(path: Path) -> Run:
 def _export(
     model: keras.Model, path: Path, name: str, *, batch: int | None = None, **settings: Any
 ) -> None:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     # Without a signature a network that was loaded takes a list of one.
     images = keras.InputSpec("float32", (batch, *model.input_shape[1:]), name=INPUT)

@@ -3,7 +3,8 @@
 In: labels, logits or probabilities. Out: an `Evaluation`, a calibration, a threshold; the history
 of a training.
 
-Files in reading order: `log_loss`, `rate` (a proportion with its interval), `metrics`, `evaluate`,
+Files in reading order: `log_loss`, `rate` (a proportion with its interval), `metrics`,
+`reliability` (calibration error), `evaluate`,
 `scores` (labels and logits of a split, cross-validation), `paired` (two sets of predictions on the same
 images), `calibration`, `threshold`, `history`.
 """

@@ -17,7 +17,9 @@ import numpy.typing as npt
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation import metrics
+from tlkit.evaluation.log_loss import log_losses, logits_of
 from tlkit.evaluation.rate import Rate, share
+from tlkit.evaluation.reliability import reliability_bins
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -264,7 +266,7 @@ def evaluate(
         given >= check_float("threshold", threshold, at_least=0, at_most=1),
     )
     first, second = _check_classes(class_names, positive_class)
-    losses, squares = metrics.log_losses(truth, given), (given - truth) ** 2
+    losses, squares = log_losses(truth, logits_of(given)), (given - truth) ** 2
     return Evaluation(
         class_names=(first, second),
         positive_class=positive_class,
@@ -280,7 +282,7 @@ def evaluate(
         log_loss_standard_error=metrics.standard_error(losses),
         brier_score=float(squares.mean()),
         brier_score_standard_error=metrics.standard_error(squares),
-        calibration_error=metrics.calibration_error(truth, given),
+        calibration_error=reliability_bins(truth, given).error,
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,

@@ -21,3 +21,10 @@ def log_losses(targets: Floats | Ints, logits: Floats) -> Floats:
     """Return -ln(probability of the true class) for each logit, exact for logits of any size."""
     losses: Floats = np.logaddexp(0, logits) - targets * logits
     return losses
+
+
+def logits_of(probabilities: Floats) -> Floats:
+    """Return the logit of each probability; 0 and 1, which have none, get that of the next number to them."""
+    grain = np.finfo(np.float64).eps
+    inside = np.clip(probabilities, grain, 1 - grain)
+    return np.asarray(np.log(inside) - np.log1p(-inside))

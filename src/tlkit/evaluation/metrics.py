@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,6 @@ from tlkit.errors import SettingError
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
-
-_CALIBRATION_BINS: Final = 10  # equal widths, the usual choice (Guo et al. 2017 take 15)
 
 
 def check_pairs(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Ints, Floats]:
@@ -71,20 +69,6 @@ def average_precision(truth: Ints, given: Floats) -> float | None:
     hits = np.bincount(inverse, weights=truth)
     precision = np.cumsum(hits) / np.cumsum(np.bincount(inverse))
     return float((precision * hits).sum() / truth.sum())
-
-
-def log_losses(truth: Ints, given: Floats) -> Floats:
-    """Return each log-loss, in nats; a certain mistake costs 36 and not infinity, as in scikit-learn."""
-    grain = np.finfo(np.float64).eps
-    of_truth = np.clip(np.where(truth == 1, given, 1 - given), grain, 1 - grain)
-    return np.asarray(-np.log(of_truth))
-
-
-def calibration_error(truth: Ints, given: Floats) -> float:
-    """Return how far mean probability and share of positives are apart in equally wide bins, on average."""
-    inner_edges = np.linspace(0, 1, _CALIBRATION_BINS + 1)[1:-1]
-    gaps = np.bincount(np.searchsorted(inner_edges, given), weights=given - truth)
-    return float(np.abs(gaps).sum() / truth.size)
 
 
 def standard_error(values: Floats) -> float | None:

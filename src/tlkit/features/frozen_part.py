@@ -7,7 +7,8 @@ pass lies in a folder named by the fingerprint of all that decides its numbers, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from tlkit.features.run_folders import RunFolders
 from tlkit.features.views import Views
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.augmenter import Augmenter
-from tlkit.images.loader import read_images
+from tlkit.images.loader import LOADING_BYTES, Decoded, read_images, reading_ahead
 from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 5
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
+
+_IMAGES: Final = "images"  # the name of the pass over the images themselves
 
 Elsewhere: TypeAlias = Callable[[Sequence[Example], bool], tuple[Originals, str]]
 """A pass that other processes run: from examples, and whether to stop at a bad file, to their pooled features
@@ -138,19 +141,33 @@ class FrozenPart:
             views,
             self._value_range,
         )
-        plan = self._plan(
-            ("images", *self._key), len(examples), features=True, activations=self._has_phases
-        )
-        return read_originals(
-            examples,
-            plan.engine,
-            self._adapter.image_size,
-            value_range=self._value_range,
-            stage_widths=lambda: self.network.stage_widths,
-            views=views,
-            stop_at_bad_file=stop_at_bad_file,
-            folder=plan.folder,
-        )
+        with self._decoding(examples) as decoded:
+            plan = self._plan(
+                (_IMAGES, *self._key), len(examples), features=True, activations=self._has_phases
+            )
+            if decoded is not None and not stop_at_bad_file:
+                plan.engine()  # loads TensorFlow, if nothing has, before a progress bar is shown
+            return read_originals(
+                examples,
+                plan.engine,
+                self._adapter.image_size,
+                value_range=self._value_range,
+                stage_widths=lambda: self.network.stage_widths,
+                views=views,
+                stop_at_bad_file=stop_at_bad_file,
+                folder=plan.folder,
+                decoded=decoded,
+            )
+
+    def _decoding(
+        self, examples: Sequence[Example]
+    ) -> AbstractContextManager[Iterator[Decoded] | None]:
+        """Begin to decode, before TensorFlow is loaded to plan the pass, unless some of it may be kept."""
+        if self._run_folders.holds(_IMAGES):
+            return nullcontext()
+        paths = [example.path for example in examples]
+        size, value_range = self._adapter.image_size, self._value_range
+        return reading_ahead(paths, size, value_range=value_range, first_bytes=LOADING_BYTES)
 
     def views(
         self,

@@ -7,7 +7,7 @@ is read back without any network being built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,14 @@ from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import FileOutcome, read_batches, read_images, warn_of_bad_files
+from tlkit.images.loader import (
+    Decoded,
+    FileOutcome,
+    ReadMany,
+    read_batches,
+    read_images,
+    warn_of_bad_files,
+)
 from tlkit.images.reader import ValueRange
 
 
@@ -117,6 +124,7 @@ def read_originals(
     views: int = 1,
     stop_at_bad_file: bool = False,
     folder: Path | None = None,
+    decoded: Iterator[Decoded] | None = None,
 ) -> Originals:
     """Decode every file once and run the frozen part on it.
 
@@ -130,6 +138,7 @@ def read_originals(
             and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
         folder: Where the pass is kept; None keeps it in memory and temporary files.
+        decoded: What comes of the files, in their order, where decoding has begun; None: begin now.
 
     Returns:
         What came out, and what could not be read.
@@ -147,8 +156,11 @@ def read_originals(
         with progress(len(examples), "Reading") as advance:
             advance(done)
             paths = (example.path for example in examples[done:])
-            decoded = read_batches(paths, image_size, BATCH_SIZE, value_range=value_range)
-            for indices, batch, found in decoded:
+            read_many = read_images if done else _begun(decoded)
+            batches_of_files = read_batches(
+                paths, image_size, BATCH_SIZE, value_range=value_range, read_many=read_many
+            )
+            for indices, batch, found in batches_of_files:
                 rows = indices + done
                 _check(found, stop_at_bad_file=stop_at_bad_file)
                 if len(rows):
@@ -168,6 +180,19 @@ def read_originals(
         outputs=journal.outputs,
         images=images,
     )
+
+
+def _begun(decoded: Iterator[Decoded] | None) -> ReadMany:
+    if decoded is None:
+        return read_images
+    begun = decoded
+
+    def read_many(
+        _paths: Iterable[str | Path], _size: tuple[int, int], **_: object
+    ) -> Iterator[Decoded]:
+        return begun
+
+    return read_many
 
 
 def _outcome(note: Mapping[str, Json], example: Example) -> FileOutcome:

@@ -71,6 +71,11 @@ class RunFolders:
         """Return the file for what a fold found; None to keep nothing."""
         return self.checkpoint / f"fold-{number + 1}-of-{count}.npz" if self.checkpoint else None
 
+    def holds(self, name: str) -> bool:
+        """Say whether a pass of that name is kept, of this run or of another."""
+        place = self.cache or self.checkpoint
+        return place is not None and any(place.glob(f"{name}-*"))
+
     def of_phase(self, stage: int) -> Path | None:
         """Return the file for the state of a phase; None to keep nothing."""
         return self.checkpoint / _PHASE_NAME.format(stage) if self.checkpoint else None

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 
 from tlkit.core.forks import refuse_after_fork
-from tlkit.core.keras_backend import check_keras
 from tlkit.core.keras_config import check_floatx
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
@@ -153,9 +152,10 @@ class AugmentationPolicy(Spec):
         if self.is_identity:
             return []
         refuse_after_fork()
-        check_keras()
         check_floatx()
-        from keras import layers
+        from tlkit.core.tensorflow import keras
+
+        layers = keras.layers
 
         seed = check_int("seed", seed, at_least=0)
         turn, zoom, shift = self.rotation_fraction, self.zoom_fraction, self.translation_fraction
@@ -284,7 +284,7 @@ _FRACTIONS = tuple(
 def _as_layers(layers: object) -> tuple[Any, ...]:
     if layers == ():
         return ()
-    import keras
+    from tlkit.core.tensorflow import keras
 
     given = tuple(layers) if isinstance(layers, tuple | list) else (layers,)
     if not isinstance(layers, tuple | list) or not all(
@@ -296,7 +296,9 @@ def _as_layers(layers: object) -> tuple[Any, ...]:
 
 def _layer_config(layer: Any) -> dict[str, Json]:
     """Write a built-in layer of Keras as JSON values; refuse any other."""
-    from keras import saving
+    from tlkit.core.tensorflow import keras
+
+    saving = keras.saving
 
     try:
         config: dict[str, Json] = json.loads(json.dumps(saving.serialize_keras_object(layer)))
@@ -313,7 +315,9 @@ def _layer_config(layer: Any) -> dict[str, Json]:
 def _layer_from_config(config: Any) -> Any:
     if not isinstance(config, dict) or not _is_builtin(config):
         raise SettingError(f"`layers` must be built-in layers of Keras when read, got {config!r}")
-    from keras import saving
+    from tlkit.core.tensorflow import keras
+
+    saving = keras.saving
 
     try:
         return saving.deserialize_keras_object(config, safe_mode=True)

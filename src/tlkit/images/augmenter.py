@@ -95,7 +95,7 @@ class Augmenter:
 
 def _compiled(layers: list[Any], states: list[Any], shape: tuple[int, ...]) -> Any:
     """Make the graph that sets every random state and then applies the layers."""
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     def augment(images: Any, seeds: Any) -> Any:
         for state, pair in zip(states, tf.unstack(seeds, num=len(states)), strict=True):
@@ -111,7 +111,7 @@ def _compiled(layers: list[Any], states: list[Any], shape: tuple[int, ...]) -> A
 
 def geometry_layer(policy: Geometry, *, seed: int, **options: str) -> Any:
     """Flips, rotation, zoom and translation as one affine map, interpolated once."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     class RandomGeometry(keras.layers.Layer):  # type: ignore[misc] # Keras ships no types
         def __init__(self) -> None:
@@ -133,8 +133,9 @@ def geometry_layer(policy: Geometry, *, seed: int, **options: str) -> Any:
 
 def _affine_maps(policy: Geometry, shape: tuple[int, int, int], generator: Any) -> Any:
     """Draw where each new pixel comes from, for every image, as the eight numbers Keras takes."""
-    import keras
-    from keras import ops
+    from tlkit.core.tensorflow import keras
+
+    ops = keras.ops
 
     count, height, width = shape
 

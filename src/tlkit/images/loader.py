@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -49,6 +50,8 @@ class ReadMany(Protocol):
 
 _AHEAD_BYTES = 64 * 2**20  # of decoded images that wait: decoding goes on while a network is built
 _AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # images
+LOADING_BYTES = 256 * 2**20
+"""Bytes of decoded images that may wait while TensorFlow is loaded, which takes seconds; never more."""
 
 
 def read_files(
@@ -97,8 +100,6 @@ def read_images(
 ) -> Iterator[Decoded]:
     """Decode files in threads and yield what comes of each, in the order given.
 
-    Pillow decodes outside Python's lock, so the threads run beside each other and beside the network.
-
     Args:
         paths: The files; taken as they are needed.
         image_size: Height and width of the resized images, in pixels.
@@ -108,6 +109,34 @@ def read_images(
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read.
     """
+    with reading_ahead(paths, image_size, value_range=value_range, read=read) as decoded:
+        yield from decoded
+
+
+@contextmanager
+def reading_ahead(
+    paths: Iterable[str | Path],
+    image_size: tuple[int, int],
+    *,
+    value_range: ValueRange = None,
+    read: Read = read_image,
+    first_bytes: int = _AHEAD_BYTES,
+) -> Iterator[Iterator[Decoded]]:
+    """Decode files in threads from now on, whenever they will be taken.
+
+    Pillow decodes outside Python's lock, so the threads run beside each other, beside the network, and beside
+    the import of what runs it.
+
+    Args:
+        paths: As in `read_images`.
+        image_size: As in `read_images`.
+        value_range: As in `read_images`.
+        read: As in `read_images`.
+        first_bytes: How many bytes of images may wait until the first one is taken.
+
+    Yields:
+        What `read_images` yields, until the context ends.
+    """
 
     def decode(path: str | Path) -> Decoded:
         try:
@@ -115,17 +144,25 @@ def read_images(
         except ImageError as error:
             return BadFile.from_error(error)
 
-    fitting = _AHEAD_BYTES // (3 * image_size[0] * image_size[1])
-    count = min(max(fitting, _AHEAD_AT_LEAST), _AHEAD_AT_MOST)
+    bytes_each = 3 * image_size[0] * image_size[1]
+    at_most = max(1, LOADING_BYTES // bytes_each)
+    count = min(max(_AHEAD_BYTES // bytes_each, _AHEAD_AT_LEAST), _AHEAD_AT_MOST, at_most)
+    first = max(min(first_bytes // bytes_each, _AHEAD_AT_MOST), count)
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-decode") as pool:
         waiting = iter(paths)
         ahead: deque[Future[Decoded]] = deque(
-            pool.submit(decode, p) for p in islice(waiting, count)
+            pool.submit(decode, path) for path in islice(waiting, first)
         )
-        try:
+
+        def in_order() -> Iterator[Decoded]:
             while ahead:
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(decode, path) for path in islice(waiting, 1))
+                found = ahead.popleft().result()
+                if len(ahead) < count:
+                    ahead.extend(pool.submit(decode, path) for path in islice(waiting, 1))
+                yield found
+
+        try:
+            yield in_order()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -234,7 +234,7 @@ class _GradCam:
         model = network_of(
             classifier
         )  # before the seconds that Keras takes, for an export has none
-        import keras
+        from tlkit.core.tensorflow import keras
 
         network = keras.Model(model.inputs, model.get_layer("logit").output)
         halves = _stage_halves(network) or _halves(network)
@@ -267,7 +267,7 @@ class _GradCam:
 
     def _evidence(self, images: Images) -> Floats:
         """Return how much each position of each image counts for the positive class, `[B, h, w]`."""
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         feature_maps = tf.nest.flatten(self._lower(tf.constant(images, tf.float32)))
         with tf.GradientTape() as tape:
@@ -305,7 +305,7 @@ def _shares(evidence: Floats) -> Floats:
 
 def _stage_halves(network: keras.Model) -> tuple[Step, Step] | None:
     """Split a network at the feature maps of its stages, where their means make up the logit."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     names = [layer.name for layer in network.layers]
     joining = network.get_layer("features") if "features" in names else None
@@ -327,7 +327,7 @@ def _halves(network: keras.Model) -> tuple[Step, Step] | None:
         Two functions of batches, images to map and map to output. None if there is no feature map: one
         without a learned number below it is only the image again.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     image, output = network.inputs[0], network.outputs[0]
     tensors = [image, *(tensor for _, tensor in cuts(network))]
@@ -349,7 +349,7 @@ def _chain(first: Step, second: Step) -> Step:
 
 
 def _part(below: Tensors, above: Tensors) -> Step:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     if below is above:  # of which Keras makes no model
         return lambda batch: batch

@@ -111,7 +111,7 @@ class FeatureIndex:
         model = network_of(
             classifier
         )  # before the seconds that Keras takes, for an export has none
-        import keras
+        from tlkit.core.tensorflow import keras
 
         self._image_size = classifier.image_size
         self._value_range = classifier.value_range

@@ -10,14 +10,13 @@ from tlkit.classifier.classifier import TransferClassifier
 from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.rate import Rate
+from tlkit.evaluation.reliability import Bins, reliability_bins
 from tlkit.evaluation.scores import CrossValidation
 from tlkit.plot.points import (
-    Bins,
     Floats,
     Judged,
     f1_points,
     precision_recall_points,
-    reliability_bins,
     roc_points,
     steps,
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.default import default_backbone
 from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.backbones.onnx_engine import VARIABLE, OnnxEngine, fast_engine
 from tlkit.core.fingerprint import fingerprint
@@ -89,7 +90,7 @@ def compute_features(
     Args:
         data: A folder with two class folders or a `DatasetSpec` of one, which every machine finds under the
             same path; or a URI that pyarrow or fsspec opens, such as `s3://bucket/alpacas`.
-        backbone: The network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
+        backbone: The network. None: as in `tlkit.transfer_classifier`.
         output: A folder that every machine reaches, or a URI. It gets Parquet files of up to 1,024 images:
             `name` (the key: the path below the folder, with `/`), `features` (float32 `[D]`; null for a file
             that cannot be read), `facts` (JSON: size, format, digest, …, or what is wrong). A call that was
@@ -117,7 +118,7 @@ def compute_features(
     need_pyarrow()
     source = Source(data)
     listing = source.listing()
-    network = backbone or BackboneAdapter("MobileNetV2")
+    network = backbone or default_backbone()
     done = compute(source, listing, network, output, address=address, workers=workers)
     warn_of_bad_files(done.bad_files)
     return FeatureFolder(

@@ -37,7 +37,7 @@ def transfer_classifier(
 
     Args:
         data: As in `compute_features`. In a `DatasetSpec`, a URI needs a host or bucket: `s3://bucket/alpacas`.
-        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
+        backbone: As in `tlkit.transfer_classifier`.
         schedule: A schedule that trains an exact head and nothing else. None: `FineTuneSchedule.head_only()`.
         seed: As in `tlkit.transfer_classifier`.
         folds: As in `tlkit.transfer_classifier`: cross-validate as well, over this many folds.

@@ -57,7 +57,7 @@ def cross_validate(
         data: A folder with two class folders (or ready-made parts, which are pooled), or a `DatasetSpec`;
             its fraction for validation is the share that chooses epochs, its seed deals the folds.
         folds: How many, at least 2; every fold needs images of both classes.
-        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`.
+        backbone: As in `transfer_classifier`.
         augmentation: As in `transfer_classifier`.
         schedule: What is trained in each fold. None: `FineTuneSchedule.standard()`, as in
             `transfer_classifier`.

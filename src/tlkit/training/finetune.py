@@ -145,7 +145,7 @@ class Trainee:
         dropout_fraction: float = 0.0,
     ) -> None:
         check_keras_config()
-        import keras
+        from tlkit.core.tensorflow import keras
 
         self._backbone_parameters = backbone_parameters
         if network is None:
@@ -181,7 +181,7 @@ class Trainee:
 
     def logits(self, views: Views, indices: Indices) -> Floats:
         """Return the logit of each of these examples' images, float64 `[B]`."""
-        import tensorflow as tf
+        from tlkit.core.tensorflow import tf
 
         if not len(indices):
             return np.empty(0)
@@ -196,7 +196,7 @@ def set_trainable(network: Network, first_layer: int | None) -> None:
 
     None freezes the whole backbone.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     for index, layer in enumerate(network.base.layers):
         layer.trainable = False  # True on a layer that is True already would not reach inner layers
@@ -264,7 +264,7 @@ def train_phase(
     with progress(last, name.capitalize(), unit="epochs") as advance:
         advance(state.epochs)
         if not state.finished and state.epochs < last:
-            import keras
+            from tlkit.core.tensorflow import keras
 
             model.fit(
                 _dataset(views, data, phase, first=state.epochs, stage=stage),
@@ -302,7 +302,7 @@ def _diverged(state: EpochState, name: str, phase: GradientHead | Phase) -> None
 
 
 def _compile(model: keras.Model, phase: GradientHead | Phase, steps: int) -> None:
-    import keras
+    from tlkit.core.tensorflow import keras
 
     rate: float | keras.optimizers.schedules.LearningRateSchedule = phase.learning_rate
     decay = 0.0
@@ -323,7 +323,7 @@ def _compile(model: keras.Model, phase: GradientHead | Phase, steps: int) -> Non
 
 def _weighted_loss(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
     """Return the log-loss of each row times its weight; targets `[B, 2]` are label and weight."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     losses = keras.losses.binary_crossentropy(targets[:, :1], logits, from_logits=True)
     return targets[:, 1] * losses
@@ -331,7 +331,7 @@ def _weighted_loss(targets: keras.KerasTensor, logits: keras.KerasTensor) -> ker
 
 def _is_right(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
     """Return 1 where the sign of the logit is that of the label; a filler, labelled -1, is never right."""
-    import keras
+    from tlkit.core.tensorflow import keras
 
     return keras.ops.cast(targets[:, 0] == keras.ops.cast(logits[:, 0] > 0, "float32"), "float32")
 
@@ -340,7 +340,7 @@ def in_scope() -> bool:
     """Say whether this is the scope of a `tf.distribute` strategy, without loading TensorFlow for it."""
     if "tensorflow" not in sys.modules:  # so nobody can have entered a scope
         return False
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     return bool(tf.distribute.has_strategy())
 
@@ -353,7 +353,7 @@ def device_count() -> int:
     """
     if not in_scope():
         return 1
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     strategy = tf.distribute.get_strategy()
     if type(strategy).__name__ not in ("MirroredStrategy", "OneDeviceStrategy"):
@@ -382,7 +382,7 @@ def _seed_dropout(model: keras.Model, seed: list[int]) -> None:
 
 
 def _inference(model: keras.Model) -> Any:
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     signature = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)
     forward = tf.function(lambda batch: model(batch, training=False), autograph=False)
@@ -393,7 +393,7 @@ def _dataset(
     views: Views, data: TrainingData, phase: GradientHead | Phase, *, first: int, stage: int
 ) -> Any:
     """All batches from epoch `first` on, one after the other, read ahead while the network trains."""
-    import tensorflow as tf
+    from tlkit.core.tensorflow import tf
 
     devices = device_count()
 

@@ -116,16 +116,16 @@ def plain_model(network: Network, head: LinearHead) -> keras.Model:
     Built-in layers only, preprocessing inside, the last two named `"logit"` and `"probability"`. A head with
     as many numbers as the last stage alone gives is put on that.
     """
-    import keras
+    from tlkit.core.tensorflow import keras
 
     dense = keras.layers.Dense(1, name="logit", dtype="float32")
     if head.kernel.size == network.stage_widths[-1]:
-        images, features = network.model.inputs, pooled(network.model.outputs[0])
+        image, features = network.model.inputs[0], pooled(network.model.outputs[0])
     else:
-        images, maps = network.maps()
+        image, maps = network.maps()
         features = joined(maps)
     logit = dense(features)
     dense.set_weights([head.kernel[:, np.newaxis], np.array([head.bias])])
     probability = keras.layers.Activation("sigmoid", name="probability", dtype="float32")(logit)
     # The tensor and not a list of it, which Keras would expect again whenever the model is called.
-    return keras.Model(images[0], probability, name="classifier")
+    return keras.Model(image, probability, name="classifier")

