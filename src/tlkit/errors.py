@@ -11,7 +11,7 @@ TlkitError                     catch this one to catch them all
 
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
-├── AuditWarning               one image has two labels, or lies in two splits
+├── AuditWarning               something in the folder makes metrics wrong, or images useless
 └── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
@@ -84,7 +84,7 @@ class BadFileWarning(TlkitWarning):
 
 
 class AuditWarning(TlkitWarning):
-    """One image has two labels, or lies in two splits: metrics computed on it are wrong."""
+    """Something in the folder makes metrics wrong, or images useless; the message says what."""
 
 
 class BackboneWarning(TlkitWarning):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, add_threshold, command, given, quoted
+from tlkit.cli.shared import Commands, Options, add_dataset, add_threshold, command, given, quoted
 from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def add_train(commands: Commands) -> None:
     kind = arguments.class_name
     about = "the class that probabilities are of"
     add("--positive-class", metavar="CLASS", type=kind, help=about)
-    about = "the two class folders, where there are others"
-    add("--classes", metavar="CLASS", type=kind, nargs=2, help=about)
+    add_dataset(add)
     add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
     add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
     add("--group-by", metavar="REGEX", help="images whose names match alike stay in one part")
@@ -200,7 +199,8 @@ def _dataset(options: Options) -> DatasetSpec:
     from tlkit.data.dataset import DatasetSpec
 
     names = (
-        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file"
+        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file",
+        "value_range",
     )  # fmt: skip
     values = {"seed": options.seed, **given(options, *names)}
     if hasattr(options, "split_seed"):
