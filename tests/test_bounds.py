@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit.errors import SettingError
@@ -98,6 +98,7 @@ def by_hand(
     return best
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=1, max_size=40),
     st.sampled_from(["1/4", "2/5"]),

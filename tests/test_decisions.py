@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit.errors import SettingError
@@ -123,6 +123,7 @@ def brute_force(labels: list[int], logits: list[float], share: float, chance: fl
     return max(possible)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(-6, 6)), min_size=12, max_size=60))
 def test_no_more_of_a_class_could_be_decided(images: list[tuple[int, int]]) -> None:
     labels, logits = [label for label, _ in images], [float(logit) for _, logit in images]
@@ -137,6 +138,7 @@ def test_no_more_of_a_class_could_be_decided(images: list[tuple[int, int]]) -> N
     assert guarantee.upper_logit == 0  # nothing is promised of negatives
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(-30, 30)), min_size=30, max_size=90))
 def test_thresholds_are_where_the_counts_say(images: list[tuple[int, int]]) -> None:
     labels = np.array([label for label, _ in images])

@@ -1,9 +1,9 @@
 """From labels and logits to metrics with intervals, in NumPy alone.
 
-In: labels, logits or probabilities. Out: an `Evaluation`, a calibration, a threshold or two of them
-with a guarantee; the history of a training.
+In: labels, logits or probabilities, features. Out: an `Evaluation`, a calibration, a threshold or two of
+them with a guarantee, what is unfamiliar and whether the images have changed; the history of a training.
 
 Files in reading order: `log_loss`, `rate` (a proportion with its interval), `metrics`, `evaluate`,
 `scores` (labels and logits of a split), `calibration`, `bounds` (what so few mistakes prove),
-`threshold`, `decisions` (two thresholds with a guarantee), `history`.
+`threshold`, `decisions` (two thresholds with a guarantee), `familiarity`, `drift`, `history`.
 """

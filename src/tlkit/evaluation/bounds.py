@@ -273,10 +273,31 @@ def one_per_group(groups: Sequence[Any] | npt.NDArray[Any] | None, count: int) -
     """
     if groups is None:
         return np.arange(count)
+    numbers = group_numbers(groups, count)
+    order = np.random.default_rng(_SEED).permutation(count)
+    _, first = np.unique(numbers[order], return_index=True)
+    return np.sort(order[first]).astype(np.int64)
+
+
+def group_numbers(groups: Sequence[Any] | npt.NDArray[Any] | None, count: int) -> Ints:
+    """Return the number of each image's group, int64 `[N]`, counted from 0 without gaps.
+
+    Args:
+        groups: `[N]`, anything that is written differently where it differs. None: each image is its own.
+        count: N.
+
+    Raises:
+        SettingError: There is not one group for each image.
+
+    Examples:
+        >>> group_numbers(["b", "a", "b"], 3).tolist()
+        [1, 0, 1]
+    """
+    if groups is None:
+        return np.arange(count)
     if len(groups) != count:
         raise SettingError(
             f"`groups` must name one group for each of {count} images, got {len(groups)}"
         )
-    order = np.random.default_rng(_SEED).permutation(count)
-    _, first = np.unique(np.array([str(groups[index]) for index in order]), return_index=True)
-    return np.sort(order[first]).astype(np.int64)
+    names = np.array([str(group) for group in groups])
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)

@@ -232,9 +232,6 @@ def choose_guarantee(
         decides 100 % (98–100 %) of images alone; the other 0 % go to a person
           promised with 90 % confidence: of the images it decides at most 2 % are wrong
           nothing is unsure; chosen on 200 out-of-fold images: 0 of 200 decided were wrong
-        >>> choose_guarantee(labels[:90], logits[:90])
-        Traceback (most recent call last):
-        tlkit.errors.SettingError: ... takes at least 114 out-of-fold images without a single mistake ...
 
     References:
         Y. Geifman and R. El-Yaniv (2017), Selective classification for deep neural networks, NeurIPS 30.
