@@ -23,7 +23,7 @@ import numpy.typing as npt
 from measuring import Figures, Runs, interleaved, mobilenet, process, table, write_json
 
 from tlkit import DatasetSpec
-from tlkit.backbones.engines import TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.core.rows import FeatureRows, Rows
 from tlkit.data.duplicates import find_duplicates
 from tlkit.data.split import split_readable
@@ -73,7 +73,7 @@ def real_features(
     """Run the photographs through the network: all that is known of them, features and labels."""
     examples = DatasetSpec(options.data).listing().examples
     adapter = mobilenet(options)
-    model = frozen_model(adapter.build(), None, features=True, activations=False)
+    model = adapter.build().features()
     originals = read_originals(examples, lambda: TensorFlowEngine(model), adapter.image_size)
     features = originals.outputs[0].read(originals.readable).astype(np.float32)
     return originals, features, np.array([examples[row].label for row in originals.readable])

@@ -43,7 +43,8 @@ from measuring import (
 from PIL import Image
 
 from tlkit import AugmentationPolicy, DatasetSpec, FineTuneSchedule, transfer_classifier
-from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine, pooled
+from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine
+from tlkit.backbones.network import pooled
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, VARIABLE, OnnxEngine, fast_engine
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders

@@ -122,7 +122,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def find_images(options: argparse.Namespace) -> tuple[Path, str]:
-    """Return a folder of images, and what to call them in every figure and number."""
+    """Return a folder of images, and what to call them in every figure and metric."""
     if options.data is not None:
         return options.data, "your images"
     try:
@@ -131,7 +131,7 @@ def find_images(options: argparse.Namespace) -> tuple[Path, str]:
         reason = getattr(error, "reason", error)  # what urllib wrapped
         print(f"The alpaca photographs cannot be fetched: {reason}")
     print(
-        "This run draws its own images instead. Every figure and number below is about DRAWN\n"
+        "This run draws its own images instead. Every figure and metric below is about DRAWN\n"
         "images and says nothing about photographs. With photographs: --data DIR."
     )
     if options.weights == "imagenet" and not CACHED_WEIGHTS.exists():

@@ -22,7 +22,7 @@ def main() -> None:
         options.directory,
         backbone=tlkit.BackboneAdapter(options.backbone),
         schedule=tlkit.FineTuneSchedule.head_only(),
-        folds=5,  # every image is judged by a classifier that has not learned from it
+        folds=5,  # every image is scored by a classifier that was not trained on it
     )
     print(f"\n{classifier.cross_validation}")
 

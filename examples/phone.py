@@ -52,12 +52,9 @@ def ask(export: Path, image: Path) -> tuple[str, float]:
     with Image.open(image) as file:
         upright = ImageOps.exif_transpose(file).convert("RGB")
     pixels = upright.resize((width, height), Image.Resampling.BILINEAR)
-    model = Interpreter(str(export / card["file"]))
-    model.allocate_tensors()
-    (taken,), (given,) = model.get_input_details(), model.get_output_details()
-    model.set_tensor(taken["index"], np.asarray(pixels, np.float32)[np.newaxis])
-    model.invoke()
-    probability = float(model.get_tensor(given["index"])[0, 0])
+    model = Interpreter(str(export / card["file"])).get_signature_runner()
+    given = model(images=np.asarray(pixels, np.float32)[np.newaxis])
+    probability = float(given["probability"][0, 0])
     positive = probability >= card["threshold"]
     return card["positive_class" if positive else "negative_class"], probability
 

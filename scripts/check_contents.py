@@ -19,6 +19,7 @@ GENERATED = {"PKG-INFO", ".gitignore"}  # the build backend puts these in
 SUFFIXES = {
     *{".py", ".typed", ".css", ".js", ".jinja"},  # the package
     *{".md", ".yml", ".json", ".svg", ".png", ".Dockerfile"},  # its pages
+    ".ambr",  # what the command line prints
     *{".keras", ".onnx", ".tflite", ".npz", ".jpg"},  # what older releases wrote, for its tests
 }
 COMMANDS = {f"scripts/{name}" for name in ("build", "check", "docs", "test")}

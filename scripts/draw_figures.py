@@ -38,7 +38,7 @@ def main() -> None:
         else:
             numbers = kept(name)
         keep(name, FIGURES[name].draw, numbers)
-        for sentence in FIGURES[name].said(numbers):
+        for sentence in FIGURES[name].statements(numbers):
             print(f"  {sentence}")
 
 

@@ -83,7 +83,7 @@ def report(weights: str) -> None:
 
 
 def welcome(weights: str) -> None:
-    """Draw a strip of alpacas, beside each where the evidence lies, and keep what was said of them."""
+    """Draw a strip of alpacas, beside each where the evidence lies, and keep their predictions."""
     classifier = transfer_classifier(
         draw_folder(Path("unspoilt"), count=80),
         backbone=BackboneAdapter("MobileNetV2", weights=weights),
@@ -97,9 +97,9 @@ def welcome(weights: str) -> None:
     target = IMAGES / "welcome.png"
     few = strip.quantize(256)
     strip.quantize(palette=few, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
-    said = [[one.prediction.label, round(one.prediction.probability, 3)] for one in seen]
-    target.with_suffix(".json").write_text(json.dumps({"said": said}) + "\n", "utf-8")
-    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB; {said}")
+    predicted = [[one.prediction.label, round(one.prediction.probability, 3)] for one in seen]
+    target.with_suffix(".json").write_text(json.dumps({"predicted": predicted}) + "\n", "utf-8")
+    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB; {predicted}")
 
 
 def main() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,18 @@ from tlkit import (
 
 # TensorFlow reads this when it is first imported; its start-up lines would drown a failing test's output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: more threads would share cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the most slow tests first, so that none is left for one worker at the end.
+
+    Workers take files in this order with `--no-loadscope-reorder`.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def folder_named_by(variable: str) -> Path:
@@ -63,10 +78,32 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier(drawn_folder: Path) -> TransferClassifier:
     """A small classifier of the drawn folder, with a validation and a test split."""
     return transfer_classifier(
-        DatasetSpec(drawn_folder, test_fraction=0.2),
+        DatasetSpec(drawn_folder, validation_fraction=0.2, test_fraction=0.2),
         backbone=BackboneAdapter("tiny_random"),
         schedule=FineTuneSchedule.head_only(),
     )
+
+
+_OPENED: list[list[str]] = []
+"""A list for each test that watches; an audit hook cannot be taken away again."""
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _OPENED and isinstance(arguments[0], str | os.PathLike):
+        for paths in _OPENED:
+            paths.append(os.fspath(arguments[0]))
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """The paths of the files that were opened since the test began, in order, by whatever thread."""
+    paths: list[str] = []
+    _OPENED.append(paths)
+    yield paths
+    _OPENED.remove(paths)
 
 
 def _image(rng: np.random.Generator, *, with_disc: bool) -> Image.Image:

@@ -8,8 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,10 +20,12 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit import TransferClassifier
-from tlkit.classifier.artifact import FORMAT_VERSION, RECORD_NAME, read_record, write_artifact
+from tlkit import CrossValidation, TransferClassifier
+from tlkit.classifier import artifact
+from tlkit.classifier.artifact import FORMAT_VERSION, RECORD_NAME, write_artifact
 from tlkit.classifier.record import Record
 from tlkit.errors import ArtifactError
+from tlkit.evaluation.scores import OUT_OF_FOLD, Scores
 
 PLAIN_KERAS = """
 import sys, numpy as np
@@ -65,7 +69,6 @@ def test_what_is_loaded_is_what_was_saved(
 ) -> None:
     again = TransferClassifier.load(saved)
     assert again.record == classifier.record
-    assert read_record(saved) == classifier.record
     images = sorted(drawn_folder.rglob("*.jpg"))
     assert again.predict(images) == classifier.predict(images)
 
@@ -104,6 +107,110 @@ def test_an_older_file_is_replaced_only_by_a_whole_one(
         classifier.with_threshold(0.9).save(saved)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["discs.keras"]
+
+
+def test_threads_that_save_to_one_name_leave_a_whole_file(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    path = tmp_path / "discs.keras"
+    both = [classifier.with_threshold(threshold) for threshold in (0.25, 0.75)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda one: one.save(path), both * 4))
+    assert TransferClassifier.load(path).threshold in (0.25, 0.75)
+    assert [path.name for path in tmp_path.iterdir()] == ["discs.keras"]
+
+
+def test_a_clock_that_stands_in_1970_is_named(
+    classifier: TransferClassifier, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    with pytest.raises(ArtifactError, match=r"before 1980.*untouched; if the clock .* set it"):
+        classifier.save(saved)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == ["discs.keras"]
+
+
+def test_a_name_that_is_too_long_is_an_error_of_tlkit(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match="File name too long"):
+        classifier.save(tmp_path / f"{'n' * 250}.keras")
+    assert list(tmp_path.iterdir()) == []
+
+
+# The description has room for a million images, and is never written so that it cannot be read.
+
+
+def of_many_images(record: Record, count: int, *, bytes_in_name: int) -> Record:
+    """The record that a run with folds writes: every image is named three times."""
+    known = [f"disc/{number:0{bytes_in_name - 5}}" for number in range(count)]
+    scores = Scores(
+        names=tuple(known),
+        labels=(0, 1) * (count // 2),
+        logits=tuple((np.arange(count) / 7 - count / 14).tolist()),
+    )
+    crossed = CrossValidation.counted(
+        scores,
+        [number // 2 % 2 for number in range(count)],
+        class_names=record.class_names,
+        positive_class=record.positive_class,
+    )
+    return replace(
+        record,
+        training_names=tuple(known),
+        cross_validation=crossed,
+        scores={**record.scores, OUT_OF_FOLD: scores},
+    )
+
+
+def test_a_million_images_have_room(classifier: TransferClassifier) -> None:
+    few, many = (
+        len(
+            artifact._description(
+                of_many_images(classifier.record, count, bytes_in_name=50), "0" * 32
+            )
+        )
+        for count in (2_000, 12_000)
+    )
+    assert few + (many - few) / 10_000 * 1_000_000 < artifact.LIMIT
+
+
+def test_what_could_not_be_read_back_is_not_written(
+    classifier: TransferClassifier, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = of_many_images(classifier.record, 2_000, bytes_in_name=50)
+    size = len(artifact._description(record, "0" * 32))
+    monkeypatch.setattr(artifact, "LIMIT", size)
+    write_artifact(saved, classifier.model, record)
+    assert TransferClassifier.load(saved).record == record
+    before = saved.read_bytes()
+    monkeypatch.setattr(artifact, "LIMIT", size - 1)
+    with pytest.raises(ArtifactError, match=r"which names every image, takes .* are read back"):
+        write_artifact(saved, classifier.model, record)
+    assert saved.read_bytes() == before
+
+
+def test_a_description_of_millions_of_lists_is_refused_before_it_takes_their_memory(
+    saved: Path,
+) -> None:
+    content = b'{"surprise": [' + b"[]," * 2**23 + b"[]]}"
+    path = repacked(saved, lambda name, old: content if name == RECORD_NAME else old)
+    with pytest.raises(ArtifactError, match="more lists than any real one"):
+        TransferClassifier.load(path)
+
+
+def test_names_are_written_in_their_own_letters(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    odd = ("альпака/🦙.jpg", 'a "quoted" name', "not UTF-8 \udcff.jpg", "two\nlines")
+    record = replace(classifier.record, training_names=odd)
+    write_artifact(tmp_path / "odd.keras", classifier.model, record)
+    with zipfile.ZipFile(tmp_path / "odd.keras") as archive:
+        text = archive.read(RECORD_NAME).decode("utf-8")
+    assert "альпака/🦙.jpg" in text
+    assert json.loads(text)["training_names"] == list(odd)
+    assert TransferClassifier.load(tmp_path / "odd.keras").record.training_names == odd
 
 
 @pytest.mark.parametrize("name", ["missing/discs.keras", "file/discs.keras"])

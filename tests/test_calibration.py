@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.calibration import _SigmoidCalibration
 from sklearn.linear_model import LogisticRegression
-from test_label_issues import SETS, alpaca_features
 
-from tlkit.data.split import assign_folds
 from tlkit.errors import SettingError
 from tlkit.evaluation.calibration import Calibration, _best_line, _platt_targets, fit_calibration
 from tlkit.evaluation.evaluate import evaluate
 from tlkit.evaluation.log_loss import log_losses, sigmoid
-from tlkit.training.head import fit_head
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -216,38 +212,3 @@ def test_a_calibration_is_a_value() -> None:
     for wrong in ({"slope": 0.0}, {"slope": -1.0}, {"intercept": np.nan}, {"count": 0}):
         with pytest.raises(SettingError):
             Calibration(**({"slope": 0.8, "intercept": 0.0, "count": 262} | wrong))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("alpha", "size"), SETS)
-def test_does_no_harm_to_the_head_on_photographs(
-    alpaca_dir: Path, weights_dir: Path, alpha: float, size: int
-) -> None:
-    """Held-out figures of heads calibrated on their own out-of-fold logits, 5 folds by 10 seeds."""
-    features, labels, names = alpaca_features(alpaca_dir, weights_dir, alpha, size)
-    figures = []
-    for seed in range(10):
-        folds = assign_folds(labels, names, count=5, seed=seed)
-        lines = {name: np.empty(labels.size) for name in ("raw", "platt", "shrunk")}
-        for fold in range(5):
-            known, held_out = np.flatnonzero(folds != fold), folds == fold
-            inner = assign_folds(labels[known], [names[i] for i in known], count=5, seed=seed)
-            head = fit_head(features[known], labels[known], folds=inner)
-            assert head.out_of_fold_logits is not None
-            calibration = fit_calibration(head.out_of_fold_logits, labels[known])
-            assert calibration is not None
-            slope, intercept = plain_platt(head.out_of_fold_logits, labels[known])
-            logits = head.logits(features[held_out])
-            lines["raw"][held_out] = logits
-            lines["platt"][held_out] = slope * logits + intercept
-            lines["shrunk"][held_out] = calibration.apply(logits)
-        results = [
-            evaluate(labels, sigmoid(line), class_names=("a", "b"), positive_class="b")
-            for line in lines.values()
-        ]
-        figures.append([(one.log_loss, one.calibration_error, one.brier_score) for one in results])
-    raw, platt, shrunk = np.mean(figures, axis=0)
-    assert shrunk[0] < raw[0] + 0.0005
-    assert shrunk[1] < raw[1] + 0.002
-    assert shrunk[2] < raw[2] + 0.0005
-    assert max(raw[1], shrunk[1]) < platt[1]

@@ -39,13 +39,19 @@ from tlkit import (
 )
 from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.classifier import predictor
-from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError
+from tlkit.errors import BadFileWarning, DatasetError, ImageError, SettingError, TlkitWarning
 from tlkit.images.decoder import BadFile, read_image
 
 
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
+
+
+def changed(source: Path, target: Path) -> None:
+    """Copy an image as another file: one pixel less on each side."""
+    with Image.open(source) as image:
+        image.crop((1, 1, image.width - 1, image.height - 1)).save(target, quality=92)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,8 @@ def test_a_file_may_be_any_path_object(classifier: TransferClassifier, drawn_fol
         (Image.new("RGB", (4, 4)), "(Image)"),
         ([np.zeros((4, 4, 3))] * 2, "(ndarray)"),
         (["a.jpg", b"b.jpg"], "b'b.jpg' (bytes)"),
+        (np.array([b"b.jpg"]), "b'b.jpg' (bytes)"),
+        (np.array([["a.jpg"]]), "['a.jpg'] (list)"),
         ([["a.jpg"]], "['a.jpg'] (list)"),
     ],
 )
@@ -118,6 +126,30 @@ def test_many_files_come_back_in_the_order_given(
 def test_it_tells_the_classes_apart(classifier: TransferClassifier, images: list[Path]) -> None:
     right = [p.label == Path(str(p.path)).parent.name for p in classifier.predict(images)]
     assert np.mean(right) > 0.9
+
+
+def test_files_may_be_an_array_of_text(classifier: TransferClassifier, images: list[Path]) -> None:
+    expected = [p.probability for p in classifier.predict(images[:3])]
+    dtypes: list[Any] = [np.str_, object]
+    if hasattr(np.dtypes, "StringDType"):  # NumPy 2
+        dtypes.append(np.dtypes.StringDType())
+    for dtype in dtypes:
+        found = classifier.predict(np.array([str(path) for path in images[:3]], dtype))
+        assert [p.path for p in found] == [str(path) for path in images[:3]]
+        assert [p.probability for p in found] == expected
+    as_paths = classifier.predict(np.array(images[:3], object))
+    assert [p.path for p in as_paths] == images[:3]
+    assert classifier.predict(np.array([], np.str_)) == []
+    alone: Any = classifier.predict(np.array(str(images[0])))
+    assert alone.path == str(images[0])
+
+
+def test_images_that_differ_in_shape_are_refused(classifier: TransferClassifier) -> None:
+    unequal: Any = [np.full((side, side, 3), 9, np.uint8) for side in (30, 40)]
+    with pytest.raises(SettingError, match="differ in shape: give them one at a time"):
+        classifier.predict_proba(unequal)
+    same: Any = [np.full((40, 40, 3), 9, np.uint8)] * 2
+    assert classifier.predict_proba(same).shape == (2,)
 
 
 def test_no_file_gives_no_prediction(classifier: TransferClassifier) -> None:
@@ -181,7 +213,7 @@ def test_the_warning_of_bad_files_names_the_callers_line(
 ) -> None:
     for name in ("disc/00.jpg", "not disc/00.jpg"):
         (tmp_path / name).parent.mkdir()
-        shutil.copy(drawn_folder / name, tmp_path / name)
+        changed(drawn_folder / name, tmp_path / name)
     (tmp_path / "disc/bad.jpg").touch()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -240,7 +272,8 @@ def test_the_threshold_decides_the_label_and_the_counts(
 def test_evaluating_a_folder_counts_its_images(
     classifier: TransferClassifier, drawn_folder: Path
 ) -> None:
-    evaluation = classifier.evaluate(drawn_folder)
+    with pytest.warns(TlkitWarning, match=r"has learned from 28 of the 48 images .* flatter it"):
+        evaluation = classifier.evaluate(drawn_folder, include_training=True)
     labels = {path: path.parent.name for path in drawn_folder.rglob("*.jpg")}
     right = sum(p.label == labels[Path(str(p.path))] for p in classifier.predict(list(labels)))
     assert evaluation.accuracy.value == pytest.approx(right / 48)
@@ -251,7 +284,8 @@ def test_an_evaluation_is_named_by_its_folder(
     classifier: TransferClassifier, drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(drawn_folder)
-    assert classifier.evaluate(".").part == drawn_folder.resolve().name
+    with pytest.warns(TlkitWarning, match="left out 28"):
+        assert classifier.evaluate(".").part == drawn_folder.resolve().name
 
 
 def test_evaluating_one_part(
@@ -262,7 +296,7 @@ def test_evaluating_one_part(
             (tmp_path / part / class_name).mkdir(parents=True)
             for number in numbers:
                 name = f"{number:02d}.jpg"
-                shutil.copy(drawn_folder / class_name / name, tmp_path / part / class_name / name)
+                changed(drawn_folder / class_name / name, tmp_path / part / class_name / name)
     assert classifier.evaluate(tmp_path, part="validation").count == 8
     assert classifier.evaluate(tmp_path, part="val") == classifier.evaluate(
         tmp_path, part="validation"
@@ -382,14 +416,93 @@ def test_threads_that_share_a_classifier_build_its_network_once(
     assert len(built) == 1
 
 
-def test_evaluating_the_training_folder_owns_up(
+@pytest.mark.parametrize("place", ["home", "moved", "renamed", "edited"])
+def test_images_that_it_has_learned_from_are_left_out(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path, place: str
+) -> None:
+    """By their names where it was trained, even if edited since; by their content anywhere else."""
+    known, folder = {*classifier.record.training_names}, tmp_path / "drawn"
+    others = {p.relative_to(drawn_folder).as_posix() for p in drawn_folder.rglob("*.jpg")} - known
+    shutil.copytree(drawn_folder, folder)
+    own = classifier
+    if place == "home":
+        folder = drawn_folder
+    elif place == "renamed":
+        for name in known:
+            (folder / name).rename((folder / name).with_name(f"new-{Path(name).name}"))
+    elif place == "edited":
+        record = classifier.record
+        settings = {**record.dataset, "directory": str(folder)}
+        own = TransferClassifier(classifier.model, dataclasses.replace(record, dataset=settings))
+        for name in known:
+            (folder / name).write_bytes((folder / name).read_bytes() + b"more")
+    out_of_fold = r"accuracy [01]\.\d\d \(95 % CI .*\) on 28 training images, each judged by a head"
+    with pytest.warns(
+        TlkitWarning, match=rf"^left out 28 of the 48 images .*--include-training.*{out_of_fold}"
+    ) as warned:
+        found = own.evaluate(folder)
+    assert warned[0].filename == __file__
+    expected = classifier.predict([drawn_folder / name for name in sorted(others)])
+    right = sum(p.label == Path(str(p.path)).parent.name for p in expected)
+    assert (found.count, found.used_to_choose) == (20, ())
+    assert found.true_positives + found.true_negatives == right
+    with pytest.warns(TlkitWarning, match="^the classifier has learned from 28 of the 48"):
+        everything = own.evaluate(folder, include_training=True)
+    assert everything.count == 48
+    assert "These images were used to choose the weights (28 of them were trained on)" in str(
+        everything
+    )
+
+
+def test_nothing_but_what_it_has_learned_from_is_refused(
     classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
 ) -> None:
-    known = len(classifier.record.training_names)
-    text = str(classifier.evaluate(drawn_folder))
-    assert f"These images also chose the weights ({known} of them were trained on)" in text
+    for name in classifier.record.training_names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(drawn_folder / name, tmp_path / name)
+    with pytest.raises(DatasetError, match=r"28 of the 28 images .*had not learned from: accuracy"):
+        classifier.evaluate(tmp_path)
+    with pytest.raises(SettingError, match="`include_training` must be True or False"):
+        classifier.evaluate(tmp_path, include_training="yes")  # type: ignore[arg-type]
+
+
+def test_a_file_of_an_earlier_release_is_told_by_its_folder(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> None:
+    old = dataclasses.replace(classifier.record, training_digests=())
+    before = TransferClassifier(classifier.model, old)
+    with pytest.warns(TlkitWarning, match="left out 28"):
+        assert before.evaluate(drawn_folder).count == 20
     shutil.copytree(drawn_folder, tmp_path / "elsewhere")
-    assert "trained on" not in str(classifier.evaluate(tmp_path / "elsewhere"))
+    assert before.evaluate(tmp_path / "elsewhere").count == 48
+    with pytest.raises(SettingError, match="`training_digests` must be one for each"):
+        dataclasses.replace(classifier.record, training_digests=("0123456789ab",))
+
+
+@pytest.mark.parametrize("class_name", ["disc", "not disc"])
+def test_a_folder_of_one_class_is_measured(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path, class_name: str
+) -> None:
+    (tmp_path / class_name / "deeper").mkdir(parents=True)
+    for number in range(5):
+        name = f"{number:02d}.jpg"
+        changed(drawn_folder / class_name / name, tmp_path / class_name / "deeper" / name)
+    (tmp_path / "notes.txt").write_text("beside it")
+    found = classifier.evaluate(tmp_path)
+    labels = [p.label for p in classifier.predict_folder(tmp_path) if isinstance(p, Prediction)]
+    rate, other = (
+        (found.recall, found.specificity)
+        if class_name == "disc"
+        else (found.specificity, found.recall)
+    )
+    assert rate == labels.count(class_name) / 5
+    assert other is found.roc_auc is found.balanced_accuracy is None
+    assert "undefined" in str(found)
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(DatasetError, match="must hold the class folders"):
+        classifier.evaluate(tmp_path)
+    with pytest.raises(DatasetError, match="must hold"):
+        classifier.evaluate(tmp_path / "cat")
 
 
 def test_a_threshold_for_a_purpose_is_chosen_on_images_not_learned_from(
@@ -413,8 +526,8 @@ def test_a_threshold_for_a_purpose_is_chosen_on_images_not_learned_from(
 
 def test_a_threshold_chosen_on_the_validation_part_says_so(drawn_folder: Path) -> None:
     schedule = FineTuneSchedule(
-        head=ExactHead(l2=100.0),  # next to nothing, so that fine-tuning is what is kept
-        phases=(Phase(unfreeze_fraction=0.3, epochs=3, learning_rate=1e-2),),
+        head=ExactHead(l2=1e4),  # next to nothing, so that fine-tuning is what is kept
+        phases=(Phase(unfreeze_fraction=0.3, epochs=6, learning_rate=0.1, views=2),),
     )
     backbone = BackboneAdapter("tiny_random")
     tuned = transfer_classifier(drawn_folder, backbone=backbone, schedule=schedule)

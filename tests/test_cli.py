@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,11 +24,11 @@ from tlkit.cli import app as cli
 from tlkit.cli import arguments as words
 from tlkit.cli import train as training
 from tlkit.cli.app import main
-from tlkit.core.quiet import start_tensorflow, without_banner
+from tlkit.cli.quiet import start_tensorflow, without_banner
 from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
 from tlkit.delivery.predictions import PredictionSummary
-from tlkit.errors import BadFileWarning, SettingError
+from tlkit.errors import BadFileWarning, SettingError, TlkitWarning
 from tlkit.training.schedule import FineTuneSchedule
 
 NETWORK = ("--backbone", "tiny_random", "--schedule", "head-only")
@@ -35,10 +36,9 @@ Captured = pytest.CaptureFixture[str]
 
 
 def tlkit_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from tlkit.cli import main; sys.exit(main())"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-m", "tlkit", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -75,7 +75,8 @@ def test_train_shows_classes_numbers_history_and_what_is_next(trained: tuple[Pat
     assert printed.startswith("48 images: 24 disc (positive), 24 not disc\n")
     assert "accuracy" in printed
     assert "95 % CI" in printed
-    assert "head: exact head; 65 of" in printed
+    assert "head: exact head; 169 of" in printed
+    assert "out-of-fold images, 5 folds" in printed
     assert "The head is all that the schedule trains." in printed
     assert f"saved: {model} (" in printed
     assert f"next:  tlkit predict {model} " in printed
@@ -247,7 +248,7 @@ def test_wrong_command_lines_end_with_2_before_any_work(
         (["train", "d", "-o", "m.keras", "--backbone", "MobilNet"], "did you mean 'MobileNet'"),
         (
             ["train", "d", "-o", "m.keras", "--image-size", "8"],
-            "`image_size` for MobileNetV2 must be",
+            "--image-size for MobileNetV2 must be",
         ),
         (
             ["train", "d", "-o", "m.keras", "--option", "beta=1"],
@@ -304,7 +305,7 @@ def test_bad_files_are_a_plain_warning(
 
 
 def test_other_warnings_pass_as_they_are() -> None:
-    with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings():
+    with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings(Namespace(parser=None)):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     with pytest.warns(BadFileWarning, match="afterwards"):
         warnings.warn("afterwards", BadFileWarning, stacklevel=1)
@@ -316,15 +317,23 @@ def test_other_warnings_pass_as_they_are() -> None:
 def test_evaluate_prints_text_or_json(
     trained: tuple[Path, str], drawn_folder: Path, capsys: Captured
 ) -> None:
-    expected = TransferClassifier.load(trained[0]).evaluate(drawn_folder)
+    classifier = TransferClassifier.load(trained[0])
+    known = len(classifier.record.training_names)
+    with pytest.warns(TlkitWarning, match=f"left out {known} of the 48"):
+        unseen = classifier.evaluate(drawn_folder)
+    with pytest.warns(TlkitWarning, match=f"has learned from {known} of the 48"):
+        everything = classifier.evaluate(drawn_folder, include_training=True)
     capsys.readouterr()
 
     assert main(["evaluate", str(trained[0]), str(drawn_folder)]) == 0
-    assert capsys.readouterr().out == f"{expected}\n"
-    assert main(["evaluate", str(trained[0]), str(drawn_folder), "--json", "--threshold", "0"]) == 0
+    written = capsys.readouterr()
+    assert written.out == f"{unseen}\n"
+    assert f"left out {known} of the 48 images" in written.err
+    command = ["evaluate", str(trained[0]), str(drawn_folder), "--include-training", "--json"]
+    assert main([*command, "--threshold", "0"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["threshold"], found["true_positives"], found["false_positives"]) == (0, 24, 24)
-    assert found["log_loss"] == expected.log_loss
+    assert found["log_loss"] == everything.log_loss
 
 
 def test_evaluate_takes_a_part_by_any_of_its_names(
@@ -420,7 +429,7 @@ def test_predict_goes_on_where_it_was_interrupted(
         assert main(arguments) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err
     assert main(arguments) == 1
-    assert "go on with it (`resume`, --resume), or delete that folder" in capsys.readouterr().err
+    assert "go on with it (--resume), or delete that folder" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
     assert len(table.read_text("utf-8").splitlines()) == 49
     assert [path.name for path in tmp_path.iterdir()] == [table.name]
@@ -595,9 +604,90 @@ def test_no_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tensorflow_starts_without_its_banner(trained: tuple[Path, str], images: Path) -> None:
-    done = tlkit_process("predict", str(trained[0]), str(images / "a disc.jpg"))
+    """Not even a notebook's drawing backend, inherited by a Python that does not have it, is in the way."""
+    words = ("predict", str(trained[0]), str(images / "a disc.jpg"))
+    done = tlkit_process(*words, MPLBACKEND="module://matplotlib_inline.of_another_python")
     assert (done.returncode, done.stderr) == (0, "")
     assert "a disc.jpg\tdisc\t" in done.stdout
+
+
+def test_tensorflow_starts_without_what_no_command_needs() -> None:
+    code = """
+import sys
+from tlkit.cli.quiet import start_tensorflow
+start_tensorflow()
+extras = {"matplotlib", "pandas", "scipy", "sklearn"}
+assert "keras" in sys.modules and not extras & sys.modules.keys()
+import matplotlib, tlkit.plot
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def available() -> tuple[str, ...]:
+        seen.append(os.environ["MPLBACKEND"])
+        return ()
+
+    monkeypatch.setattr(BackboneAdapter, "available", staticmethod(available))
+    for before in (None, "module://somewhere"):
+        if before:
+            monkeypatch.setenv("MPLBACKEND", before)
+        else:
+            monkeypatch.delenv("MPLBACKEND", raising=False)
+        seen.clear()
+        assert main(["backbones"]) == 0
+        assert seen == ["agg"]
+        assert os.environ.get("MPLBACKEND") == before
+
+
+BACKEND = "tlkit needs Keras on TensorFlow, but {} the backend '{}': {}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "beginning", "end"),
+    [
+        (
+            {"KERAS_BACKEND": "jax"},
+            None,
+            BACKEND.format("KERAS_BACKEND names", "jax", "set KERAS_BACKEND=tensorflow"),
+            ", or unset it",
+        ),
+        (
+            {},
+            '{"backend": "theano", "image_dim_ordering": "tf", "floatx": "float32"}',
+            BACKEND.format("{file} names", "theano", 'write "tensorflow" there'),
+            ", or delete the file, which Keras then makes anew",
+        ),
+        (
+            {"KERAS_BACKEND": "tensorflow"},
+            '{"backend": "torch", "image_data_format": "th"}',
+            "Keras cannot be loaded (ValueError: Invalid `image_data_format` configuration. Expected",
+            "th): mend its settings in {file}, or delete that file, which Keras then makes anew",
+        ),
+    ],
+)
+def test_a_keras_that_is_set_to_something_else_is_one_sentence(
+    trained: tuple[Path, str],
+    images: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+    settings: str | None,
+    beginning: str,
+    end: str,
+) -> None:
+    (tmp_path / "keras").mkdir()
+    file = tmp_path / "keras" / "keras.json"
+    if settings:
+        file.write_text(settings)
+    words = ("predict", str(trained[0]), str(images))
+    done = tlkit_process(*words, KERAS_HOME=str(file.parent), **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {beginning.replace('{file}', str(file))}")
+    assert done.stderr.endswith(f"{end.replace('{file}', str(file))}\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,6 @@ from tlkit import (
     find_label_issues,
     transfer_classifier,
 )
-from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.errors import DatasetError, SettingError
 from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.evaluate import evaluate
@@ -36,14 +35,15 @@ from tlkit.training.finetune import TrainingData
 TUNED = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=2, views=2),))
 HEAD_ONLY = FineTuneSchedule.head_only()
 BETTER = FineTuneSchedule(
-    head=ExactHead(l2=100.0),  # next to nothing, so that fine-tuning is what is kept
-    phases=(Phase(unfreeze_fraction=0.3, epochs=3, learning_rate=1e-2),),
+    head=ExactHead(l2=1e4),  # next to nothing, so that fine-tuning is what is kept
+    phases=(Phase(unfreeze_fraction=0.3, epochs=6, learning_rate=0.1, views=2),),
 )
 TINY = BackboneAdapter("tiny_random")
 
 
 def trained(data: DatasetSpec | Path, **settings: Any) -> TransferClassifier:
-    return transfer_classifier(data, **{"schedule": HEAD_ONLY, "backbone": TINY, **settings})
+    spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data, validation_fraction=0.2)
+    return transfer_classifier(spec, **{"schedule": HEAD_ONLY, "backbone": TINY, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainingData]:
     """What each classifier learned from, in order."""
     seen: list[TrainingData] = []
 
-    def spy(frozen: Any, originals: Originals, data: TrainingData, *rest: Any) -> Any:
+    def spy(frozen: Any, originals: Originals, data: TrainingData, *rest: Any, **more: Any) -> Any:
         seen.append(data)
-        return fit.train(frozen, originals, data, *rest)
+        return fit.train(frozen, originals, data, *rest, **more)
 
     monkeypatch.setattr(cross_validation, "train", spy)
     return seen
@@ -97,7 +97,7 @@ def test_groups_stay_in_one_fold(drawn_folder: Path) -> None:
     assert all(len(folds) == 1 for folds in of_group.values())
 
 
-def test_the_figures_are_those_of_the_scores(judged: CrossValidation) -> None:
+def test_metrics_are_those_of_the_scores(judged: CrossValidation) -> None:
     scores, numbers = judged.scores, np.array(judged.fold_numbers)
     labels = np.array(scores.labels)
     assert scores.labels == tuple(int(name.startswith("disc/")) for name in scores.names)
@@ -109,6 +109,7 @@ def test_the_figures_are_those_of_the_scores(judged: CrossValidation) -> None:
             class_names=("disc", "not disc"),
             positive_class="disc",
             part=part,
+            folds=4 if part == "out-of-fold" else None,
         )
 
     assert judged.evaluation == expected("out-of-fold", numbers >= 0)
@@ -132,25 +133,15 @@ def test_labels_without_meaning_are_not_learned(drawn_folder: Path, tmp_path: Pa
     assert result.evaluation.log_loss > 0.6
 
 
-def test_one_pass_serves_all_folds(
-    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_each_image_is_read_once_for_all_folds_and_never_again_from_a_cache(
+    drawn_folder: Path, tmp_path: Path, opened: list[str]
 ) -> None:
-    calls: list[int] = []
-    real = TensorFlowEngine.__call__
-
-    def counted(engine: TensorFlowEngine, images: Any) -> Any:
-        calls.append(len(images))
-        return real(engine, images)
-
-    monkeypatch.setattr(TensorFlowEngine, "__call__", counted)
+    images = sorted(str(path) for path in drawn_folder.rglob("*.jpg"))
     first = cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path)
-    assert sum(calls) == 48
-
-    def forbidden(*_: object) -> NoReturn:
-        raise AssertionError("everything was there")
-
-    monkeypatch.setattr(TensorFlowEngine, "__call__", forbidden)
+    assert sorted(path for path in opened if path.endswith(".jpg")) == images
+    opened.clear()
     assert cross_validate(drawn_folder, backbone=TINY, folds=6, cache_dir=tmp_path) == first
+    assert [path for path in opened if path.endswith(".jpg")] == []
 
 
 def test_what_is_kept_is_judged_without_tensorflow(drawn_folder: Path, tmp_path: Path) -> None:
@@ -199,7 +190,7 @@ def test_folds_are_checked_before_any_work(folds: Any) -> None:
 
 
 def test_the_test_part_stays_out_of_it(drawn_folder: Path, lessons: list[TrainingData]) -> None:
-    spec = DatasetSpec(drawn_folder, test_fraction=0.2)
+    spec = DatasetSpec(drawn_folder, validation_fraction=0.2, test_fraction=0.2)
     beside = trained(spec, schedule=TUNED, folds=2)
     assert beside.cross_validation is not None
     tested = {*beside.record.scores["test"].names}
@@ -223,7 +214,7 @@ def test_a_small_share_may_choose_the_epoch(
     assert [len(data.validation) for data in lessons] == [2, 2]
 
 
-def test_a_figure_that_folds_lack_is_left_out(judged: CrossValidation) -> None:
+def test_a_metric_that_folds_lack_is_left_out(judged: CrossValidation) -> None:
     nobody = judged.recounted(1.0)  # called positive: no precision
     assert math.isnan(nobody.mean("precision"))
     assert math.isnan(nobody.spread("precision"))
@@ -236,7 +227,7 @@ def test_another_threshold_counts_everything_anew(judged: CrossValidation) -> No
     said = judged.scores.probabilities >= 0.9
     assert careful.evaluation.true_positives == said[np.array(judged.scores.labels) == 1].sum()
     assert {fold.threshold for fold in careful.folds} == {0.9}
-    assert "These images also chose the threshold" in str(careful)
+    assert "These images were used to choose the threshold" in str(careful)
     assert careful.recounted(0.5) == judged
 
 
@@ -261,7 +252,8 @@ def test_folds_leave_the_classifier_as_it_is(drawn_folder: Path) -> None:
     """Each fold begins with the pretrained weights, and so does what follows."""
     alone = trained(drawn_folder, schedule=TUNED)
     beside = trained(drawn_folder, schedule=TUNED, folds=2)
-    crossed = cross_validate(drawn_folder, backbone=TINY, schedule=TUNED, folds=2)
+    spec = DatasetSpec(drawn_folder, validation_fraction=0.2)
+    crossed = cross_validate(spec, backbone=TINY, schedule=TUNED, folds=2)
     assert beside.history.phases[1].validation_loss == alone.history.phases[1].validation_loss
     pairs = zip(alone.model.weights[:-2], beside.model.weights[:-2], strict=True)
     assert all(np.array_equal(one.numpy(), other.numpy()) for one, other in pairs)
@@ -280,19 +272,9 @@ def test_what_calibrates_what(drawn_folder: Path) -> None:
     assert alone.calibration is None
     assert "out-of-fold" not in alone.record.scores
     assert beside.calibration is not None
-    assert beside.record.scores["out-of-fold"].names == beside.record.training_names
-
-
-def test_of_many_training_images_an_even_part_is_remembered(
-    drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    everything = trained(drawn_folder)
-    monkeypatch.setattr("tlkit.training.transfer.KEPT_SCORES", 20)
-    part = trained(drawn_folder)
-    assert part.calibration == everything.calibration
-    kept, whole = part.record.scores["out-of-fold"], everything.record.scores["out-of-fold"]
-    assert (len(whole.names), len(kept.names)) == (38, 19)
-    assert (kept.names, kept.logits) == (whole.names[::2], whole.logits[::2])
+    assert beside.calibration.count == len(beside.record.training_names)
+    assert beside.cross_validation is not None
+    assert beside.record.scores["out-of-fold"] == beside.cross_validation.scores
 
 
 def test_calibration_is_folded_into_the_last_layer(
@@ -302,7 +284,7 @@ def test_calibration_is_folded_into_the_last_layer(
 
     plain = trained(drawn_folder)
     line = Calibration(slope=0.25, intercept=1.5, count=38)
-    monkeypatch.setattr("tlkit.training.transfer.fit_calibration", lambda *_, **__: line)
+    monkeypatch.setattr("tlkit.training.recording.fit_calibration", lambda *_, **__: line)
     moved = trained(drawn_folder)
     assert plain.calibration is not None
     raw = plain.calibration.undo(plain.record.scores["validation"].logits)
@@ -333,3 +315,5 @@ def test_a_classifier_has_nothing_to_say_of_labels_that_it_learned(drawn_folder:
     with pytest.raises(SettingError, match="folds=5"):
         find_label_issues(trained(drawn_folder, schedule=BETTER))
     assert len(find_label_issues(trained(drawn_folder))) == 38
+    everything = DatasetSpec(drawn_folder, validation_fraction=0)
+    assert len(find_label_issues(trained(everything))) == 48

@@ -73,6 +73,12 @@ def test_a_mapping_changed_later_does_not_change_the_spec() -> None:
     assert spec.group_by == {"a": "b"}
 
 
+def test_something_must_be_left_to_learn_from() -> None:
+    with pytest.raises(SettingError, match="`validation_fraction` \\+ `test_fraction`"):
+        DatasetSpec("x", validation_fraction=0.2, test_fraction=0.8)
+    assert DatasetSpec("x", test_fraction=0.8).default_fraction == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -85,7 +91,6 @@ def test_a_mapping_changed_later_does_not_change_the_spec() -> None:
         ("validation_fraction", float("nan")),
         ("validation_fraction", "0.2"),
         ("test_fraction", 1.0),
-        ("test_fraction", 0.8),  # + 0.2
         ("seed", -1),
         ("seed", 1.0),
         ("group_by", "("),

@@ -12,10 +12,14 @@ import inspect
 import re
 import shlex
 import shutil
+from collections import Counter
+from collections.abc import Iterator
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from unittest import SkipTest
 
+import griffe
 import pages
 import pytest
 from sybil import Document, Example, Sybil
@@ -152,7 +156,7 @@ def test_every_block_has_a_language_and_every_block_of_code_is_found(name: str) 
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_what_is_skipped_says_why(name: str) -> None:
+def test_a_skip_has_a_reason(name: str) -> None:
     for example in filter(skips, examples(PAGES[name])):
         action, reason = example.parsed
         assert action == "next", f"line {example.line}: skip one block at a time"
@@ -198,3 +202,89 @@ def test_every_public_name_has_an_example_that_runs() -> None:
         if name not in on_pages and not has_example(getattr(tlkit, name))
     }
     assert without <= RAY
+
+
+# The reference
+
+NAMESPACES = ("errors", "plot", "scale")
+BESIDE = {
+    "tlkit.evaluation.evaluate.evaluate",
+    "tlkit.images.decoder.read_image",
+    "tlkit.classifier.record.Record",  # an attribute of every classifier
+}
+"""What is public although no namespace has it: docs/deprecation.md."""
+
+
+@pytest.fixture(scope="module")
+def source() -> griffe.Object:
+    """Return the package as its source has it, annotations included."""
+    loaded = griffe.load("tlkit", search_paths=[Path(tlkit.__file__).parents[1]])
+    assert isinstance(loaded, griffe.Object)
+    return loaded
+
+
+def find(source: griffe.Object, path: str) -> griffe.Object | None:
+    """Return what a path leads to, through every `import`; None where it leads out of tlkit."""
+    try:
+        found = source[path.removeprefix("tlkit.")]
+    except KeyError:
+        return None
+    return found.final_target if isinstance(found, griffe.Alias) else found
+
+
+def names_of(module: str) -> list[str]:
+    """Return the paths of a module's public names."""
+    found = import_module(module)
+    own = [
+        name
+        for name, value in vars(found).items()
+        if getattr(value, "__module__", None) == module and not name.startswith("_")
+    ]
+    return [f"{module}.{name}" for name in getattr(found, "__all__", own)]
+
+
+def types_of_results(thing: griffe.Object) -> Iterator[str]:
+    """Yield the names in the annotations of what a function returns, or of what a class holds."""
+    if thing.is_class:
+        holders = [member for name, member in thing.all_members.items() if name[0] != "_"]
+        things = [m.final_target if isinstance(m, griffe.Alias) else m for m in holders]
+    else:
+        things = [thing]
+    for member in things:
+        annotation = getattr(member, "returns" if member.is_function else "annotation", None)
+        if isinstance(annotation, griffe.Expr):
+            for expression in annotation.iterate(flat=True):
+                if isinstance(expression, griffe.ExprName):
+                    yield expression.canonical_path
+
+
+def public_paths(source: griffe.Object) -> set[str]:
+    """Return where every public name is defined, and every class that one leads to by its results."""
+    waiting = BESIDE | {path for name in NAMESPACES for path in names_of(f"tlkit.{name}")}
+    waiting |= {path for path in names_of("tlkit") if path.split(".")[1] not in NAMESPACES}
+    found: set[str] = set()
+    while waiting:
+        path = waiting.pop()
+        thing = find(source, path)
+        assert thing is not None, path
+        if thing.path not in found:
+            found.add(thing.path)
+            reached = [find(source, path) for path in types_of_results(thing)]
+            waiting |= {t.path for t in reached if t and t.is_class and t.name[0] != "_"}
+    return found
+
+
+def test_every_public_name_is_on_one_page_of_the_reference(source: griffe.Object) -> None:
+    pages = (ROOT / "docs/reference").glob("*.md")
+    written = [
+        path for page in pages for path in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.M)
+    ]
+    whole = {"tlkit.errors"}  # a page of all its names
+    shown = [
+        thing.path
+        for path in written
+        for name in (names_of(path) if path in whole else [path])
+        if (thing := find(source, name)) and not thing.is_module
+    ]
+    assert [path for path, count in Counter(shown).items() if count > 1] == []
+    assert {*shown} == public_paths(source)

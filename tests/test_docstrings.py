@@ -70,6 +70,8 @@ def test_documented_attributes_are_there(module: str) -> None:
             fields = [f.name for f in dataclasses.fields(thing) if not f.name.startswith("_")]
             assert [a for a in said[ATTRIBUTES] if not hasattr(thing, a)] == [], name
             known = said[ATTRIBUTES] + said.get(PARAMETERS, [])
+            bases = [base for base in thing.__mro__[1:] if dataclasses.is_dataclass(base)]
+            known += [field for base in bases for field in documented(base).get(ATTRIBUTES, [])]
             assert [f for f in fields if f not in known] == [], f"{name} says nothing about these"
 
 

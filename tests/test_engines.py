@@ -15,6 +15,7 @@ from tlkit import TransferClassifier
 from tlkit.backbones import engines
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.engines import TensorFlowEngine, in_shares, workers
+from tlkit.classifier.predictor import NetworkPredictor
 from tlkit.core.rows import Images
 
 IMAGES = np.random.default_rng(0).integers(256, size=(20, 32, 32, 3), dtype=np.uint8)
@@ -69,6 +70,7 @@ def test_no_images_are_no_predictions(
     fresh = TransferClassifier(classifier.model, classifier.record)
     assert fresh.predict(IMAGES[:0]) == []
     assert fresh.predict_proba(IMAGES[:0]).shape == (0,)
+    assert isinstance(fresh._predictor, NetworkPredictor)
     assert fresh._predictor._engine is None
 
 

@@ -368,7 +368,7 @@ def test_the_text_explains_itself() -> None:
     result = judged(labels, probabilities)
     assert str(result) == (
         "accuracy 0.95 (95 % CI 0.87–0.98) on 65 validation images\n"
-        "  always saying 'not alpaca': 0.57\n"
+        "  always predicting 'not alpaca': 0.57\n"
         "balanced accuracy 0.95 (0.86–0.98): the mean over the classes, however unequal\n"
         "ROC-AUC 0.93 (0.83–0.97): how often 'alpaca' is ranked above 'not alpaca'; 0.5 is guessing\n"
         "log-loss 0.261 (standard error 0.051): 0 is perfect, "
@@ -379,11 +379,11 @@ def test_the_text_explains_itself() -> None:
         "is 'not alpaca'                1                   36  specificity 0.97 (0.86–1.00)\n"
         "                 precision 0.96 (0.82–0.99), F1 0.95 (0.85–0.98)\n"
         "\n"
-        "65 images say little: cross-validation (folds=5, --folds 5) judges them all."
+        "65 images are few: cross-validation (folds=5, --folds 5) evaluates on all images."
     )
     many = judged(labels * 4, probabilities * 4)
-    assert "say little" not in str(many)
-    assert "say little" not in str(judged(labels, probabilities, part="test"))
+    assert "are few" not in str(many)
+    assert "are few" not in str(judged(labels, probabilities, part="test"))
 
 
 def test_the_text_owns_up() -> None:
@@ -398,9 +398,23 @@ def test_the_text_owns_up() -> None:
     assert "on 2 training images" in text
     assert ": 0.50; a random head: 0.52 (0.40–0.64)\n" in text
     assert text.endswith(
-        "\n\nThese images also chose the best epoch and the threshold: expect a little less on new ones."
+        "\n\nThese images were used to choose the best epoch and the threshold: "
+        "expect slightly worse metrics on new ones."
     )
-    assert "on 1 test image\n" in str(judged([1], [0.9], part="test"))
+    one = str(judged([1], [0.9], part="test"))
+    assert "on 1 test image: no better than always predicting 'alpaca'" in one.splitlines()[0]
+
+
+def test_the_first_line_is_a_verdict() -> None:
+    """Worse than the more frequent class, and hardly any of the other one to judge on."""
+    labels, probabilities = [0] * 30 + [1] * 3, [0.2] * 26 + [0.9] * 4 + [0.1] * 3
+    first = str(judged(labels, probabilities)).splitlines()[0]
+    assert first.endswith(
+        "on 33 validation images: worse than always predicting 'not alpaca'; "
+        "only 3 of 'alpaca' to judge on"
+    )
+    sound = str(judged([0] * 20 + [1] * 20, [0.1] * 20 + [0.9] * 20)).splitlines()[0]
+    assert sound.endswith("on 40 validation images")
 
 
 def test_hostile_class_names_stay_on_their_line() -> None:
@@ -462,7 +476,7 @@ def test_configs_that_are_no_evaluation_are_refused() -> None:
         ({"class_names": ("alpaca", "alpaca")}, "two different names"),
         ({"class_names": "ab", "positive_class": "a"}, "two different names"),
         ({"positive_class": "alpacca"}, "did you mean 'alpaca'"),
-        ({"used_to_choose": "the threshold"}, "must be words"),
+        ({"used_to_choose": "the threshold"}, "must be a list of texts"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -24,8 +24,8 @@ from tlkit import (
 from tlkit.errors import ImageError, SettingError, TlkitWarning
 from tlkit.images.decoder import BadFile
 from tlkit.insight.explain import Explanation, explain, explain_files
-from tlkit.training.fit import plain_model
 from tlkit.training.head import LinearHead
+from tlkit.training.heads import plain_model
 
 layers = keras.layers
 Pixels = npt.NDArray[np.uint8]
@@ -98,7 +98,7 @@ def test_what_lies_above_the_map_is_weighed_by_its_gradient(
     slope = (kernel * (1 - np.tanh(values.ravel() @ kernel + bias) ** 2)) @ final
     weights = slope.reshape(values.shape).mean(axis=(0, 1))
     expected = np.maximum(0, values @ weights)
-    seen = explain(other, image, towards="disc")
+    seen = explain(other, pixels, towards="disc")
     np.testing.assert_allclose(seen.coarse_map, expected / expected.max(), atol=1e-4)
 
 

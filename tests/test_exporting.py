@@ -143,16 +143,17 @@ def test_the_script_needs_neither_tensorflow_nor_tlkit(
 def test_int8_gives_probabilities_in_steps(classifier: TransferClassifier, tmp_path: Path) -> None:
     exported = export(classifier, tmp_path / "new", precision="int8", tolerance=1)
     sample = read_sample(classifier, None, calibrate=True)
-    given = formats.probabilities(
-        FORMATS["litert"], exported.path / "model.tflite", sample.compared
-    )
+    outputs = formats.run(FORMATS["litert"], exported.path / "model.tflite", sample.compared)
+    given = outputs["probability"]
     steps = 256 * given
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
     assert len({*steps}) > 1
     differences = np.abs(given - classifier.predict_proba(sample.compared))
     assert exported.comparison.largest_difference == pytest.approx(differences.max())
     assert 1e-4 < differences.max() < 0.2
-    assert json.loads((exported.path / "tlkit.json").read_text())["output"]["step"] == 1 / 256
+    assert json.loads((exported.path / "tlkit.json").read_text())["outputs"]["probability"][
+        "step"
+    ] == pytest.approx(1 / 256)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -166,7 +167,7 @@ def test_what_a_program_has_to_know_travels_with_it(
     assert (
         card
         | {
-            "format_version": 1,
+            "format_version": 2,
             "format": name,
             "precision": "float32",
             "labels": ["disc", "not disc"],
@@ -181,8 +182,9 @@ def test_what_a_program_has_to_know_travels_with_it(
     assert card["input"]["name"] == "images"
     assert card["input"]["shape"] == [batch, height, width, 3]
     assert (card["input"]["dtype"], card["input"]["range"]) == ("float32", [0, 255])
-    assert card["output"]["shape"] == [batch, 1]
-    assert card["output"]["meaning"].startswith("probability of disc")
+    assert card["outputs"].keys() == {"probability", "logit"}
+    assert all(output["shape"] == [batch, 1] for output in card["outputs"].values())
+    assert card["outputs"]["probability"]["meaning"].startswith("probability of disc")
     assert (exported.path / card["file"]).exists()
     sizes = [p.stat().st_size for p in exported.path.rglob("*") if p.is_file()]
     description = (exported.path / "tlkit.json").stat().st_size
@@ -216,11 +218,17 @@ def as_if(
             FORMATS["litert"],
             batch=None,
             convert=written,
-            load=lambda _path: lambda batch: change(classifier.predict_proba(batch)),
+            load=lambda _path: lambda batch: both(change(classifier.predict_proba(batch))),
         )
         monkeypatch.setitem(FORMATS, "litert", fake)
 
     return pretend
+
+
+def both(probabilities: Floats) -> dict[str, Floats]:
+    with np.errstate(invalid="ignore"):  # what is no probability has no logit
+        logits = np.log(probabilities / (1 - probabilities))
+    return {"probability": probabilities, "logit": logits}
 
 
 def flipped(count: int) -> Callable[[Floats], Floats]:
@@ -240,6 +248,32 @@ def test_float32_that_differs_by_more_than_1e_4_is_not_written(
     as_if(lambda p: p + np.where(p < 0.5, 1.1e-4, -1.1e-4))
     with pytest.raises(ArtifactError, match=r"to 0\.0001, but on \d+ images .* by up to 0\.00011"):
         export(classifier, tmp_path / "bad", tolerance=1)
+    assert left_in(tmp_path) == ["good"]
+
+
+def test_outputs_that_contradict_each_other_are_not_written(
+    classifier: TransferClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(_model: Any, path: Path, *_: Any) -> None:
+        path.write_bytes(b"x")
+
+    def given(shift: float) -> Any:
+        def run(batch: Any) -> dict[str, Floats]:
+            outputs = both(classifier.predict_proba(batch))
+            return {**outputs, "logit": outputs["logit"] + shift}
+
+        return lambda _path: run
+
+    for name, shift in (("good", 1e-4), ("bad", 0.1), ("worse", np.nan)):
+        fake = dataclasses.replace(FORMATS["litert"], convert=written, load=given(shift))
+        monkeypatch.setitem(FORMATS, "litert", fake)
+        expected = (
+            contextlib.nullcontext()
+            if name == "good"
+            else pytest.raises(ArtifactError, match="logits and probabilities differ by up to")
+        )
+        with expected:
+            export(classifier, tmp_path / name)
     assert left_in(tmp_path) == ["good"]
 
 
@@ -608,7 +642,7 @@ def test_the_command_line_refuses_and_advises(
         assert expected in capsys.readouterr().err
     classifier.model.save(tmp_path / "plain.keras")
     refusals: tuple[tuple[Path, tuple[str, ...], str], ...] = (
-        (saved, ("--format", "onnx", "--precision", "int8"), "`precision` of the format 'onnx'"),
+        (saved, ("--format", "onnx", "--precision", "int8"), "--precision of the format 'onnx'"),
         (saved, ("--precision", "int8", "--data", str(tmp_path / "gone")), "gone"),
         (saved, ("--precision", "int8"), "worse than the classifier"),
         (tmp_path / "plain.keras", (), "is a Keras model, but no tlkit classifier"),

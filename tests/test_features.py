@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import ImagesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import ImagesToo, TensorFlowEngine
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import ImageError
 from tlkit.features.frozen_part import FrozenPart
@@ -52,12 +52,14 @@ def images_of(examples: tuple[Example, ...]) -> npt.NDArray[np.uint8]:
 def test_features_are_those_of_the_network(drawn_folder: Path) -> None:
     examples = examples_of(drawn_folder)
     originals = part(FineTuneSchedule.head_only()).read(examples)
-    model = BackboneAdapter("tiny_random").build().model
-    expected = model.predict(images_of(examples).astype("float32"), verbose=0).mean(axis=(1, 2))
+    network = BackboneAdapter("tiny_random").build()
+    model = network.features()
+    expected = model.predict(images_of(examples).astype("float32"), verbose=0)
     (features,) = originals.outputs
     assert originals.readable.tolist() == list(range(48))
     assert np.allclose(features.read(originals.readable), expected, atol=1e-5)
     assert originals.backbone_parameters == model.count_params()
+    assert originals.stage_widths == network.stage_widths
 
 
 def test_activations_lead_to_the_features(drawn_folder: Path) -> None:
@@ -67,7 +69,7 @@ def test_activations_lead_to_the_features(drawn_folder: Path) -> None:
     assert frozen.cut is not None
     above = frozen.network.upper(frozen.cut).predict(activations, verbose=0).mean(axis=(1, 2))
     assert activations.shape == (48, *frozen.cut.shape)
-    assert np.allclose(features, above, atol=1e-5)
+    assert np.allclose(features[:, -above.shape[1] :], above, atol=1e-5)
 
 
 def test_numbers_do_not_depend_on_the_company_in_a_batch(drawn_folder: Path) -> None:
@@ -81,7 +83,7 @@ def test_numbers_do_not_depend_on_the_company_in_a_batch(drawn_folder: Path) -> 
 def test_without_a_cut_the_images_stand_for_the_activations() -> None:
     network = BackboneAdapter("tiny_random").build()
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    engine = TensorFlowEngine(frozen_model(network, None, features=True, activations=False))
+    engine = TensorFlowEngine(network.features())
     features, kept = ImagesToo(engine)(images)
     assert np.array_equal(features, engine(images)[0])
     assert kept is images
@@ -110,8 +112,8 @@ def test_a_view_is_the_networks_answer_to_the_augmented_image(drawn_folder: Path
     (views,) = frozen.views(frozen.read(examples), train, 2, features=True, activations=False)
     augment = POLICY.build((32, 32), seed=0)
     images = augment(images_of(examples)[train], view=1, key=0)
-    expected = frozen.network.model.predict(images.astype("float32"), verbose=0)
-    assert np.allclose(views.read(train, 1), expected.mean(axis=(1, 2)), atol=1e-5)
+    expected = frozen.network.features().predict(images.astype("float32"), verbose=0)
+    assert np.allclose(views.read(train, 1), expected, atol=1e-5)
 
 
 def test_unreadable_files_are_named_and_left_out(drawn_folder: Path, tmp_path: Path) -> None:
@@ -180,3 +182,31 @@ def test_weights_of_large_networks_are_not_folded_but_count_as_they_were(
     for weight in model.weights:
         weight.assign(weight * 2)
     assert np.array_equal(large(images)[0], before)
+
+
+def test_views_that_change_nothing_are_not_made(drawn_folder: Path, tmp_path: Path) -> None:
+    examples, train = examples_of(drawn_folder), np.arange(10)
+
+    def unchanged(folders: RunFolders) -> FrozenPart:
+        policy = AugmentationPolicy.none()
+        return FrozenPart(BackboneAdapter("tiny_random"), needs_of(TUNED), policy, 0, folders)
+
+    frozen = unchanged(RunFolders(cache=tmp_path))
+    originals = frozen.read(examples)
+    (views,) = frozen.views(originals, train, 3, features=False, activations=True)
+    for view in range(3):
+        assert np.array_equal(views.read(train, view), originals.outputs[1].read(train))
+    assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_without_a_place_to_keep_it_no_file_is_asked_when_it_changed(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_example: Example) -> NoReturn:
+        raise AssertionError("nothing is kept, so nothing can be stale")
+
+    examples = examples_of(drawn_folder)
+    monkeypatch.setattr("tlkit.features.frozen_part._status", refuses)
+    assert len(part(FineTuneSchedule.head_only()).read(examples).facts) == 48
+    with pytest.raises(AssertionError, match="nothing is kept"):
+        part(FineTuneSchedule.head_only(), RunFolders(cache=tmp_path)).read(examples)

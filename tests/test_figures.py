@@ -1,4 +1,4 @@
-"""The figures of the documentation: drawn from the numbers that are kept, said in the text, seen by all."""
+"""The figures of the documentation: drawn from the numbers that are kept, stated in the text, seen by all."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ def test_a_figure_shows_the_numbers_that_are_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_page_says_what_the_figure_shows(name: str) -> None:
+def test_the_page_states_what_the_figure_shows(name: str) -> None:
     text = page_of(name)
-    said = FIGURES[name].said(kept(name))
-    assert said
-    assert [sentence for sentence in said if sentence not in text] == []
+    statements = FIGURES[name].statements(kept(name))
+    assert statements
+    assert [sentence for sentence in statements if sentence not in text] == []
 
 
-def test_the_first_page_says_what_was_measured() -> None:
+def test_the_first_page_states_what_was_measured() -> None:
     text = " ".join(PAGES["docs/index.md"].read_text("utf-8").split())
     seconds = kept("frozen-backbone")
     assert f"{seconds['course head'] / seconds['head_only']:.1f} times" in text
-    said = json.loads((IMAGES / "welcome.json").read_text("utf-8"))["said"]
-    assert [label for label, _ in said] == ["alpaca", "alpaca"]
-    for _, probability in said:
+    predicted = json.loads((IMAGES / "welcome.json").read_text("utf-8"))["predicted"]
+    assert [label for label, _ in predicted] == ["alpaca", "alpaca"]
+    for _, probability in predicted:
         assert f"{probability:.3f}" in text
 
 
@@ -118,5 +118,5 @@ def test_what_needs_photographs_can_be_measured_again(
         monkeypatch.setattr(figure, setting, 1, raising=False)
     numbers = json.loads(json.dumps(figure.measure(Sources(drawn_folder, weights_dir))))
     assert numbers.keys() == kept(name).keys()
-    assert len(figure.said(numbers)) == len(figure.said(kept(name)))
+    assert len(figure.statements(numbers)) == len(figure.statements(kept(name)))
     assert "</svg>" in svg(figure.draw, numbers, "light")

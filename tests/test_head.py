@@ -384,7 +384,7 @@ def test_many_rows_are_read_some_times_not_thousands(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(CentredRows, "blocks", counted)
     monkeypatch.setattr(CentredRows, "second_moments", refused)
     fit_head(features, labels, folds=folds_of(labels), l2=1e-3)
-    assert passes[0] <= 25
+    assert passes[0] <= 40  # the head in some 20, those of the folds in as many
 
 
 def test_memory_grows_by_a_few_numbers_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

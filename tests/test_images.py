@@ -25,6 +25,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from tlkit.errors import ImageError, SettingError
 from tlkit.images.decoder import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, read_image
+from tlkit.images.loader import read_batches
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = (HEIGHT, WIDTH)  # reading at the stored size resizes nothing, so that pixels can be compared
@@ -443,3 +444,20 @@ def test_arrays_that_are_no_images_are_refused(
 ) -> None:
     with pytest.raises(SettingError, match=message):
         as_batch(array, (2, 2))
+
+
+def test_batches_keep_their_size_and_order_whatever_cannot_be_read(tmp_path: Path) -> None:
+    good = {3, 4, 9}  # nothing of the first batch and of the third
+    paths = [tmp_path / f"{number:02d}.png" for number in range(11)]
+    for number, path in enumerate(paths):
+        if number in good:
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    batches = list(read_batches(paths, (4, 5), 3))
+    assert [len(outcomes) for _, _, outcomes in batches] == [3, 3, 3, 2]
+    assert [indices.tolist() for indices, _, _ in batches] == [[], [3, 4], [], [9]]
+    assert all(pixels.shape == (len(rows), 4, 5, 3) for rows, pixels, _ in batches)
+    assert [pixels[:, 0, 0, 0].tolist() for _, pixels, _ in batches] == [[], [3, 4], [], [9]]
+    outcomes = [outcome for _, _, found in batches for outcome in found]
+    assert {n for n, found in enumerate(outcomes) if isinstance(found, ImageFacts)} == good
+    bad = [str(paths[n]) for n in range(11) if n not in good]
+    assert [found.path for found in outcomes if isinstance(found, BadFile)] == bad

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from test_alpaca import backbone
 
-from tlkit import DatasetSpec, FineTuneSchedule
 from tlkit.data.split import assign_folds
 from tlkit.errors import SettingError
 from tlkit.evaluation.scores import Scores
-from tlkit.features.frozen_part import FrozenPart
-from tlkit.features.run_folders import RunFolders
-from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.insight.label_issues import LabelIssue, rank_label_issues
 from tlkit.training.head import fit_head
-from tlkit.training.settings import needs_of
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
-
-SETS = [(1.0, 224), (1.0, 160), (0.35, 224), (0.35, 160)]
-"""Width and image size of the four sets of features."""
 
 
 def ranked(labels: Any, logits: Any, names: list[str] | None = None) -> tuple[LabelIssue, ...]:
@@ -57,22 +47,6 @@ def found_share(features: Floats, labels: Ints, names: list[str], seed: int) -> 
     hidden = {names[i] for i in flipped}
     top = sum(issue.name in hidden for issue in issues[:count])
     return top / count, sum(issue.name in hidden for issue in issues if issue.likely) / count
-
-
-def alpaca_features(
-    alpaca_dir: Path, weights_dir: Path, alpha: float, size: int
-) -> tuple[npt.NDArray[np.float32], Ints, list[str]]:
-    listing = DatasetSpec(alpaca_dir).listing()
-    frozen = FrozenPart(
-        backbone(weights_dir, alpha, size),
-        needs_of(FineTuneSchedule.head_only()),
-        AugmentationPolicy.none(),
-        0,
-        RunFolders(),
-    )
-    originals = frozen.read(listing.examples)
-    features = originals.outputs[0].read(originals.readable).astype(np.float32)
-    return features, listing.labels.astype(np.int64), [one.name for one in listing.examples]
 
 
 def test_the_probability_of_the_given_label_ranks() -> None:
@@ -162,17 +136,3 @@ def test_flipped_labels_fill_the_top_of_the_list() -> None:
     top, flagged = np.mean(figures, axis=0)
     assert top >= 0.6
     assert flagged >= 0.6
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("alpha", "size", "at_least"),
-    [(1.0, 224, 0.7), (1.0, 160, 0.6), (0.35, 224, 0.6), (0.35, 160, 0.55)],
-)
-def test_flipped_labels_of_photographs_fill_the_top_of_the_list(
-    alpaca_dir: Path, weights_dir: Path, alpha: float, size: int, at_least: float
-) -> None:
-    """16 of 327 flipped; the 10 % that the smallest network gets wrong by itself crowd its list."""
-    features, labels, names = alpaca_features(alpaca_dir, weights_dir, alpha, size)
-    shares = [found_share(features, labels, names, seed)[0] for seed in range(20)]
-    assert np.mean(shares) >= at_least

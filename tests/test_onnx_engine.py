@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import warnings
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +23,7 @@ from tlkit import (
     transfer_classifier,
 )
 from tlkit.backbones import onnx_engine as rooms
-from tlkit.backbones.engines import TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.backbones.onnx_engine import VARIABLE, OnnxEngine, fast_engine, multiply_adds
 from tlkit.errors import EngineWarning, MissingExtraError, SettingError
 
@@ -61,7 +62,8 @@ def test_gives_the_numbers_of_tensorflow(
 ) -> None:
     monkeypatch.setenv(VARIABLE, "onnxruntime")
     cut = NETWORK.cut_below(len(NETWORK.base.layers) - 2)
-    model = frozen_model(NETWORK, cut, features=kind[0], activations=kind[1])
+    assert cut is not None
+    model = NETWORK.frozen(cut, features=kind[0]) if kind[1] else NETWORK.features()
     engine = fast_engine(lambda: kind, 1, lambda: model, lambda: IMAGES[:2])
     reference = TensorFlowEngine(model)
     assert engine is not None
@@ -119,31 +121,59 @@ def test_a_network_that_cannot_be_converted_is_run_by_tensorflow(
     def fails(*_: object, **__: object) -> NoReturn:
         raise NotImplementedError("no such operation")
 
-    monkeypatch.setattr(keras.Model, "export", fails)
-    with pytest.warns(
-        EngineWarning, match=r"could not be converted \(NotImplementedError: no such"
-    ):
-        assert asked(10**12) is None
-    assert list(home.iterdir()) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.Model, "export", fails)
+        message = r"could not be converted \(NotImplementedError: no such operation\)"
+        with pytest.warns(EngineWarning, match=rf"{message}\. Set"):
+            assert asked(10**12) is None
+        assert [path.suffix for path in home.iterdir()] == [".refused"]
+    with monkeypatch.context() as patched:  # nor is it tried again
+        patched.setattr(rooms, "_convert", forbidden)
+        with pytest.warns(EngineWarning, match=rf"{message}, when it was tried before"):
+            assert asked(10**12) is None
+        assert asked(1, "another network") is None
+    monkeypatch.setenv(VARIABLE, "onnxruntime")  # unless somebody asks for it
+    assert isinstance(asked(1), OnnxEngine)
 
 
-@pytest.mark.usefixtures("home")
-def test_a_conversion_is_quiet(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("error", [OSError("No space left"), MemoryError(), ImportError("broken")])
+def test_what_may_go_away_by_itself_is_tried_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     import keras
 
-    def writes(*_: object, **__: object) -> NoReturn:
-        os.write(
-            2, b"I0000 00:00:17 88 devices.cc:67] Number of eligible GPUs (core count >= 8): 0\n"
-        )
-        os.write(2, b"I0000 00:00:17 88 single_machine.cc:376] Starting new session\nof interest\n")
+    def fails(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.Model, "export", fails)
+        with pytest.warns(EngineWarning, match=f"could not be converted .{type(error).__name__}"):
+            assert asked(10**12) is None
+    assert list(home.iterdir()) == []
+    assert isinstance(asked(10**12), OnnxEngine)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_conversion_leaves_the_process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads write to stderr, and warn."""
+    import keras
+
+    seen = []
+
+    def looks(*_: object, **__: object) -> NoReturn:
+        seen.append(state())
         raise NotImplementedError
 
-    monkeypatch.setattr(keras.Model, "export", writes)
-    with pytest.warns(EngineWarning, match="could not be converted"):
-        assert asked(10**12) is None
-    assert capfd.readouterr() == ("", "of interest\n")
+    def state() -> tuple[int, object, bool]:
+        ignored = [text for action, text, *_ in warnings.filters if action == "ignore"]
+        wide = None in ignored
+        return os.fstat(2).st_ino, sys.stderr, wide
+
+    monkeypatch.setattr(keras.Model, "export", looks)
+    monkeypatch.setattr(rooms, "_warn", lambda _: None)
+    before = state()
+    assert asked(10**12) is None
+    assert seen == [before]
 
 
 def test_a_place_that_cannot_be_written_costs_only_speed(
@@ -218,7 +248,7 @@ def test_a_graph_that_has_just_made_room_leaves_nothing_behind(
 
 def test_no_number_is_no_agreement(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "onnxruntime")
-    model = frozen_model(NETWORK, NETWORK.cut_points[-2], features=True, activations=True)
+    model = NETWORK.frozen(NETWORK.cut_points[-2], features=True)
     engine = fast_engine(lambda: ("two outputs",), 1, lambda: model, lambda: IMAGES[:2])
     assert engine is not None
     assert len(list(home.iterdir())) == 1

@@ -160,16 +160,44 @@ def test_every_dependency_has_a_bound() -> None:
     ] == []
 
 
-def test_the_architecture_page_names_the_rooms_of_the_import_contract() -> None:
+def test_the_import_contract_names_every_package() -> None:
     (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
-    layers = {room.strip(" ()") for layer in contract["layers"] for room in layer.split("|")}
-    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`.+?) \|", page, flags=re.MULTILINE)
-    rooms = [room for row in rows for room in re.findall(r"`(\w+)`", row)]
 
-    assert layers == {module.name for module in pkgutil.iter_modules(tlkit.__path__)}
-    assert len(rooms) == len(set(rooms)), "a room has two rows"
-    assert set(rooms) == layers - {"_version"}
+    assert {*contract["layers"]} == {module.name for module in pkgutil.iter_modules(tlkit.__path__)}
+
+
+def files_of(package: str) -> set[str]:
+    """Return the modules of a package; a module is its own file."""
+    found = importlib.import_module(f"tlkit.{package}")
+    return {module.name for module in pkgutil.iter_modules(getattr(found, "__path__", []))} or {
+        package
+    }
+
+
+def test_the_architecture_page_lists_packages_and_files_in_the_order_of_the_contract() -> None:
+    (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (.+) \|$", page, flags=re.MULTILINE)
+
+    above = [name for name in reversed(contract["layers"]) if not name.startswith("_")]
+    assert [package for package, _ in rows] == above
+    for package, row in rows:
+        listed = re.findall(r"`(\w+)`", row)
+        assert len(listed) == len({*listed})
+        assert {*listed} == files_of(package), f"docs/architecture.md, row of {package}"
+
+
+@pytest.mark.parametrize(
+    "package",
+    [module.name for module in pkgutil.iter_modules(tlkit.__path__) if module.ispkg],
+)
+def test_a_package_names_its_files(package: str) -> None:
+    docstring = importlib.import_module(f"tlkit.{package}").__doc__ or ""
+    if "Files in reading order" not in docstring:
+        assert package in {"plot", "scale"}, "public namespaces, which list their names instead"
+        return
+    _, listed = docstring.split("Files in reading order")
+    assert {*re.findall(r"`(\w+)`", listed)} == files_of(package)
 
 
 REGISTRIES = r"\b(?:pypi\.org|pythonhosted\.org|(?:ana)?conda\.(?:org|io)|npmjs\.\w+)\b"

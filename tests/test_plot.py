@@ -1,13 +1,16 @@
-"""Figures say what they show; nothing global is touched, and names from files stay text."""
+"""Figures show and name what they are made of; nothing global is touched, and names from files stay text."""
 
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -20,7 +23,7 @@ from tlkit.errors import BadFileWarning, DatasetError, ImageError, MissingExtraE
 from tlkit.evaluation.history import History, PhaseHistory
 from tlkit.images.augmentation import AugmentationPolicy
 
-pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib")
 
 
 def phase(name: str, losses: list[float]) -> PhaseHistory:
@@ -235,7 +238,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("name", sorted(plot.THEMES))
-def test_words_and_curves_stand_out_from_the_paper(name: str) -> None:
+def test_text_and_curves_stand_out_from_the_paper(name: str) -> None:
     colours = plot.THEMES[name]
     for text in (colours.ink, colours.faint, colours.positive, colours.negative):
         assert contrast(text, colours.paper) >= 4.5  # WCAG: small text
@@ -294,7 +297,7 @@ def test_a_long_title_fits_its_figure() -> None:
         assert written.get_window_extent().x1 < axes.figure.bbox.x1
 
 
-def test_svg_is_the_same_each_time_and_its_words_are_words() -> None:
+def test_svg_is_the_same_each_time_and_its_text_is_text() -> None:
     first, again = (plot.learning_curves(EXACT_THEN_FINE).svg() for _ in range(2))
     assert first == again
     assert first.startswith("<svg")
@@ -303,6 +306,46 @@ def test_svg_is_the_same_each_time_and_its_words_are_words() -> None:
 
 
 # The library around it
+
+
+@pytest.mark.parametrize("how", ["shown", "saved", "svg"])
+def test_the_users_own_settings_of_matplotlib_do_not_matter(how: str, tmp_path: Path) -> None:
+    def picture() -> bytes:
+        axes = plot.learning_curves(EXACT_THEN_FINE)
+        if how == "shown":
+            return drawn(axes)
+        if how == "svg":
+            return axes.svg().encode()
+        axes.figure.savefig(tmp_path / "curves.png")
+        return (tmp_path / "curves.png").read_bytes()
+
+    usual = picture()
+    odd: dict[Any, Any] = {
+        "text.usetex": True,  # LaTeX, which need not be installed
+        "font.size": 31,
+        "axes.formatter.use_mathtext": True,
+        "xtick.labelbottom": False,
+        "lines.linewidth": 12,
+    }
+    if how != "saved":  # what users say of files of their own holds for these
+        odd |= {"savefig.facecolor": "red", "savefig.bbox": "tight", "svg.fonttype": "path"}
+    with matplotlib.rc_context(odd):
+        assert picture() == usual
+
+
+def test_a_figure_can_be_pickled() -> None:
+    figure = plot.learning_curves(EXACT_THEN_FINE).figure
+    again = pickle.loads(pickle.dumps(figure))
+    assert type(again) is type(figure)
+    assert [ax.get_xlabel() for ax in again.axes] == [ax.get_xlabel() for ax in figure.axes]
+
+
+def test_threads_leave_the_settings_of_matplotlib_as_they_were() -> None:
+    before = matplotlib.rcParams.copy()
+    with ThreadPoolExecutor(4) as threads:
+        curves = [threads.submit(plot.learning_curves, EXACT_THEN_FINE) for _ in range(8)]
+        assert len({len(drawn(one.result())) for one in curves}) == 1
+    assert matplotlib.rcParams.copy() == before
 
 
 def test_pyplot_is_neither_loaded_nor_are_settings_changed(drawn_folder: Path) -> None:

@@ -40,7 +40,7 @@ def cells(axes: plot.Grid) -> list[tuple[str, str]]:
     return [(ax.get_title(loc="left"), ax.get_xlabel()) for ax in axes.flat if ax.axison]
 
 
-def test_the_worst_come_first_with_what_was_said(drawn_folder: Path) -> None:
+def test_the_worst_come_first_with_their_predictions(drawn_folder: Path) -> None:
     axes = plot.gallery(crossed(), drawn_folder)
     assert cells(axes) == [
         ("not disc", "wrong: probability of disc 0.95\n01.jpg"),
@@ -61,12 +61,12 @@ def test_the_images_are_those_of_the_files(drawn_folder: Path) -> None:
         assert np.abs(np.asarray(small, float) - own).mean() < 4
 
 
-def test_heat_maps_show_the_evidence_for_what_was_said(
+def test_heat_maps_show_the_evidence_for_the_prediction(
     classifier: TransferClassifier, drawn_folder: Path
 ) -> None:
     axes = plot.gallery(crossed(), drawn_folder, explained_by=classifier)
-    said = ("disc", "not disc", "disc", "not disc")
-    for ax, name, towards in zip(axes.flat, WORST_FIRST, said, strict=True):
+    predicted = ("disc", "not disc", "disc", "not disc")
+    for ax, name, towards in zip(axes.flat, WORST_FIRST, predicted, strict=True):
         alone = explain(classifier, drawn_folder / name, towards=towards)
         wanted = alone.overlay(image_size=(384, 384)).astype(float)
         assert np.abs(ax.images[0].get_array() - wanted).max() <= 1
@@ -74,7 +74,7 @@ def test_heat_maps_show_the_evidence_for_what_was_said(
     assert legend == [
         "disc (2, the positive class)",
         "not disc (2)",
-        "glow: evidence for what was said",
+        "glow: evidence for the prediction",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Figures of how good it is show the numbers of the evaluation, and names from files stay text."""
+"""Curves and matrices show the metrics of the evaluation, and names from files stay text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RESULT = crossed()
 FOUND = RESULT.evaluation
 
 
-def words(axes: plot.Grid) -> list[str]:
+def texts(axes: plot.Grid) -> list[str]:
     """Return all that is written in a figure, as a reader of its SVG finds it."""
     found = ET.fromstring(axes.svg()).iter("{http://www.w3.org/2000/svg}text")
     return ["".join(element.itertext()) for element in found]
@@ -74,7 +74,7 @@ def test_the_confusion_matrix_holds_the_four_counts() -> None:
         f"{right} of 50 out-of-fold images called right (threshold 0.4)"
     )
     assert FOUND.recall is not None
-    found = words(axes)
+    found = texts(axes)
     assert {"called alpaca", "called other", "is alpaca", "is other"} <= {*found}
     assert f"recall {FOUND.recall.brief()}" in found
 
@@ -110,7 +110,7 @@ def test_the_area_under_precision_and_recall_is_the_average_precision() -> None:
 def test_reliability_before_and_after_calibration() -> None:
     axes = plot.reliability(RESULT)
     assert f"Calibration error {FOUND.calibration_error:.3f}" in axes.figure.get_suptitle()
-    counts = [int(word) for word in words(axes) if word.isdigit()]
+    counts = [int(text) for text in texts(axes) if text.isdigit()]
     assert sum(counts) == 50
     assert "before" not in axes.svg()
 
@@ -131,8 +131,8 @@ def test_reliability_before_and_after_calibration() -> None:
 
 def test_thresholds_are_read_off_where_they_are_marked() -> None:
     axes = plot.thresholds(RESULT)
-    figures = {"precision": FOUND.precision, "recall": FOUND.recall, "F1": FOUND.f1}
-    for name, rate in figures.items():
+    rates = {"precision": FOUND.precision, "recall": FOUND.recall, "F1": FOUND.f1}
+    for name, rate in rates.items():
         assert rate is not None
         drawn = curve(axes, f"{name} {rate:.2f}")
         at = np.searchsorted(drawn[:, 0], 0.4)  # steps-pre: the value of the next point
@@ -155,11 +155,11 @@ def test_a_threshold_that_calls_nothing_positive() -> None:
     )
     for figure in SINGLE:
         assert figure(nothing)._repr_png_().startswith(b"\x89PNG")
-    assert "precision" in words(plot.thresholds(nothing))
+    assert "precision" in texts(plot.thresholds(nothing))
 
 
 @pytest.mark.parametrize("figure", SINGLE)
-def test_a_classifier_s_parts(
+def test_a_split_of_a_classifier_is_drawn(
     figure: Callable[..., plot.Grid], classifier: TransferClassifier
 ) -> None:
     assert f"{classifier.evaluation.count} validation" in figure(classifier).figure.get_suptitle()

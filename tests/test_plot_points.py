@@ -80,7 +80,7 @@ def crossed(labels: Ints, probabilities: Floats) -> CrossValidation:
     )
 
 
-def test_a_result_gives_its_parts(classifier: TransferClassifier) -> None:
+def test_a_result_gives_its_splits(classifier: TransferClassifier) -> None:
     for part in (None, "validation", "test"):
         judged = points.Judged.of(classifier, part)
         assert judged.scores == classifier.record.scores[part or "validation"]
@@ -91,7 +91,7 @@ def test_a_result_gives_its_parts(classifier: TransferClassifier) -> None:
     assert points.Judged.of(crossing, None).images == "60 out-of-fold images"
 
 
-def test_what_has_no_parts_is_named(classifier: TransferClassifier) -> None:
+def test_an_unknown_split_is_named(classifier: TransferClassifier) -> None:
     with pytest.raises(SettingError, match="unknown part 'tset': did you mean 'test'"):
         points.Judged.of(classifier, "tset")
     with pytest.raises(SettingError, match="unknown part 'test'"):

@@ -10,11 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import keras
 import numpy as np
@@ -40,7 +40,6 @@ from tlkit.features.frozen_part import FrozenPart, listing_facts
 from tlkit.features.journal import NAME, Journal
 from tlkit.features.passes import Originals
 from tlkit.features.run_folders import RunFolders
-from tlkit.images.loader import read_images
 from tlkit.training.epoch_state import EpochState
 from tlkit.training.settings import needs_of
 
@@ -57,8 +56,10 @@ SCHEDULE = FineTuneSchedule(
 HEAD_ONLY = FineTuneSchedule.head_only()
 
 # Makes the n-th call of a function its last: killed before it, after it, or with half of its bytes written.
-CHILD = f"""
-import os, pkgutil, signal, sys
+# Each line of its input is such a call; it forks a process for each, so that TensorFlow is loaded once.
+MOTHER = f"""
+import json, os, pkgutil, signal, sys, tempfile, traceback
+import keras, tensorflow
 from tlkit import *
 from tlkit.core.rows import Rows
 
@@ -81,41 +82,74 @@ def patched(*arguments, **settings):
         die()
     return result
 
-data, checkpoint, target, how, left = sys.argv[1:5] + [int(sys.argv[5])]
-if target != "nothing":
-    owner, name = target.split(":")
-    owner = pkgutil.resolve_name(owner)
-    function = getattr(owner, name)
-    setattr(owner, name, patched)
-Rows.__init__.__kwdefaults__["memory_budget"] = 0  # so that there are temporary files to leave behind
-transfer_classifier(data, backbone=BackboneAdapter("tiny_random"), schedule={SCHEDULE!r},
-                    checkpoint_dir=checkpoint)
-die()
+def run():
+    global function
+    if target != "nothing":
+        owner, name = target.split(":")
+        owner = pkgutil.resolve_name(owner)
+        function = getattr(owner, name)
+        setattr(owner, name, patched)
+    Rows.__init__.__kwdefaults__["memory_budget"] = 0  # so that there are temporary files to leave behind
+    transfer_classifier(data, backbone=BackboneAdapter("tiny_random"), schedule={SCHEDULE!r},
+                        checkpoint_dir=checkpoint)
+    die()
+
+for line in sys.stdin:
+    data, checkpoint, temporary, output, target, how, left = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.environ["TMPDIR"], tempfile.tempdir = temporary, None
+        for number in (1, 2):
+            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+        try:
+            run()
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+Kill: TypeAlias = Callable[[Path, tuple[str, str, int]], None]
 
 
-def kill(data: Path, checkpoint: Path, point: tuple[str, str, int]) -> None:
+@pytest.fixture(scope="module")
+def kill(drawn_folder: Path) -> Iterator[Kill]:
     """Run the schedule in a process that is killed at a point: a function, how, and at which call."""
-    temporary = checkpoint.with_name("temporary")
-    temporary.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(data), str(checkpoint), *map(str, point)],
-        env={**os.environ, "TMPDIR": str(temporary)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -9, done.stderr
-    word, spilled = done.stdout.split()
-    assert word == "dies"
+    command = [sys.executable, "-c", MOTHER]
+    mother = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert mother.stdin is not None
+    assert mother.stdout is not None
+    orders, answers = mother.stdin, mother.stdout
+
+    def kill_at(checkpoint: Path, point: tuple[str, str, int]) -> None:
+        temporary = checkpoint.with_name("temporary")
+        temporary.mkdir(exist_ok=True)
+        output = checkpoint.with_name("output")
+        output.unlink(missing_ok=True)
+        places = [str(path) for path in (drawn_folder, checkpoint, temporary, output)]
+        orders.write(json.dumps([*places, *point]) + "\n")
+        orders.flush()
+        status, written = answers.readline(), output.read_text()
+        assert status == "-9\n", written
+        word, spilled = written.splitlines()[-1].split()
+        assert word == "dies"
+        check_temporary_files(temporary, point, int(spilled))
+
+    with mother:
+        yield kill_at
+        orders.close()
+
+
+def check_temporary_files(temporary: Path, point: tuple[str, str, int], spilled: int) -> None:
+    """Open until the process died, and gone with it."""
     if sys.platform == "linux" and point[0].startswith("tlkit.features.journal"):
-        assert int(spilled) > 0, "the process had no temporary file that it could have left behind"
+        assert spilled > 0, "the process had no temporary file that it could have left behind"
     assert list(temporary.iterdir()) == []
 
 
 def train(data: Path | DatasetSpec, **settings: Any) -> TransferClassifier:
     settings = {"schedule": SCHEDULE, "backbone": BackboneAdapter("tiny_random")} | settings
-    return transfer_classifier(data, **settings)
+    spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data, validation_fraction=0.2)
+    return transfer_classifier(spec, **settings)
 
 
 def phases_of(classifier: TransferClassifier) -> list[PhaseHistory]:
@@ -138,16 +172,16 @@ def undisturbed(drawn_folder: Path) -> TransferClassifier:
 
 
 def test_a_run_killed_again_and_again_ends_the_same(
-    drawn_folder: Path, tmp_path: Path, undisturbed: TransferClassifier
+    drawn_folder: Path, tmp_path: Path, undisturbed: TransferClassifier, kill: Kill
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
     # In the middle of the second batch's features, of a line about views, and of saving in phase 2.
-    kill(drawn_folder, checkpoint, ("tlkit.core.rows:write_all", "half", 4))
+    kill(checkpoint, ("tlkit.core.rows:write_all", "half", 4))
     assert len((checkpoint_part(checkpoint, "images") / NAME).read_bytes().splitlines()) == 2
-    kill(drawn_folder, checkpoint, ("tlkit.features.journal:write_all", "half", 4))
+    kill(checkpoint, ("tlkit.features.journal:write_all", "half", 4))
     assert (checkpoint_part(checkpoint, "views") / NAME).stat().st_size > 0
     assert not (checkpoint / "phase-0.npz").exists()
-    kill(drawn_folder, checkpoint, ("pathlib.Path:replace", "before", 6))
+    kill(checkpoint, ("pathlib.Path:replace", "before", 6))
     assert len(list(checkpoint.glob("phase-*.npz"))) == 3
     assert len(list(checkpoint.glob(".phase-2-*.partial.npz"))) == 1
     check_same(train(drawn_folder, checkpoint_dir=checkpoint), undisturbed)
@@ -168,7 +202,7 @@ def checkpoint_part(checkpoint: Path, name: str) -> Path:
         ("tlkit.features.journal:write_all", "after", 2),
         ("tlkit.features.journal:write_all", "half", 3),
         ("tlkit.features.journal:write_all", "after", 3),
-        ("tlkit.training:train", "before", 1),
+        ("tlkit.training.transfer:train", "before", 1),
         ("tlkit.features.journal:write_all", "after", 5),
         ("tlkit.features.journal:write_all", "after", 8),
         ("tlkit.training.finetune:train_phase", "before", 1),
@@ -187,9 +221,13 @@ def checkpoint_part(checkpoint: Path, name: str) -> Path:
     ids=lambda point: "-".join(map(str, point)),
 )
 def test_a_run_killed_anywhere_ends_the_same(
-    drawn_folder: Path, tmp_path: Path, undisturbed: TransferClassifier, point: tuple[str, str, int]
+    drawn_folder: Path,
+    tmp_path: Path,
+    undisturbed: TransferClassifier,
+    kill: Kill,
+    point: tuple[str, str, int],
 ) -> None:
-    kill(drawn_folder, tmp_path / "checkpoint", point)
+    kill(tmp_path / "checkpoint", point)
     check_same(train(drawn_folder, checkpoint_dir=tmp_path / "checkpoint"), undisturbed)
 
 
@@ -571,7 +609,7 @@ def test_only_what_is_damaged_and_what_follows_is_computed_again(
 
 
 def test_images_that_are_not_kept_any_more_are_decoded_once(
-    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn_folder: Path, tmp_path: Path, opened: list[str]
 ) -> None:
     examples = DatasetSpec(drawn_folder).listing().examples
     run_folders, schedule = RunFolders(cache=tmp_path), FineTuneSchedule(head=GradientHead(views=4))
@@ -581,18 +619,13 @@ def test_images_that_are_not_kept_any_more_are_decoded_once(
     (expected,) = whole.views(originals, train_part, 4, features=True, activations=False)
     shutil.rmtree(checkpoint_part(tmp_path, "views"))
 
-    decoded: list[Path] = []
-
-    def counted(paths: Iterable[Path], image_size: tuple[int, int]) -> Any:
-        decoded.extend(given := list(paths))
-        return read_images(given, image_size)
-
-    monkeypatch.setattr("tlkit.features.passes.read_images", counted)
+    opened.clear()
     resumed = frozen(run_folders, schedule)
     (views,) = resumed.views(
         resumed.read(examples), train_part, 4, features=True, activations=False
     )
-    assert decoded == [example.path for example in examples[3:43]]
+    decoded = [path for path in opened if path.endswith(".jpg")]
+    assert sorted(decoded) == sorted(os.fspath(example.path) for example in examples[3:43])
     for view in range(4):
         assert np.array_equal(views.read(train_part, view), expected.read(train_part, view))
 

@@ -256,7 +256,7 @@ def test_what_does_not_go_together_on_a_command_line_is_refused(
 
 
 @pytest.mark.parametrize(
-    "schedule", [FineTuneSchedule.standard(), FineTuneSchedule(head=GradientHead(epochs=2))]
+    "schedule", [FineTuneSchedule.thorough(), FineTuneSchedule(head=GradientHead(epochs=2))]
 )
 def test_a_schedule_that_needs_the_images_again_is_refused(
     tmp_path: Path, schedule: FineTuneSchedule

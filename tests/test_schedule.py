@@ -71,14 +71,15 @@ def test_course_is_the_assignment() -> None:
     )
 
 
-def test_standard_is_one_phase_on_the_last_third() -> None:
-    schedule = FineTuneSchedule.standard()
-    assert schedule.head == ExactHead(l2=None)
-    assert schedule.phases == (
+def test_standard_is_the_exact_head_and_thorough_one_phase_on_two_thirds() -> None:
+    assert FineTuneSchedule.standard() == FineTuneSchedule.head_only()
+    thorough = FineTuneSchedule.thorough()
+    assert thorough.head == ExactHead(l2=None)
+    assert thorough.phases == (
         Phase(
-            unfreeze_fraction=1 / 3,
+            unfreeze_fraction=2 / 3,
             epochs=10,
-            learning_rate=1e-5,
+            learning_rate=3e-4,
             learning_rate_decay="cosine",
             weight_decay=0.004,
             patience=3,
@@ -116,7 +117,8 @@ def test_numbers_may_be_numpys() -> None:
     ("schedule", "count"),
     [
         (FineTuneSchedule.head_only(), 1),
-        (FineTuneSchedule.standard(), 4),
+        (FineTuneSchedule.standard(), 1),
+        (FineTuneSchedule.thorough(), 4),
         (FineTuneSchedule.course(), 5),
         (
             FineTuneSchedule(head=GradientHead(views=3), phases=(Phase(unfreeze_from=1, views=2),)),
@@ -155,8 +157,9 @@ def test_text_says_what_happens(part: object, text: str) -> None:
 
 
 def test_repr_names_what_differs_from_the_defaults() -> None:
-    assert repr(FineTuneSchedule.standard()) == (
-        "FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3333333333333333),))"
+    assert repr(FineTuneSchedule.standard()) == "FineTuneSchedule()"
+    assert repr(FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.5),))) == (
+        "FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.5),))"
     )
 
 

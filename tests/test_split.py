@@ -264,13 +264,13 @@ def test_one_group_of_each_kind_still_splits() -> None:
 
 @pytest.mark.parametrize("counts", [(1, 9), (9, 1), (9, 0)])
 def test_too_few_images_are_counted_in_the_error(counts: tuple[int, int]) -> None:
-    message = rf"2 parts .* {counts[1]} of the positive class .* {counts[0]} of the other"
+    message = rf"2 parts .* {counts[1]} of one class .* {counts[0]} of the other"
     with pytest.raises(DatasetError, match=message):
         assign_parts(*singles(*counts), validation_fraction=0.2, test_fraction=0.0, seed=0)
 
 
 def test_one_big_group_cannot_be_split() -> None:
-    with pytest.raises(DatasetError, match="9 of the positive class in 1 groups"):
+    with pytest.raises(DatasetError, match="9 of one class in 1 groups"):
         assign_parts(*expanded([(9, 9)]), validation_fraction=0.2, test_fraction=0.0, seed=0)
 
 

@@ -84,7 +84,11 @@ def test_split_is_that_of_transfer_classifier(drawn_folder: Path, grouped: bool)
         return f"{path.parent.name} {int(path.stem) // 2}"
 
     spec = DatasetSpec(
-        drawn_folder, test_fraction=0.25, seed=3, group_by=pairs if grouped else None
+        drawn_folder,
+        validation_fraction=0.2,
+        test_fraction=0.25,
+        seed=3,
+        group_by=pairs if grouped else None,
     )
     classifier = transfer_classifier(
         spec,
@@ -238,7 +242,7 @@ print(sum(len(y) for _ in range(3) for _, y in ds))
 
 
 def test_split_dataset_gives_the_parts_of_the_classifier(drawn_folder: Path) -> None:
-    spec = DatasetSpec(drawn_folder, test_fraction=0.2, seed=3)
+    spec = DatasetSpec(drawn_folder, validation_fraction=0.2, test_fraction=0.2, seed=3)
     parts = split_dataset(spec)
     record = transfer_classifier(
         spec, backbone=BackboneAdapter("tiny_random"), schedule=FineTuneSchedule.head_only()

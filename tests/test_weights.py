@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import socket
+import io
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import keras
@@ -224,20 +224,43 @@ def test_the_wait_for_a_silent_server_is_bounded(
     assert not (cache / CACHED).exists()
 
 
+def answer(content: bytes, *, length: int) -> io.BytesIO:
+    """What a server sends that promises so many bytes."""
+    sent = io.BytesIO(content)
+    sent.headers = {"Content-Length": str(length)}  # type: ignore[attr-defined]
+    return sent
+
+
 def test_a_download_that_stops_ends_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def broken(*_: object, **__: object) -> str:
-        seen.append(socket.getdefaulttimeout())
-        raise TimeoutError("The read operation timed out")
+    class Stops(io.BytesIO):
+        headers: ClassVar = {"Content-Length": "9"}
+
+        def read(self, _size: int | None = -1, /) -> bytes:
+            raise TimeoutError("The read operation timed out")
+
+    def broken(_url: str, *, timeout: float) -> Stops:
+        seen.append(timeout)
+        return Stops()
 
     monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
-    monkeypatch.setattr(keras.utils, "get_file", broken)
+    monkeypatch.setattr(urllib.request, "urlopen", broken)
     with pytest.raises(WeightsError, match="The read operation timed out"):
         mobilenet().build()
     assert seen == [10.0]
-    assert socket.getdefaulttimeout() is None
-    assert cache.is_dir()
+    assert list(cache.iterdir()) == []
+
+
+def test_a_download_that_ends_too_early_leaves_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: answer(b"half", length=8))
+    with pytest.raises(WeightsError, match="it stopped after 4 of 8 bytes"):
+        mobilenet().build()
+    assert list(cache.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_truncated_download_in_the_cache_is_named(cache: Path) -> None:
@@ -275,18 +298,17 @@ def test_the_fingerprint_waits_for_the_download(
 ) -> None:
     """A word in its place would be another fingerprint as soon as the file is there."""
 
-    def download(fname: str, origin: str, **options: Any) -> str:
-        asked.append((fname, origin, options))
-        path = Path(options["cache_dir"], options["cache_subdir"], fname)
-        path.write_bytes(b"one")
-        return str(path)
+    asked: list[str] = []
 
-    asked: list[Any] = []
+    def download(url: str, **_: object) -> io.BytesIO:
+        asked.append(url)
+        return answer(b"one", length=3)
+
     monkeypatch.setattr(weights_room, "_wait_for_answer", lambda _: None)
-    monkeypatch.setattr(keras.utils, "get_file", download)
+    monkeypatch.setattr(urllib.request, "urlopen", download)
     first = mobilenet().fingerprint()
     assert mobilenet().fingerprint() == first
-    assert len(asked) == 1
+    assert [url.rpartition("/")[2] for url in asked] == [CACHED]
     assert (cache / CACHED).read_bytes() == b"one"
 
 
@@ -316,7 +338,7 @@ def test_where_keras_may_not_write_it_uses_the_temporary_folder(
     instead = tmp_path / ".keras" / "models" / CACHED
     with pytest.raises(WeightsError, match=f"Keras's cache as {instead}"):
         mobilenet().build()
-    instead.parent.mkdir()
+    instead.parent.mkdir(parents=True, exist_ok=True)
     (cache / CACHED).write_bytes(b"one")
     (cache / CACHED).rename(instead)
     assert mobilenet().fingerprint()

@@ -2,7 +2,7 @@
 
 * `measure(…)` returns the numbers that are shown, as plain JSON values.
 * `draw(numbers, colours)` draws them.
-* `said(numbers)` lists what the page must say of them, word by word, so that text and figure agree.
+* `statements(numbers)` lists what the page must state, word by word, so that text and figure agree.
 """
 
 from types import ModuleType

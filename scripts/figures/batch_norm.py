@@ -191,8 +191,8 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
     return axes
 
 
-def said(numbers: Numbers) -> list[str]:
-    """List what the page must say."""
+def statements(numbers: Numbers) -> list[str]:
+    """List what the page must state."""
     course, frozen = (numbers["ends"][way] for way in ("course", "layer by layer"))
     worse = sum(
         ours["loss"][-1] > theirs["loss"][-1]

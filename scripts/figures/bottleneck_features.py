@@ -88,8 +88,8 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
     return axes
 
 
-def said(numbers: Numbers) -> list[str]:
-    """List what the page must say."""
+def statements(numbers: Numbers) -> list[str]:
+    """List what the page must state."""
     pixels, features = numbers["pixels"], numbers["features"]
     share = {name: f"{100 * sum(numbers[name]['shares']):.0f} %" for name in ("pixels", "features")}
     guess = 1 - sum(numbers["labels"]) / len(numbers["labels"])

@@ -133,8 +133,8 @@ def _sketch(ax: Any, colours: Palette) -> None:
     ax.set_axis_off()
 
 
-def said(numbers: Numbers) -> list[str]:
-    """List what the page must say."""
+def statements(numbers: Numbers) -> list[str]:
+    """List what the page must state."""
     block, kinds, whole = numbers["blocks"][EXAMPLE], numbers["kinds"], numbers["all"]
     side, wide, narrow = (block[name] for name in ("side", "wide", "narrow"))
     pair = block["depthwise"] + block["project"]

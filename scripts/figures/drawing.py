@@ -20,8 +20,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 WIDTH = 5.2
 """Inches. A telephone shows figures at three quarters of that, and words are still read."""
 
-_WORDS = {
-    "font.sans-serif": ["DejaVu Sans", "Verdana"],  # drawn with the first; the others are as wide
+_SIZES = {
     "font.size": 9.5,
     "axes.labelsize": 9.5,
     "axes.titlesize": 10,
@@ -42,11 +41,19 @@ def canvas(rows: int, columns: int, *, height: float, heights: tuple[float, ...]
 
 def svg(draw: Draw, numbers: Numbers, name: ThemeName) -> str:
     """Draw a figure in the colours of a theme; the page shines through."""
-    with theme(name), drawing() as colours, mpl.rc_context(_WORDS):
+    with theme(name), drawing() as colours, mpl.rc_context(_SIZES):
         axes = draw(numbers, colours)
+        _size_ticks(axes)
         for part in (axes.figure, *axes.flat):
             part.patch.set_visible(False)
         return axes.svg()
+
+
+def _size_ticks(axes: Grid) -> None:
+    """Set the size of labels that are made only when the figure is saved, with other settings."""
+    for ax in axes.flat:
+        for axis in ("x", "y"):
+            ax.tick_params(axis, labelsize=_SIZES[f"{axis}tick.labelsize"])
 
 
 def keep(name: str, draw: Draw, numbers: Numbers) -> None:

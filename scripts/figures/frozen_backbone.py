@@ -73,8 +73,8 @@ class Rows:
         self.ax.annotate(f"{end:.1f} s · {words}", (0, y + 0.28), **place)
 
 
-def said(numbers: Numbers) -> list[str]:
-    """List what the page must say."""
+def statements(numbers: Numbers) -> list[str]:
+    """List what the page must state."""
     return [
         f"take {numbers['course head']:.1f} seconds",
         f"solution take {numbers['head_only']:.1f}",

@@ -99,8 +99,8 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
     return axes
 
 
-def said(numbers: Numbers) -> list[str]:
-    """List what the page must say."""
+def statements(numbers: Numbers) -> list[str]:
+    """List what the page must state."""
     sizes = {name: f"`{numbers[name]}` | {numbers['cuts'][numbers[name]][1]:,}" for name in CUTS}
     chosen = numbers["cuts"][numbers["chosen"]][1]
     return [

@@ -147,8 +147,8 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
     return axes
 
 
-def said(numbers: Numbers) -> list[str]:
-    """List what the page must say."""
+def statements(numbers: Numbers) -> list[str]:
+    """List what the page must state."""
     rows = []
     for way, found in numbers["means"].items():
         head, rate = way.split(", ")

@@ -51,8 +51,8 @@ def _right(seen: Seen, known: Indices, judged: Indices, seed: int) -> npt.NDArra
     """Learn from some photographs, and return for which of the others the answer is right."""
     labels = seen.labels
     head = fit_head(seen.features[known], labels[known], folds=seen.folds(known, seed))
-    said = head.logits(seen.features[judged]) > 0
-    return np.equal(said, labels[judged] > 0)
+    called = head.logits(seen.features[judged]) > 0
+    return np.equal(called, labels[judged] > 0)
 
 
 def _spread(values: Floats) -> dict[str, float]:
@@ -119,8 +119,8 @@ def draw(numbers: Numbers, colours: Palette) -> Grid:
     return axes
 
 
-def said(numbers: Numbers) -> list[str]:
-    """List what the page must say."""
+def statements(numbers: Numbers) -> list[str]:
+    """List what the page must state."""
     splits, crossed = numbers["split accuracy"], numbers["crossed accuracy"]
     few, all_of_them = (numbers["widths"][str(n)] for n in (FEW, numbers["images"]))
     perfect = sum(right == count for right, count in numbers["splits"])

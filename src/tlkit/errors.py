@@ -11,17 +11,19 @@ TlkitError                     catch this one to catch them all
 
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
-├── AuditWarning               images contradict their labels or leak between parts
+├── AuditWarning               one image has two labels, or lies in two splits
 └── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
-Every message says what must hold, what was found and what to do.
+Every message names what must hold, what was found and what to do.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import PurePath
+from typing import Any
 
 
 class TlkitError(Exception):
@@ -40,20 +42,22 @@ class ImageError(TlkitError, OSError):
     """One file cannot be read as an image.
 
     Attributes:
-        path: The file, or a word such as `"<bytes>"` for images that are not files.
-        reason: What is wrong with it, in a few words.
-        format: What its first bytes say it is (`"JPEG"`, `"HTML"` …), or None where they say nothing.
+        path: The file, or a stand-in such as `"<bytes>"` for images that are not files.
+        reason: What is wrong with it.
+        format: The format by its first bytes (`"JPEG"`, `"HTML"` …), or None where they fit none.
     """
 
-    def __init__(self, path: str | PurePath, reason: str, *, format: str | None = None) -> None:  # noqa: A002 - Pillow's word
-        super().__init__(path, reason, format)
-        self.path = os.fspath(path)
-        self.reason = reason
+    def __init__(self, path: str | PurePath, reason: str, *, format: str | None = None) -> None:  # noqa: A002 - as Pillow calls it
+        real = f" (its bytes are {format})" if format else ""
+        # One argument: more of them would be a number, a text and a file name to an OSError.
+        super().__init__(f"cannot read {printable(path)} as an image: {reason}{real}")
+        self.path = self.filename = os.fspath(path)
+        self.reason = self.strerror = reason
         self.format = format
 
-    def __str__(self) -> str:
-        real = f" (its bytes are {self.format})" if self.format else ""
-        return f"cannot read {printable(self.path)} as an image: {self.reason}{real}"
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle, notes included: Python's own way calls `__init__` with the message alone."""
+        return partial(type(self), format=self.format), (self.path, self.reason), self.__dict__
 
 
 class WeightsError(TlkitError, OSError):
@@ -77,11 +81,11 @@ class BadFileWarning(TlkitWarning):
 
 
 class AuditWarning(TlkitWarning):
-    """One image has two labels, or lies in two parts: figures measured on it are wrong."""
+    """One image has two labels, or lies in two splits: metrics computed on it are wrong."""
 
 
 class EngineWarning(TlkitWarning):
-    """A network is run by TensorFlow although ONNX Runtime was meant to run it; the message says why."""
+    """A network is run by TensorFlow although ONNX Runtime was meant to run it; the message tells why."""
 
 
 def printable(name: str | PurePath) -> str:

@@ -7,6 +7,7 @@ build and to compare; `build()` makes the network (`network.Network`); only then
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import random
@@ -35,7 +36,11 @@ from tlkit.backbones.efficientnet_lite import (
 )
 from tlkit.backbones.imagenet import keras_file
 from tlkit.backbones.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
+from tlkit.backbones.stages import Stages, check_stages
 from tlkit.backbones.weights import content_digest, fetched, load_file
+from tlkit.core.forks import refuse_after_fork
+from tlkit.core.keras_backend import check_keras
+from tlkit.core.keras_config import check_keras_config
 from tlkit.core.spec import Json, Spec, as_pair, check_choice
 from tlkit.errors import SettingError
 
@@ -68,6 +73,10 @@ class BackboneAdapter(Spec):
             for when the network is built; or None for random numbers, the same each time: Keras's own
             initialisers, seeded with 0. "tiny_random" has such numbers unless given a file; a model of
             your own brings its weights, and this must be left out.
+        features: Which layers the head learns from. "stages" (the default): the average output of each stage,
+            a stage being what lies between two halvings of the image; images unlike ImageNet's need more than
+            the last layer, and all stages come out of one forward pass. "last": the last layer alone, as
+            tutorials have it. Or a tuple of cut points of `build()`, by index or name.
         **options: How the network is built: `alpha` (MobileNet, V2, V3), `depth_multiplier`
             (MobileNet), `minimalistic` (MobileNetV3); Keras's defaults if not given. For a model of
             your own: `preprocessing`, what is to be done to RGB 0–255 before it: "none" (default: it
@@ -78,6 +87,7 @@ class BackboneAdapter(Spec):
         name: The network's name (that of the model, for one of your own).
         image_size: `(height, width)` in pixels.
         weights: "imagenet", a path, None, or "own" for a model of your own.
+        features: "stages", "last", or a tuple of cut points.
         options: The options as pairs of name and value, in alphabetical order.
 
     Raises:
@@ -98,6 +108,7 @@ class BackboneAdapter(Spec):
     name: str
     image_size: tuple[int, int]
     weights: str | Path | None
+    features: Stages
     options: tuple[tuple[str, Option], ...]
     _model: keras.Model | None = field(compare=False)
     _model_digest: str | None
@@ -108,6 +119,7 @@ class BackboneAdapter(Spec):
         *,
         image_size: int | tuple[int, int] | None = None,
         weights: str | Path | None = "imagenet",
+        features: Stages = "stages",
         **options: Option,
     ) -> None:
         model = digest = None
@@ -126,7 +138,9 @@ class BackboneAdapter(Spec):
             weights, allowed = "own", ("preprocessing",)
         values = legal_options(name, options, allowed)
         for key, value in zip(
-            self.__slots__, (name, size, weights, values, model, digest), strict=True
+            self.__slots__,
+            (name, size, weights, check_stages(features), values, model, digest),
+            strict=True,
         ):
             object.__setattr__(self, key, value)
 
@@ -137,6 +151,8 @@ class BackboneAdapter(Spec):
         if self.weights != default:
             shown = str(self.weights) if isinstance(self.weights, Path) else self.weights
             parts.append(f"weights={shown!r}")
+        if self.features != "stages":
+            parts.append(f"features={self.features!r}")
         parts += [f"{key}={value!r}" for key, value in self.options]
         return f"BackboneAdapter({', '.join(parts)})"
 
@@ -160,6 +176,7 @@ class BackboneAdapter(Spec):
             "name": self.name,
             "image_size": list(self.image_size),
             "weights": str(self.weights) if isinstance(self.weights, Path) else self.weights,
+            "features": self.features if isinstance(self.features, str) else list(self.features),
             "options": dict(self.options),
         }
 
@@ -173,7 +190,9 @@ class BackboneAdapter(Spec):
         values = dict(config)
         for key in values:
             check_choice(
-                "BackboneAdapter setting", key, ("name", "image_size", "weights", "options")
+                "BackboneAdapter setting",
+                key,
+                ("name", "image_size", "weights", "features", "options"),
             )
         name, options = values.pop("name", None), values.pop("options", {})
         if not isinstance(name, str) or not isinstance(options, Mapping):
@@ -181,8 +200,9 @@ class BackboneAdapter(Spec):
                 "BackboneAdapter.from_config needs a `name` (text) and, if any, `options` (a mapping), "
                 f"got name={name!r} and options={options!r}"
             )
-        if isinstance(values.get("image_size"), list):
-            values["image_size"] = tuple(values["image_size"])
+        for key in ("image_size", "features"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
         return cls(name, **values, **options)
 
     def fingerprint(self) -> str:
@@ -204,6 +224,7 @@ class BackboneAdapter(Spec):
             "network": self._model_digest or self.name,
             "image_size": self.image_size,
             "weights": self.weights if path is None else content_digest(path),
+            "features": self.features,
             "options": self.options,
             "keras": importlib.metadata.version("keras"),
         }
@@ -217,28 +238,31 @@ class BackboneAdapter(Spec):
         Raises:
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
-                to another image data format or dtype policy than "channels_last" and "float32".
+                to another backend, image data format, dtype policy or floatx than "tensorflow",
+                "channels_last", "float32" and "float32".
+            TlkitError: This process was forked from one in which TensorFlow was already in use.
         """
-        import keras
-
-        if keras.config.image_data_format() != "channels_last":
-            raise SettingError(
-                'tlkit needs Keras\'s image data format "channels_last", got '
-                f"{keras.config.image_data_format()!r}: change it in keras.json"
-            )
-        policy = keras.config.dtype_policy().name
-        if policy != "float32":  # what is kept, and every engine, would give other numbers
-            raise SettingError(
-                f'tlkit needs Keras\'s dtype policy "float32", got {policy!r}: call '
-                'keras.config.set_dtype_policy("float32"), or change `floatx` in keras.json'
-            )
+        refuse_after_fork()
+        check_keras()
+        check_keras_config()
         options = dict(self.options)
-        if self._model is not None:
-            mode = str(options.get("preprocessing", "none"))
-            return Network(copied(self._model), preprocessing=mode)
         with _seeded():
+            if self._model is not None:
+                mode = str(options.get("preprocessing", "none"))
+                return Network(copied(self._model), preprocessing=mode, features=self.features)
             base = self._constructed()
-        return Network(base, preprocessing=architecture_of(self.name).preprocessing)
+        preprocessing = architecture_of(self.name).preprocessing
+        return Network(base, preprocessing=preprocessing, features=self.features)
+
+    def with_features(self, features: Stages) -> Self:
+        """Return the same backbone with features of other layers.
+
+        Args:
+            features: As in `BackboneAdapter`.
+        """
+        changed = copy.copy(self)
+        object.__setattr__(changed, "features", check_stages(features))
+        return changed
 
     def _described(self) -> str:
         """Name the network and its options, as an error should."""

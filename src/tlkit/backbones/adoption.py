@@ -8,6 +8,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.errors import SettingError, TlkitWarning
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def adopt(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[keras
         SettingError: The model cannot be copied, does not take one image, does not give one feature
             map or feature vector, or holds a Lambda layer.
     """
+    refuse_after_fork()
     import keras
 
     if not isinstance(model, keras.Model):

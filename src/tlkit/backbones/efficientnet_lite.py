@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit.backbones.torch_weights import read_state_dict
+from tlkit.core.home import expanded
 from tlkit.errors import WeightsError, printable
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def load_torch_file(base: keras.Model, path: Path, *, network: str, sha256: str 
     Raises:
         WeightsError: The file is missing, damaged, or of another network.
     """
-    state = read_state_dict(path.expanduser(), sha256=sha256)
+    state = read_state_dict(expanded("weights", path), sha256=sha256)
     names = {
         f"_fc.{kind}" for kind in ("weight", "bias")
     }  # a file has its top, a backbone has none

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
 
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.backbones.network import CutPoint, Network
 
 Outputs = tuple[npt.NDArray[np.generic], ...]
 
@@ -62,6 +62,7 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, model: keras.Model) -> None:
+        refuse_after_fork()
         import tensorflow as tf
 
         self.parameters: int = model.count_params()
@@ -87,7 +88,12 @@ class TensorFlowEngine:
         self._forward = tf.function(forward, autograph=False).get_concrete_function(signature)
 
     def __call__(self, images: Images) -> Outputs:
-        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`.
+
+        Raises:
+            TlkitError: This process was forked from the one that the engine was made in.
+        """
+        refuse_after_fork()
         return in_shares(self._run, images, self._at_once, self._threads)
 
     def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
@@ -124,37 +130,6 @@ def in_shares(
     starts = range(0, len(images), at_once)
     outputs = threads.map(run, [images[start : start + at_once] for start in starts])
     return tuple(np.concatenate(shares) for shares in zip(*outputs, strict=True))
-
-
-def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
-    """Average a feature map `[B, h, w, C]` over its places; features `[B, D]` stay as they are."""
-    import keras
-
-    if len(feature_map.shape) == 2:
-        return feature_map
-    return keras.layers.GlobalAveragePooling2D()(feature_map)
-
-
-def frozen_model(
-    network: Network, cut: CutPoint | None, *, features: bool, activations: bool
-) -> keras.Model:
-    """Return the model that gives what training needs of the frozen part.
-
-    Args:
-        network: The backbone.
-        cut: Where activations are taken.
-        features: Give the pooled features, float32 `[B, D]`, first.
-        activations: Give the activations at the cut, float32 `[B, *cut.shape]`, last.
-    """
-    import keras
-
-    if not activations or cut is None:
-        return keras.Model(network.model.inputs, pooled(network.model.outputs[0]))
-    lower = network.lower(cut)
-    if not features:
-        return lower
-    top = pooled(network.upper(cut)(lower.outputs[0]))
-    return keras.Model(lower.inputs, [top, lower.outputs[0]])
 
 
 class ImagesToo:

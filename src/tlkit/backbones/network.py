@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+from tlkit.backbones.stages import Stages, chosen_stages
 from tlkit.core.spec import check_choice, check_float, check_int
 from tlkit.errors import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import keras
 
@@ -74,6 +75,7 @@ class Network:
             may give features `[N, D]`). Built-in layers only, so that it loads without tlkit.
         image_size: `(height, width)` in pixels.
         cut_points: Every valid cut, from the image (not included) up to the feature map (included).
+        stages: The cut points whose pooled outputs are the features, from the image upwards.
 
     Examples:
         >>> from tlkit.backbones.adapter import BackboneAdapter
@@ -85,15 +87,26 @@ class Network:
         True
     """
 
-    __slots__ = ("_preprocessing", "_tensors", "base", "cut_points", "image_size", "model")
+    __slots__ = (
+        "_preprocessing",
+        "_tensors",
+        "base",
+        "cut_points",
+        "image_size",
+        "model",
+        "stages",
+    )
 
-    def __init__(self, base: keras.Model, *, preprocessing: str = "none") -> None:
+    def __init__(
+        self, base: keras.Model, *, preprocessing: str = "none", features: Stages = "stages"
+    ) -> None:
         self.base = base
         self.image_size: tuple[int, int] = tuple(base.inputs[0].shape[1:3])
         self._preprocessing = check_choice("preprocessing", preprocessing, PREPROCESSING)
         found = list(cuts(base))
         self._tensors = [tensor for _, tensor in found]
         self.cut_points: tuple[CutPoint, ...] = tuple(cut for cut, _ in found)
+        self.stages = chosen_stages(self.cut_points, self.image_size, features)
         self.model: keras.Model = self._on_images(base)
 
     def __repr__(self) -> str:
@@ -103,6 +116,36 @@ class Network:
             f"{len(self.base.layers)} layers, {len(self.cut_points)} cut points, "
             f"{self.base.count_params():,} parameters>"
         )
+
+    @property
+    def stage_widths(self) -> tuple[int, ...]:
+        """How many features each stage gives."""
+        return tuple(stage.shape[-1] for stage in self.stages)
+
+    def features(self) -> keras.Model:
+        """Return the network from RGB 0–255 `[N, H, W, 3]` to the features `[N, D]`, the stages' means."""
+        import keras
+
+        image, maps = self.maps()
+        return keras.Model(image, joined(maps), name=f"{self.base.name}_features")
+
+    def maps(self) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+        """Return an image `[N, H, W, 3]`, and the feature maps of the stages that the base makes of it."""
+        return self._maps([self._tensor(stage) for stage in self.stages])
+
+    def frozen(self, cut: CutPoint, *, features: bool) -> keras.Model:
+        """Return the network that gives the activations at a cut, after the features if these are wanted.
+
+        Args:
+            cut: Where the activations are taken: RGB 0–255 `[N, H, W, 3]` -> `[N, *cut.shape]`.
+            features: Give the features `[N, D]` first.
+        """
+        import keras
+
+        stages = [self._tensor(stage) for stage in self.stages] if features else []
+        image, maps = self._maps([*stages, self._tensor(cut)])
+        outputs = [joined(maps[:-1]), maps[-1]] if features else maps
+        return keras.Model(image, outputs, name=f"{self.base.name}_frozen")
 
     def place(self, start: int | str | None = None, fraction: float | None = None) -> int:
         """Return the index in `base.layers` of the first layer that a place names.
@@ -195,6 +238,26 @@ class Network:
     def _on_images(self, network: keras.Model) -> keras.Model:
         import keras
 
+        image, pixels = self._pixels()
+        return keras.Model(image, network(pixels), name=f"{network.name}_on_images")
+
+    def _maps(
+        self, tensors: list[keras.KerasTensor]
+    ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+        """Return an image, and what the base makes of it at these tensors, all in one pass."""
+        import keras
+
+        network = self.base
+        if len(tensors) > 1 or tensors[0] is not self.base.outputs[0]:
+            network = keras.Model(self.base.inputs[0], tensors, name=self.base.name)
+        image, pixels = self._pixels()
+        maps = network(pixels)
+        return image, list(maps) if isinstance(maps, list | tuple) else [maps]
+
+    def _pixels(self) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Return an image of 0–255, and what the base takes in its place."""
+        import keras
+
         image = keras.Input((*self.image_size, 3), name="image")
         pixels = image
         if self._preprocessing == "caffe":
@@ -202,7 +265,26 @@ class Network:
         if self._preprocessing != "none":
             scale, offset = _SCALING[self._preprocessing]
             pixels = keras.layers.Rescaling(scale, offset, name="preprocessing")(pixels)
-        return keras.Model(image, network(pixels), name=f"{network.name}_on_images")
+        return image, pixels
+
+
+def joined(feature_maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """Average feature maps `[B, h, w, C]` over their places, and put the means side by side, `[B, D]`."""
+    import keras
+
+    means = [pooled(feature_map) for feature_map in feature_maps]
+    return means[0] if len(means) == 1 else keras.layers.Concatenate(name="features")(means)
+
+
+def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
+    """Average a feature map `[B, h, w, C]` over its places; features `[B, D]` stay as they are."""
+    import keras
+
+    if len(feature_map.shape) == 2:
+        return feature_map
+    # Spelled out, for Keras's defaults may have been changed since the backbone was built.
+    layer = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")
+    return layer(feature_map)
 
 
 def cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:

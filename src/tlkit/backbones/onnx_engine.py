@@ -24,11 +24,13 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import Outputs, TensorFlowEngine, in_shares, workers
 from tlkit.core.fingerprint import fingerprint
-from tlkit.core.quiet import held_back
+from tlkit.core.forks import refuse_after_fork
+from tlkit.core.home import keras_home
+from tlkit.core.ignoring import OF_CONVERTERS, ignoring
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.core.versions import runtime_version
-from tlkit.errors import EngineWarning, MissingExtraError, printable
+from tlkit.errors import EngineWarning, MissingExtraError, SettingError, printable
 
 if TYPE_CHECKING:
     import keras
@@ -83,7 +85,12 @@ class OnnxEngine:
             self._expected = [sample[f"output_{i}"] for i in range(len(sample.files) - 2)]
 
     def __call__(self, images: Images) -> Outputs:
-        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`."""
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), each float32 `[B, …]`.
+
+        Raises:
+            TlkitError: This process was forked from the one that the engine was made in.
+        """
+        refuse_after_fork()
         return in_shares(self._run, images, _AT_ONCE, self._threads)
 
     def _run(self, images: Images) -> list[npt.NDArray[np.float32]]:
@@ -111,7 +118,8 @@ def fast_engine(
     """Return ONNX Runtime's engine for a network where it is installed and pays.
 
     It pays where the network was converted before, or where the images are so many that a conversion is
-    worth its time. The environment variable `TLKIT_ENGINE` overrules both.
+    worth its time. The environment variable `TLKIT_ENGINE` overrules both. A conversion that failed is not
+    tried again by these versions, unless the variable asks for it.
 
     Args:
         facts: Gives all that decides the network and its weights.
@@ -124,7 +132,8 @@ def fast_engine(
 
     Raises:
         MissingExtraError: `TLKIT_ENGINE` asks for ONNX Runtime, which is not installed.
-        SettingError: `TLKIT_ENGINE` names no engine.
+        SettingError: `TLKIT_ENGINE` names no engine; or asks for ONNX Runtime, and there is no folder to keep
+            its graphs in.
     """
     names = ("auto", TensorFlowEngine.name, OnnxEngine.name)
     wanted = check_choice(VARIABLE, os.environ.get(VARIABLE) or "auto", names)
@@ -137,11 +146,20 @@ def fast_engine(
                 f'{VARIABLE}=onnxruntime needs the extra "fast": pip install "tlkit[fast]"'
             )
         return None
+    home = _home()
+    if home is None:
+        if wanted == OnnxEngine.name:
+            raise SettingError(
+                f"{VARIABLE}=onnxruntime keeps what it converts in the home folder, and this user has none: "
+                "set KERAS_HOME to a folder that can be written"
+            )
+        return None
     versions = [version(name) for name in ("keras", "tensorflow")]
-    folder = _home() / fingerprint(*facts(), *versions, runtime)
-    if not _there(folder) and find_spec("tf2onnx"):
+    folder = home / fingerprint(*facts(), *versions, runtime)
+    asked = wanted == OnnxEngine.name
+    if not _there(folder) and find_spec("tf2onnx") and (asked or not _failed_before(folder)):
         network = model()
-        if wanted == OnnxEngine.name or count * multiply_adds(network) >= WORTH:
+        if asked or count * multiply_adds(network) >= WORTH:
             _convert(network, sample(), folder)
     return _checked(folder) if _there(folder) else None
 
@@ -177,8 +195,7 @@ def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_room(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as partial:
-            with warnings.catch_warnings(), held_back():
-                warnings.simplefilter("ignore")  # the converter's words to its own developers
+            with ignoring(*OF_CONVERTERS):
                 of_images.export(
                     f"{partial}/graph.onnx",
                     format="onnx",
@@ -195,7 +212,26 @@ def _convert(model: keras.Model, sample: Images, folder: Path) -> None:
             Path(partial).mkdir()  # for the clean-up to find
     except Exception as error:  # noqa: BLE001 - whatever a converter may fail with, TensorFlow computes the same
         if not folder.exists():  # nobody else made it meanwhile
-            _warn(f"it could not be converted ({type(error).__name__}: {error})")
+            reason = f"it could not be converted ({type(error).__name__}: {error})"
+            if not isinstance(error, OSError | MemoryError | ImportError):  # the same next time
+                with suppress(OSError):
+                    _refusal(folder).write_text(reason, "utf-8", errors="backslashreplace")
+            _warn(reason)
+
+
+def _refusal(folder: Path) -> Path:
+    """Return the file that says why a network could not be converted."""
+    return folder.with_suffix(".refused")
+
+
+def _failed_before(folder: Path) -> bool:
+    """Say whether these versions have failed to convert the network, and warn as they did."""
+    try:
+        reason = _refusal(folder).read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+    _warn(f"{reason}, when it was tried before")
+    return True
 
 
 def _checked(folder: Path) -> OnnxEngine | None:
@@ -234,12 +270,15 @@ def _make_room(home: Path) -> None:
     graphs = sorted(home.glob("*/graph.onnx"), key=lambda graph: graph.parent.stat().st_mtime)
     for graph in graphs[: max(0, len(graphs) - _KEPT + 1)]:
         shutil.rmtree(graph.parent, ignore_errors=True)
+    refusals = sorted(home.glob("*.refused"), key=lambda file: file.stat().st_mtime)
+    for refusal in refusals[:-_KEPT]:
+        refusal.unlink(missing_ok=True)
 
 
-def _home() -> Path:
-    """Return the folder of graphs, beside the weights that Keras keeps."""
-    keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
-    return Path(os.path.expanduser(keras_home), "tlkit", "graphs")  # noqa: PTH111 - works without a home
+def _home() -> Path | None:
+    """Return the folder of graphs, beside the weights that Keras keeps; None for a user without a home."""
+    home = keras_home()
+    return home / "tlkit" / "graphs" if home else None
 
 
 def _there(folder: Path) -> bool:

@@ -7,29 +7,28 @@ that says what to do.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import os
 import re
-import sys
 import tempfile
 import threading
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlkit.core.atomic import replacing
+from tlkit.core.home import expanded, keras_home
+from tlkit.core.ignoring import ignoring
+from tlkit.core.progress import progress
 from tlkit.errors import WeightsError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import keras
 
     from tlkit.backbones.imagenet import KerasFile
 
 WAIT_SECONDS = 10.0  # for a server to answer, and for each further piece of a download
+_BLOCK = 2**18  # bytes that are written at once
 
 _BROKEN_DOWNLOAD = (
     "It is a download that broke off or went wrong: delete it, and Keras downloads it again."
@@ -48,7 +47,7 @@ def content_digest(path: Path) -> str:
 
 def _digest(path: Path, kind: str) -> str:
     try:
-        with path.expanduser().open("rb") as file:
+        with expanded("weights", path).open("rb") as file:
             # Keras's MD5 tells a broken download from a whole one; nobody trusts it further.
             new = partial(hashlib.new, kind, usedforsecurity=False)
             return hashlib.file_digest(file, new).hexdigest()
@@ -70,7 +69,7 @@ def load_file(base: keras.Model, path: Path, *, network: str, cached: bool = Fal
     """
     import numpy as np
 
-    path = path.expanduser()
+    path = expanded("weights", path)
     if not path.is_file():
         raise _missing(path, None)
     _check_whole(path, cached=cached)
@@ -78,9 +77,8 @@ def load_file(base: keras.Model, path: Path, *, network: str, cached: bool = Fal
     for variable in variables:  # so that what the file does not fill can be told afterwards
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
-        with warnings.catch_warnings():
-            # "Affected layers will retain their freshly-initialized weights": checked below instead.
-            warnings.filterwarnings("ignore", message="Skipping nested container")
+        # "Affected layers will retain their freshly-initialized weights": checked below instead.
+        with ignoring(UserWarning, "Skipping nested container"):
             base.load_weights(str(path))
     except Exception as error:  # Keras and h5py raise whatever they meet
         raise _misfit(path, network, _shortened(error), _hint(path)) from error
@@ -102,9 +100,8 @@ def fetched(file: KerasFile, *, network: str) -> Path:
     Raises:
         WeightsError: The file cannot be downloaded, or the one in the cache is another than Keras knows.
     """
-    kept = os.environ.get("KERAS_HOME") or "~/.keras"
-    home = Path(os.path.expanduser(kept))  # noqa: PTH111 - works without a home
     instead = Path(tempfile.gettempdir()) / ".keras"  # Keras's own choice where it may not write
+    home = keras_home() or instead
     for folder in (home, instead):
         if (path := folder / "models" / file.name).is_file():
             break
@@ -127,26 +124,39 @@ def _writable(folder: Path) -> bool:
 
 
 def _downloaded(file: KerasFile, home: Path, network: str) -> Path:
-    import keras
-
+    """Download a file by ourselves: Keras would redirect the whole process to do it with a bounded wait."""
     target = home / "models" / file.name
     try:
-        # Keras draws its progress bar on stdout, which belongs to the program's results.
-        sink = sys.stderr if sys.stderr.isatty() else io.StringIO()
-        with _lock, contextlib.redirect_stdout(sink), _socket_timeout(WAIT_SECONDS):
+        with _lock:
             if not target.exists():  # two threads may want the same file
-                home.mkdir(parents=True, exist_ok=True)
-                _wait_for_answer(file.url)
-                keras.utils.get_file(
-                    file.name,
-                    file.url,
-                    cache_dir=str(home),
-                    cache_subdir="models",
-                    file_hash=file.hash,
-                )
-    except Exception as error:  # Keras raises a bare Exception here
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(target) as unfinished:
+                    _download(file.url, unfinished)
+    except Exception as error:  # http.client has kinds of its own
         raise _not_fetched(network, file.url, target, error) from error
     return target
+
+
+def _download(url: str, target: Path) -> None:
+    """Write what an address gives to a file, with a bounded wait for each piece of it.
+
+    Raises:
+        OSError: There is no answer, it is not what was asked for, or it stops too early.
+    """
+    import urllib.request
+
+    _wait_for_answer(url)
+    with (
+        urllib.request.urlopen(url, timeout=WAIT_SECONDS) as answer,  # noqa: S310 - Keras's own https URL
+        target.open("wb") as file,
+    ):
+        length = int(answer.headers.get("Content-Length") or 0)
+        with progress(length or None, "Downloading weights", unit="bytes") as advance:
+            while block := answer.read(_BLOCK):
+                file.write(block)
+                advance(len(block))
+    if target.stat().st_size < length:
+        raise OSError(f"it stopped after {target.stat().st_size:,} of {length:,} bytes")
 
 
 def _wait_for_answer(url: str) -> None:
@@ -171,18 +181,6 @@ def _wait_for_answer(url: str) -> None:
     thread.join(WAIT_SECONDS)
     for error in failure[:1]:
         raise error
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    import socket
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _check_whole(path: Path, *, cached: bool) -> None:

@@ -1,7 +1,9 @@
 """What a user holds: predict, evaluate, save, load.
 
-In: a network and its record, or a `.keras` file. Out: predictions, evaluations, a `.keras` file.
+In: a network and its record, a `.keras` file or an exported folder. Out: predictions, evaluations, a
+`.keras` file.
 
-Files in reading order: `classifier`, `predictor` (files to logits), `record` (what travels with the
-network), `artifact` (the file).
+Files in reading order: `classifier`, `measure` (on labelled images), `predictor` (files to logits),
+`card` (what it must know to decide), `record` (how it came about), `artifact` (the file), `exported` (the
+folder), `runtimes` (what runs its network).
 """

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tlkit.classifier.record import Record
 from tlkit.core.atomic import replacing
+from tlkit.core.fingerprint import digest_of_arrays
+from tlkit.core.forks import refuse_after_fork
+from tlkit.core.keras_backend import check_keras
 from tlkit.errors import ArtifactError, SettingError, printable
 
 if TYPE_CHECKING:
@@ -24,7 +27,12 @@ RECORD_NAME: Final = "tlkit.json"
 FORMAT_VERSION: Final = 2
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
 
-_LIMIT: Final = 64 * 2**20  # bytes of JSON: far above any real file, far below what hurts
+_FINGERPRINT: Final = "classifier_fingerprint"  # for readers of the file; computed, not believed
+
+LIMIT: Final = 256 * 2**20
+"""Bytes of JSON that are read: enough for a million images that are named in three lists, each name of up
+to 50 bytes, with what was predicted about each."""
+_NESTED: Final = 2**23  # brackets in it, each of which may cost Python a hundred bytes
 _EXPANSION: Final = (
     100  # times its size that a file may unpack to: weights hardly shrink, text does
 )
@@ -39,23 +47,58 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
         record: What travels with it.
 
     Raises:
-        ArtifactError: The name does not end in `.keras`, or the file cannot be written.
+        ArtifactError: The name does not end in `.keras`, the file cannot be written, or there are more images
+            than its description can name.
     """
     if path.suffix != ".keras":
         raise ArtifactError(
             f"a classifier is saved as a file that ends in .keras, got {printable(path)}"
         )
-    text = json.dumps({"format_version": FORMAT_VERSION, **record.to_config()}, indent=1)
+    description = _description(record, record.fingerprint_with(weights_digest(model)))
+    if len(description) > LIMIT:
+        raise ArtifactError(
+            f"cannot write {printable(path)}: its description, which names every image, takes "
+            f"{len(description) >> 20} MiB, and no more than {LIMIT >> 20} MiB are read back. Train without "
+            "`folds`, or give the files shorter names"
+        )
     try:
         with replacing(path) as partial:
             model.save(partial)
             with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr(RECORD_NAME, text)
+                archive.writestr(_entry(RECORD_NAME), description)
     except OSError as error:
         raise ArtifactError(
             f"cannot write {printable(path)}: {error.strerror or error}. "
             "What was there before is untouched; choose a folder that exists and can be written."
         ) from error
+    except ValueError as error:  # Keras dates what it writes, and no archive is older than 1980
+        raise ArtifactError(
+            f"cannot write {printable(path)}: {error}. What was there before is untouched; if the clock of "
+            "this machine is wrong, set it."
+        ) from error
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return an entry without a date, so that the clock, which may stand before 1980, plays no part."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return hex digits that stand for the weights of a network, in the order that it has them."""
+    return digest_of_arrays(model.get_weights())
+
+
+def _description(record: Record, fingerprint: str) -> bytes:
+    """Return `tlkit.json`: UTF-8, what no UTF-8 can write as JSON's escapes."""
+    contents = {
+        "format_version": FORMAT_VERSION,
+        _FINGERPRINT: fingerprint,
+        **record.to_config(),
+    }
+    return json.dumps(contents, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def read_artifact(path: Path) -> tuple[keras.Model, Record]:
@@ -63,8 +106,12 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
 
     Raises:
         ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+        SettingError: Keras would run on something else than TensorFlow.
+        TlkitError: This process was forked from one in which TensorFlow was already in use.
     """
-    record, config, weight_bytes = _checked_contents(path)
+    refuse_after_fork()
+    record, config = checked_contents(path)
+    check_keras()
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
             f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
@@ -74,12 +121,15 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     import keras
 
     try:
-        _check_size(config, weight_bytes)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # Keras lists variables without room, for each thread: that list must end here.
+        with ThreadPoolExecutor(1) as thread:
+            model, values = thread.submit(_read_network, path).result()
+        for variable, value in values:
+            variable._initialize(value)  # noqa: SLF001 - else they would be filled at random first
     except Exception as error:
         raise ArtifactError(
             f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
-            f"{record.versions.get('keras', 'unknown')}): {_first_line(error)}"
+            f"{record.versions.get('keras', 'unknown')}): {first_line(error)}"
         ) from error
     shapes = model.input_shape, model.output_shape
     if shapes != ((None, *record.image_size, 3), (None, 1)):
@@ -90,36 +140,24 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     return model, record
 
 
-def _check_size(config: Any, weight_bytes: int) -> None:
-    """Refuse a network with more numbers than its weights can hold, before memory is taken for them."""
+def _read_network(path: Path) -> tuple[keras.Model, list[tuple[keras.Variable, Any]]]:
+    """Build a network without room for its variables, and read what belongs into each.
+
+    So nothing is filled at random first, and a network that is larger than its weights takes no memory.
+    """
     import keras
 
-    def count() -> int:
-        with keras.StatelessScope(initialize_variables=False):
-            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        return int(model.count_params())
-
-    # Keras lists variables without room, to make it later, for each thread: that list must end here.
-    with ThreadPoolExecutor(1) as thread:
-        parameters = thread.submit(count).result()
-    if parameters > weight_bytes:  # each takes a byte at least
-        raise SettingError(
-            f"its network has {parameters:,} parameters, for which {weight_bytes:,} bytes of weights "
-            "cannot be enough"
-        )
+    with keras.StatelessScope(initialize_variables=False) as scope:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        return model, [(v, scope.get_current_value(v)) for v in model.variables]
 
 
-def read_record(path: Path) -> Record:
-    """Read `tlkit.json` out of a saved classifier, without Keras.
+def checked_contents(path: Path) -> tuple[Record, Any]:
+    """Return the record and the network's config, of a file that is whole.
 
     Raises:
-        ArtifactError: As in `read_artifact`.
+        ArtifactError: It is no such file, is damaged, or comes from a newer tlkit.
     """
-    return _checked_contents(path)[0]
-
-
-def _checked_contents(path: Path) -> tuple[Record, Any, int]:
-    """Return the record, the network's config and the size of its weights, of a file that is whole."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ArtifactError(
@@ -132,18 +170,30 @@ def _checked_contents(path: Path) -> tuple[Record, Any, int]:
             record, config = (
                 (None, None)
                 if fault
-                else (json.loads(archive.read(name)) for name in (RECORD_NAME, "config.json"))
+                else (parsed(archive.read(name)) for name in (RECORD_NAME, "config.json"))
             )
     except (
         Exception
     ) as error:  # zipfile, zlib and json raise many kinds for files that are not theirs
         raise ArtifactError(
             f"{printable(path)} is not a saved tlkit classifier, or only a part of one: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
-    return _record(path, record), config, sizes.get("model.weights.h5", 0)
+    return _record(path, record), config
+
+
+def parsed(content: bytes) -> Any:
+    """Return what JSON says that somebody else wrote.
+
+    Raises:
+        SettingError: It is nested so often that memory would be full of it.
+        ValueError, RecursionError: It is no JSON.
+    """
+    if content.count(b"[") + content.count(b"{") > _NESTED:
+        raise SettingError("its description holds more lists than any real one")
+    return json.loads(content)
 
 
 def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) -> str | None:
@@ -155,8 +205,8 @@ def _fault(archive: zipfile.ZipFile, sizes: Mapping[str, int], *, at_most: int) 
             f"is a Keras model, but no tlkit classifier: without {RECORD_NAME} its classes are unknown. Give "
             "what TransferClassifier.save or `tlkit train` wrote; saving it again with plain Keras loses them"
         )
-    if max(sizes[RECORD_NAME], sizes["config.json"]) > _LIMIT:
-        return f"is damaged: its description takes more than {_LIMIT >> 20} MiB"
+    if max(sizes[RECORD_NAME], sizes["config.json"]) > LIMIT:
+        return f"is damaged: its description takes more than {LIMIT >> 20} MiB"
     if sum(entry.file_size for entry in archive.infolist()) > at_most:
         return f"is damaged: it would unpack to more than {_EXPANSION} times its size"
     damaged = archive.testzip()
@@ -174,20 +224,27 @@ def _record(path: Path, contents: Any) -> Record:
             f"{printable(path)} has format version {version}, this tlkit reads up to {FORMAT_VERSION}: "
             "update tlkit (pip install --upgrade tlkit)"
         )
+    contents.pop(_FINGERPRINT, None)
     for migrate in _MIGRATIONS[version - 1 :]:
         contents = migrate(contents)
     try:
         return Record.from_config(contents)
     except Exception as error:  # nothing in it need be of the kind that is expected there
         raise ArtifactError(
-            f"the {RECORD_NAME} of {printable(path)} is damaged: {_first_line(error)}"
+            f"the {RECORD_NAME} of {printable(path)} is damaged: {first_line(error)}"
         ) from error
 
 
 _MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
-    lambda contents: contents,  # 1 to 2: names changed, and the specs read the old ones too
+    lambda contents: contents | {"backbone": _of_the_last_layer(contents.get("backbone"))},
 )
 """`_MIGRATIONS[n - 1]` turns the contents of format version n into those of n + 1."""
+
+
+def _of_the_last_layer(backbone: Any) -> Any:
+    """Add what format 1 did not say: heads learned from the last layer alone. Other names the specs know."""
+    named = isinstance(backbone, dict) and "name" in backbone
+    return {**backbone, "features": "last"} if named else backbone
 
 
 def _outside_classes(config: Any) -> Iterator[tuple[str, str]]:
@@ -213,7 +270,8 @@ def _is_registered(name: object) -> bool:
     return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what other programs' errors say, in one line with their kind."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
     return f"{kind}{lines[0].strip()[:300]}" if lines else type(error).__name__

@@ -13,16 +13,19 @@ import numpy.typing as npt
 
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.classifier.artifact import read_artifact, write_artifact
-from tlkit.classifier.predictor import Predictor, files_of
+from tlkit.classifier.card import ModelCard
+from tlkit.classifier.exported import lacking, read_export
+from tlkit.classifier.measure import measure
+from tlkit.classifier.predictor import NetworkPredictor, Predictor, files_of, owner_of
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
-from tlkit.core.spec import check_choice, check_float, check_kind, check_path
+from tlkit.core.spec import check_bool, check_choice, check_float, check_kind, check_path
 from tlkit.data.audit import AuditReport
-from tlkit.data.dataset import DatasetSpec, Example, image_files, part_of
-from tlkit.errors import DatasetError, printable
+from tlkit.data.dataset import DatasetSpec, image_files, part_of
+from tlkit.errors import printable
 from tlkit.evaluation.calibration import Calibration
-from tlkit.evaluation.evaluate import Evaluation, evaluate, other_class
+from tlkit.evaluation.evaluate import Evaluation, other_class
 from tlkit.evaluation.history import History
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
@@ -41,11 +44,11 @@ OnBadFile: TypeAlias = Literal["raise", "skip", "collect"]
 @final
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the classifier says about one image.
+    """The predicted class of one image, with its probability.
 
     Attributes:
-        label: The class.
-        probability: Of the positive class, 0-1.
+        label: The predicted class.
+        probability: Probability of the positive class, 0-1.
         positive_class: The class that the probability is of.
         logit: `ln(probability / (1 - probability))`; any real number.
         threshold: From this probability on the label is the positive class.
@@ -66,12 +69,17 @@ class Prediction:
 
 @final
 class TransferClassifier:
-    """A classifier of images into two classes, made by `transfer_classifier` or read from a file.
+    """A classifier of images into two classes, made by `transfer_classifier` or read from a file or folder.
 
     Args:
         model: RGB 0-255 `[N, H, W, 3]` to the probability of the positive class `[N, 1]`, its last two
-            layers named `"logit"` and `"probability"`; or a function that builds it when it is needed.
-        record: What its number means and how it came about.
+            layers named `"logit"` and `"probability"`; or a function that builds one of the classifier's own
+            when it is needed. Its weights count as they are now.
+        record: What its number means and how it came about, measured with these weights; of an exported
+            folder its card alone.
+
+    Attributes:
+        card: What it has to know to decide, and to say how good it is.
 
     Examples:
         >>> classifier = TransferClassifier.load("alpaca.keras")  # doctest: +SKIP
@@ -79,36 +87,63 @@ class TransferClassifier:
         'alpaca'
     """
 
-    __slots__ = ("_predictor", "record")
+    __slots__ = ("_predictor", "card")
 
     def __init__(
-        self, model: keras.Model | Callable[[], keras.Model] | Predictor, record: Record
+        self, model: keras.Model | Callable[[], keras.Model] | Predictor, record: ModelCard
     ) -> None:
-        self._predictor = model if isinstance(model, Predictor) else Predictor(model)
-        self.record = record
+        self._predictor = model if isinstance(model, Predictor) else NetworkPredictor(model)
+        self.card = record
 
-    def __reduce__(self) -> tuple[type[TransferClassifier], tuple[keras.Model, Record]]:
-        """Copy and pickle without the engine, whose threads belong to this process."""
-        return TransferClassifier, (self.model, self.record)
+    def __reduce__(self) -> tuple[type[TransferClassifier], tuple[Predictor, ModelCard]]:
+        """Copy and pickle with what makes a predictor like this one."""
+        return TransferClassifier, (self._predictor, self.card)
 
     @property
     def model(self) -> keras.Model:
         """The plain Keras model: float or uint8 RGB 0-255 `[N, H, W, 3]` in, probabilities `[N, 1]` out.
 
-        Its weights count as they were at the first prediction. Whoever trains it further goes on with
-        `TransferClassifier(classifier.model, classifier.record)`.
+        It is yours: look into it, save it with Keras, train it further. The classifier itself never changes:
+        predictions, `save`, exports and explanations go on with the weights that its evaluation is of, and
+        the first of them after a change warns. A model that was trained further is measured by making a
+        classifier with it: `BackboneAdapter(…)` takes all of it but the last two layers.
+
+        Raises:
+            ArtifactError: It was loaded from an exported folder.
         """
         return self._predictor.model
 
     @property
+    def fingerprint(self) -> str:
+        """What the classifier is, in 32 hex digits: the same for two runs that came to the same.
+
+        It stands for weights, backbone, image size, classes, threshold and calibration, and for nothing
+        else: neither for dates and durations, in which the files of two equal runs differ, nor for the place
+        of a file. A saved classifier holds it as `classifier_fingerprint` in its `tlkit.json`. An export is
+        another network, and has another one.
+        """
+        return self.card.fingerprint_with(self._predictor.identity())
+
+    @property
+    def record(self) -> Record:
+        """The metadata: what its number means, and how it came about.
+
+        Raises:
+            ArtifactError: It was loaded from an exported folder, which takes along no more than the `card`.
+        """
+        if not isinstance(self.card, Record):
+            raise lacking("record of its training")
+        return self.card
+
+    @property
     def class_names(self) -> tuple[str, str]:
         """Both classes, in the order of the dataset."""
-        return self.record.class_names
+        return self.card.class_names
 
     @property
     def positive_class(self) -> str:
         """The class that probabilities are of."""
-        return self.record.positive_class
+        return self.card.positive_class
 
     @property
     def negative_class(self) -> str:
@@ -118,44 +153,54 @@ class TransferClassifier:
     @property
     def threshold(self) -> float:
         """From this probability on an image is called positive, 0-1."""
-        return self.record.threshold
+        return self.card.threshold
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width that images are resized to, in pixels."""
-        return self.record.image_size
+        return self.card.image_size
 
     @property
     def evaluation(self) -> Evaluation:
-        """How well it does on the validation split, which it was not trained on."""
-        return self.record.evaluation
+        """Metrics on images that it has not learned from: the validation split, or out-of-fold.
+
+        Raises:
+            ArtifactError: It was loaded from a folder that was exported before such folders held metrics.
+        """
+        if self.card.evaluation is None:
+            raise lacking(
+                "metrics and no scores to choose a threshold on (its format version is 1)",
+                "export the classifier anew with this tlkit, or load its .keras file",
+            )
+        return self.card.evaluation
 
     @property
     def test_evaluation(self) -> Evaluation | None:
-        """How well it does on the test split, which nothing was chosen on; None without one."""
-        return self.record.test_evaluation
+        """Metrics on the test split, which nothing was trained or chosen on; None without one."""
+        return self.card.test_evaluation
 
     @property
     def cross_validation(self) -> CrossValidation | None:
-        """The same settings judged on every image, fold by fold; None unless `folds` asked for it."""
-        return self.record.cross_validation
+        """Every image judged by a classifier that has not learned from it; None where no folds judged."""
+        return self.card.cross_validation
 
     @property
     def out_of_fold(self) -> Scores | None:
-        """What was said about images by classifiers that had not learned from them.
+        """Out-of-fold predictions: each image scored by a model not trained on it.
 
-        Of all images if `folds` was asked for, else of the training split if an exact head was kept.
+        Of all images if trained with `folds`, else of the training split if an exact head was kept; else
+        None.
         """
         crossed = self.cross_validation
-        return crossed.scores if crossed else self.record.scores.get(OUT_OF_FOLD)
+        return crossed.scores if crossed else self.card.scores.get(OUT_OF_FOLD)
 
     @property
     def calibration(self) -> Calibration | None:
-        """The line through the logit that makes probabilities believable; None where nothing could fit it.
+        """Platt scaling of the logit; None if not fitted.
 
         It is fitted on out-of-fold logits: those of an exact head, or of `folds` fine-tunings.
         """
-        return self.record.calibration
+        return self.card.calibration
 
     @property
     def history(self) -> History:
@@ -173,10 +218,9 @@ class TransferClassifier:
         return self.record.bad_files
 
     def __repr__(self) -> str:
-        return (
-            f"<TransferClassifier {self.positive_class!r} or {self.negative_class!r}, "
-            f"accuracy {self.evaluation.accuracy}>"
-        )
+        known = self.card.evaluation
+        accuracy = f", accuracy {known.accuracy}" if known else ""
+        return f"<TransferClassifier {self.positive_class!r} or {self.negative_class!r}{accuracy}>"
 
     @overload
     def predict(  # type: ignore[overload-overlap] # text is iterable too; this one goes first
@@ -199,10 +243,11 @@ class TransferClassifier:
         *,
         on_bad_file: OnBadFile = "raise",
     ) -> Prediction | Sequence[Prediction | BadFile]:
-        """Say what is on images.
+        """Classify one image, several, or an array.
 
         Args:
-            images: A file, several files, or an array as `predict_proba` takes it.
+            images: A file, several files (an array of text is several too), or an array as `predict_proba`
+                takes it.
             on_bad_file: What to do about one of several files that cannot be read: `"raise"` an error
                 that names it, `"skip"` it with a warning, or `"collect"` it: a `BadFile` then takes its
                 place. A single file always raises.
@@ -215,6 +260,8 @@ class TransferClassifier:
             SettingError: It is neither files nor an array of images.
         """
         check_choice("on_bad_file", on_bad_file, ("raise", "skip", "collect"))
+        if isinstance(images, np.ndarray) and images.dtype.kind in "OSTU":  # objects and text
+            images = images.tolist()
         if isinstance(images, np.ndarray):
             return [self._prediction(logit, None) for logit in self._logits(images)]
         if isinstance(images, str | os.PathLike):
@@ -227,7 +274,7 @@ class TransferClassifier:
     def predict_folder(
         self, folder: PathLike, *, on_bad_file: OnBadFile = "skip"
     ) -> Sequence[Prediction | BadFile]:
-        """Say what is on every image in a folder and the folders inside it, in the order of their names.
+        """Classify every image in a folder and the folders inside it, in the order of their names.
 
         Args:
             folder: Any folder; hidden files and files that are not images by their suffix do not count.
@@ -244,14 +291,14 @@ class TransferClassifier:
     def predict_each(
         self, files: Iterable[PathLike], *, count: int
     ) -> Iterator[Prediction | BadFile]:
-        """Say what is on files one after the other: for more of them than should be in a list.
+        """Classify files one after the other: for more of them than fit in a list.
 
         Args:
             files: Taken as they are needed, some hundred ahead.
             count: How many there are in all: decides which engine pays.
 
         Yields:
-            What is on each, in the order given; a `BadFile` where it cannot be read.
+            A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
         for path, found in self._predictor.outcomes(files, self.image_size, count):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
@@ -271,67 +318,36 @@ class TransferClassifier:
         """
         return sigmoid(self._logits(images))
 
-    def evaluate(self, data: PathLike | DatasetSpec, *, part: str | None = None) -> Evaluation:
-        """Measure the classifier on a folder of labelled images.
+    def evaluate(
+        self,
+        data: PathLike | DatasetSpec,
+        *,
+        part: str | None = None,
+        include_training: bool = False,
+    ) -> Evaluation:
+        """Measure the classifier on a folder of labelled images that it has not learned from.
+
+        Images that it has learned from are left out with a warning, which names what is known of it on
+        others: by their content, wherever they lie, and by their names in the folder it was trained on. An
+        exported folder cannot tell them.
 
         Args:
-            data: A folder with the same two classes, or its spec. Its own split plays no part; in the
-                folder that it was trained on, the text says how many images it knows already.
+            data: A folder with the same two classes, or with one of them; or its spec. Its own split plays
+                no part.
             part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
                 and the other names that such a folder may have will do.
+            include_training: Count the images that it has learned from too; the text then says how many
+                they are.
 
         Raises:
-            DatasetError: The folder is not of these two classes, or has no such part.
+            DatasetError: The folder is not of these classes, has no such part, or holds nothing but images
+                that the classifier has learned from.
             ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
             SettingError: There can be no part of that name.
         """
+        check_bool("include_training", include_training)
         part = None if part is None else part_of(part)
-        spec = (
-            data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
-        )
-        known = examples_for(self, spec)
-        examples = [example for example in known if part in (None, example.part)]
-        if not examples:
-            there = sorted({repr(example.part) for example in known if example.part})
-            raise DatasetError(
-                f"{printable(spec.directory)} has no images in the part {part!r}: "
-                + (
-                    f"choose from {', '.join(there)}"
-                    if there
-                    else "it has no parts, leave `part` out"
-                )
-            )
-        outcomes = self._predict_files(
-            [example.path for example in examples],
-            "raise" if spec.on_bad_file == "raise" else "collect",
-        )
-        warn_of_bad_files([outcome for outcome in outcomes if isinstance(outcome, BadFile)])
-        scored = [
-            (example.label, outcome.probability)
-            for example, outcome in zip(examples, outcomes, strict=True)
-            if isinstance(outcome, Prediction)
-        ]
-        if not scored:
-            raise DatasetError(f"no image in {printable(spec.directory)} can be read")
-        labels, probabilities = zip(*scored, strict=True)
-        return evaluate(
-            labels,
-            probabilities,
-            threshold=self.threshold,
-            class_names=self.class_names,
-            positive_class=self.positive_class,
-            part=part or spec.directory.resolve().name,
-            used_to_choose=self._trained_on(spec, examples),
-        )
-
-    def _trained_on(self, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Own up to images that the classifier was trained on, as far as folder and names tell."""
-        directory = self.record.dataset.get("directory")
-        if not isinstance(directory, str) or Path(directory).resolve() != spec.directory.resolve():
-            return ()
-        known = {*self.record.training_names}
-        count = sum(example.name in known for example in examples)
-        return (f"the weights ({count} of them were trained on)",) if count else ()
+        return measure(self, data, part=part, include_training=include_training)
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
@@ -343,6 +359,8 @@ class TransferClassifier:
                 (a fine-tuned classifier without `folds`), on the validation split, which says so.
 
         Raises:
+            ArtifactError: It is a goal, and the classifier was loaded from a folder that was exported before
+                such folders held scores to choose on.
             SettingError: It is not a number from 0 to 1, or the goal cannot be met.
 
         Examples:
@@ -351,14 +369,14 @@ class TransferClassifier:
         """
         choice = None
         if isinstance(threshold, ThresholdGoal):
-            part = OUT_OF_FOLD if OUT_OF_FOLD in self.record.scores else self.evaluation.part
-            known = self.record.scores[part]
+            part = OUT_OF_FOLD if OUT_OF_FOLD in self.card.scores else self.evaluation.part
+            known = self.card.scores[part]
             choice = choose_threshold(known.labels, known.probabilities, threshold, part=part)
             threshold = choice.threshold
-        record = self.record.recounted(
+        card = self.card.recounted(
             check_float("threshold", threshold, at_least=0, at_most=1), choice
         )
-        return TransferClassifier(self._predictor, record)
+        return with_card(self, card)
 
     def save(self, path: PathLike) -> None:
         """Write one file that holds all of it; plain Keras opens it too.
@@ -370,17 +388,34 @@ class TransferClassifier:
             ArtifactError: The file cannot be written; the old one is untouched.
             SettingError: `path` is no path.
         """
-        write_artifact(Path(check_path("path", path)), self.model, self.record)
+        write_artifact(Path(check_path("path", path)), self._predictor.network, self.record)
 
     @classmethod
     def load(cls, path: PathLike) -> TransferClassifier:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or a folder that `export` made for LiteRT or ONNX Runtime.
+
+        A folder predicts, evaluates and takes another threshold without TensorFlow. It keeps no names of
+        images, so it cannot tell which ones it was trained on; and what needs the Keras model (`explain`,
+        `nearest`, `save`, further training) raises an `ArtifactError`.
+
+        Args:
+            path: The file or the folder.
 
         Raises:
-            ArtifactError: It is no such file, is damaged, comes from a newer tlkit, or asks for code.
+            ArtifactError: It is no such file or folder, is damaged, comes from a newer tlkit, or asks for
+                code.
+            MissingExtraError: What runs the folder's network is not installed.
             SettingError: `path` is no path.
         """
-        return cls(*read_artifact(Path(check_path("path", path))))
+        file = Path(check_path("path", path))
+        if file.is_dir():
+            return cls(*read_export(file))
+        model, record = read_artifact(file)
+        return cls(owner_of(model), record)
+
+    def digest(self) -> str:
+        """Return hex digits that identify the network and its weights."""
+        return self._predictor.digest()
 
     def _predict_files(
         self, paths: Sequence[PathLike], on_bad_file: OnBadFile
@@ -414,6 +449,22 @@ class TransferClassifier:
         return self._predictor.logits(as_batch(images, self.image_size))
 
 
+def network_of(classifier: TransferClassifier) -> keras.Model:
+    """Return the network that a classifier computes with, for whoever only reads it.
+
+    `TransferClassifier.model` is the user's, and may have been trained further.
+
+    Raises:
+        ArtifactError: It was loaded from an exported folder.
+    """
+    return classifier._predictor.network  # noqa: SLF001 - the same module
+
+
+def with_card(classifier: TransferClassifier, card: ModelCard) -> TransferClassifier:
+    """Return a classifier that computes with the same network and engine, and has another card."""
+    return TransferClassifier(classifier._predictor, card)  # noqa: SLF001 - the same module
+
+
 def check_classifier(name: str, value: object, *others: type) -> None:
     """Raise unless `value` is a classifier, or of another kind that will do.
 
@@ -436,21 +487,3 @@ read it with TransferClassifier.load('alpaca.keras')
     saved = path.endswith(".keras")
     advice = f"read it with TransferClassifier.load('{printable(path)}')" if saved else ""
     check_kind(name, value, (TransferClassifier, *others), advice=advice)
-
-
-def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
-    """Return the images of a folder, label 1 for the classifier's positive class.
-
-    Raises:
-        DatasetError: The folder is not of the classifier's two classes.
-    """
-    listing = spec.listing()
-    if {*listing.class_names} != {*classifier.class_names}:
-        raise DatasetError(
-            f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
-            f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
-        )
-    return tuple(
-        dataclasses.replace(example, label=int(example.class_name == classifier.positive_class))
-        for example in listing.examples
-    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import reprlib
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, tee
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
@@ -12,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.backbones.adoption import digest
+from tlkit.backbones.adoption import copied, digest
 from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine
-from tlkit.backbones.onnx_engine import SAMPLE_SIZE, OnnxEngine, fast_engine
+from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
+from tlkit.classifier.artifact import weights_digest
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, TlkitError, TlkitWarning
 from tlkit.images.decoder import BadFile
-from tlkit.images.loader import read_images
+from tlkit.images.loader import read_batches
 
 if TYPE_CHECKING:
     import keras
@@ -27,43 +32,52 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
-@final
-class Predictor:
-    """A network with the engine that was built for it: threads may share it, and so may classifiers.
-
-    Args:
-        model: As `TransferClassifier` takes it.
-    """
-
-    def __init__(self, model: keras.Model | Callable[[], keras.Model]) -> None:
-        self._model = model
-        self._engine: Engine | None = None
-        self._largest_job = 0
-        self._lock = RLock()  # whoever chooses an engine asks for the model too
+class Predictor(ABC):
+    """What gives the logit of images: threads may share it, and so may classifiers."""
 
     @property
+    @abstractmethod
     def model(self) -> keras.Model:
-        """The network, built at the first use."""
-        import keras
+        """The Keras model.
 
-        with self._lock:
-            if not isinstance(self._model, keras.Model):
-                self._model = self._model()
-            return self._model
+        Raises:
+            ArtifactError: There is none.
+        """
+
+    @property
+    @abstractmethod
+    def network(self) -> keras.Model:
+        """The Keras model that is computed with, for those who only read it.
+
+        Raises:
+            ArtifactError: There is none.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return hex digits that identify the network."""
+
+    @abstractmethod
+    def identity(self) -> str:
+        """Return hex digits that stand for what it computes: the same for two runs that came to the same."""
+
+    @abstractmethod
+    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
+        """Return what gives the logits, float64 `[B]`, of batches of images like these, `count` in all."""
 
     def logits(self, images: Images, count: int | None = None) -> Floats:
         """Return the logit of each image, float64 `[N]`.
 
         Args:
             images: uint8 `[N, H, W, 3]`, of the network's size.
-            count: How many there are in all, where these are only some: decides which engine pays.
+            count: How many there are in all, where these are only some: decides which engine pays. Only the
+                first call is asked, so that an image gives the same logit whatever was predicted before.
         """
         if not len(images):
             return np.empty(0)
-        engine = self._engine_for(count or len(images), images[:SAMPLE_SIZE])
+        run = self._batches(images, count or len(images))
         starts = range(0, len(images), BATCH_SIZE)
-        outputs = [engine(images[start : start + BATCH_SIZE])[0] for start in starts]
-        return np.concatenate(outputs)[:, 0].astype(np.float64)
+        return np.concatenate([run(images[start : start + BATCH_SIZE]) for start in starts])
 
     def outcomes(
         self, paths: Iterable[PathLike], image_size: tuple[int, int], count: int
@@ -77,32 +91,132 @@ class Predictor:
         """
         names, waiting = tee(paths)
         files = (os.fspath(path) for path in waiting)
-        decoded = zip(names, read_images(files, image_size), strict=True)
-        while batch := list(islice(decoded, BATCH_SIZE)):
-            pixels = [found[0] for _, found in batch if not isinstance(found, BadFile)]
-            logits = iter(self.logits(np.stack(pixels), count) if pixels else ())
-            for path, found in batch:
-                yield path, found if isinstance(found, BadFile) else float(next(logits))
+        for _, pixels, found in read_batches(files, image_size, BATCH_SIZE):
+            logits = iter(self.logits(pixels, count).tolist())
+            for path, outcome in zip(islice(names, len(found)), found, strict=True):
+                yield path, outcome if isinstance(outcome, BadFile) else next(logits)
+
+
+@final
+class NetworkPredictor(Predictor):
+    """A Keras model with the engine that was built for it.
+
+    Its weights never change. Others may hold the same Keras model and train it: that is noticed, and what
+    is computed, saved or exported here goes on with the weights of the beginning.
+
+    Args:
+        model: As `TransferClassifier` takes it.
+    """
+
+    def __init__(self, model: keras.Model | Callable[[], keras.Model]) -> None:
+        import keras
+
+        self._build = model
+        self._network: Any = None
+        self._shared: keras.Model | None = None
+        self._weights: list[npt.NDArray[Any]] = []  # of the network, while others hold it
+        self._engine: Engine | None = None
+        self._lock = RLock()  # whoever chooses an engine asks for the network too
+        if isinstance(model, keras.Model):
+            self._network = model
+            self._share(model)
+
+    def __reduce__(self) -> tuple[Callable[[keras.Model], NetworkPredictor], tuple[keras.Model]]:
+        """Copy and pickle without the engine, whose threads belong to this process."""
+        return owner_of, (self.network,)
+
+    @property
+    def network(self) -> keras.Model:
+        """The network for those who only read it, built at the first use.
+
+        Raises:
+            TlkitError: This process was forked from one in which TensorFlow was already in use; or the
+                network was rebuilt in place by others.
+        """
+        refuse_after_fork()
+        with self._lock:
+            if self._network is None:
+                self._network = self._build()
+            if self._network is self._shared:
+                self._network = self._unchanged(self._network)
+            return self._network
+
+    @property
+    def model(self) -> keras.Model:
+        """The network to give away: always the same one, whatever its holder makes of it."""
+        refuse_after_fork()
+        with self._lock:
+            return self._share(self.network) if self._shared is None else self._shared
+
+    def digest(self) -> str:
+        """Return hex digits that identify the network: its config and its weights."""
+        import keras
+
+        return digest(keras.saving.serialize_keras_object(self.network), self.network)
+
+    def identity(self) -> str:
+        """Return hex digits that stand for its weights."""
+        return weights_digest(self.network)
+
+    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
+        refuse_after_fork()
+        engine = self._engine_for(count, images[:SAMPLE_SIZE])
+        return lambda batch: engine(batch)[0][:, 0].astype(np.float64)
 
     def _engine_for(self, count: int, sample: Images) -> Engine:
-        """Return what computes logits; before a much larger job TensorFlow may be given up for it."""
+        """Return what computes logits, chosen by the first job."""
         with self._lock:
-            grown = count > 2 * self._largest_job and not isinstance(self._engine, OnnxEngine)
-            if self._engine is None or grown:
+            if self._engine is None:
                 import keras
 
-                self._largest_job = count
-                model = self.model
-                logits = keras.Model(model.inputs, model.get_layer("logit").output)
-                fast = fast_engine(lambda: _facts(model), count, lambda: logits, lambda: sample)
-                self._engine = fast or self._engine or TensorFlowEngine(logits)
+                network = self.network
+                logits = keras.Model(network.inputs, network.get_layer("logit").output)
+                fast = fast_engine(
+                    lambda: ("logit", self.digest()), count, lambda: logits, lambda: sample
+                )
+                self._engine = fast or TensorFlowEngine(logits)
             return self._engine
 
+    def _unchanged(self, network: keras.Model) -> keras.Model:
+        """Return a network that others hold, or a copy as it was if they have changed it."""
+        now, before = network.get_weights(), self._weights
+        if [value.shape for value in now] != [value.shape for value in before]:
+            raise TlkitError(
+                "`classifier.model` was rebuilt in place (quantized, say), so that nothing is left of the "
+                "network that was measured: load the classifier again, and change a copy of its model"
+            )
+        same = all(map(np.array_equal, now, before))
+        if same and not network.compiled:
+            return network
+        if not same:
+            warnings.warn(
+                "the weights of `classifier.model` were changed after it was given away: predictions, "
+                "`save`, exports and explanations go on with those that were measured. What was trained "
+                "further is a model of its own: save it with `classifier.model.save`, or train it as the "
+                "backbone of another classifier",
+                TlkitWarning,
+                stacklevel=4,
+            )
+        self._weights = []
+        return _copy_with(network, before)
 
-def _facts(model: keras.Model) -> tuple[str, ...]:
-    import keras
+    def _share(self, network: keras.Model) -> keras.Model:
+        """Note that others hold the network, and what its weights are."""
+        self._shared, self._weights = network, network.get_weights()
+        return network
 
-    return ("logit", digest(keras.saving.serialize_keras_object(model), model))
+
+def owner_of(model: keras.Model) -> NetworkPredictor:
+    """Return a predictor with a network that nobody else holds."""
+    return NetworkPredictor(lambda: model)
+
+
+def _copy_with(network: keras.Model, weights: list[npt.NDArray[Any]]) -> keras.Model:
+    """Return a copy with these weights, of variables that no strategy has mirrored to its devices."""
+    with ThreadPoolExecutor(1) as outside:  # a strategy's scope ends where its thread does
+        copy = outside.submit(copied, network).result()
+    copy.set_weights(weights)
+    return copy
 
 
 def files_of(images: object) -> list[PathLike]:

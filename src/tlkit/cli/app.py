@@ -19,8 +19,10 @@ from collections.abc import Iterator, Sequence
 
 import tlkit
 from tlkit.cli import audit, evaluate, export, predict, train
+from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
 
+_DEVELOPERS = r"(keras|tensorflow|tf2onnx|onnx|onnxruntime|ai_edge_litert)\b"
 INTERRUPTED, BROKEN_PIPE, TERMINATED = (
     130,
     141,
@@ -41,18 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: From argparse: after `--help` and `--version`, and for a wrong command line.
     """
     _never_fail_to_print()
-    failure = 1
+    options = argparse.Namespace(failure=1, parser=None)
     try:
-        with _plain_warnings(), _tidy_end():
-            options = _parser().parse_args(argv)
-            failure = options.failure
+        options = _parser().parse_args(argv)
+        with _plain_warnings(options), _tidy_end(), _without_windows():
             code: int = options.run(options)
             if sys.stdout is not None:  # as it is without a console
                 sys.stdout.flush()
             return code
     except TlkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return failure
+        print(f"error: {shell_words(str(error), options.parser)}", file=sys.stderr)
+        return int(options.failure)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _let_go_of_stdout()
         print(f"error: {error}", file=sys.stderr)
-        return failure
+        return int(options.failure)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,9 +118,13 @@ def _tidy_end() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Show tlkit's warnings, every one of them, as text for people; leave others as they are."""
+def _plain_warnings(options: argparse.Namespace) -> Iterator[None]:
+    """Show tlkit's warnings, every one of them, as text for people; leave others as they are.
+
+    What the packages that networks are built, run and converted with say is for their own developers.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=_DEVELOPERS)
         warnings.simplefilter("always", TlkitWarning)
         usual = warnings.showwarning
 
@@ -131,9 +136,24 @@ def _plain_warnings() -> Iterator[None]:
             *rest: object,
         ) -> None:
             if issubclass(category, TlkitWarning):
-                print(f"warning: {message}", file=sys.stderr)
+                text = shell_words(str(message), options.parser)
+                print(f"warning: {text}", file=sys.stderr)
             else:
                 usual(message, category, filename, lineno, *rest)  # type: ignore[arg-type]
 
         warnings.showwarning = show  # type: ignore[assignment]
         yield
+
+
+@contextlib.contextmanager
+def _without_windows() -> Iterator[None]:
+    """Draw without windows: `MPLBACKEND` may name a notebook's backend, which only that one's Python has."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before

@@ -61,6 +61,13 @@ def ray_address(text: str) -> str:
     return text
 
 
+def class_name(text: str) -> str:
+    """Read the name of a class folder, in the letters that the folder was made with."""
+    from tlkit.data.folders import as_utf8
+
+    return as_utf8(text)
+
+
 def part(text: str) -> str:
     """Read the name of a part, in any of the spellings that a folder may have."""
     from tlkit.data.dataset import part_of
@@ -96,8 +103,9 @@ def threshold(text: str) -> float | ThresholdGoal:
 def _as_usage_error() -> Iterator[None]:
     try:
         yield
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    except SettingError as error:  # argparse says which argument it is
+        text = re.sub(r"^`\w+` must", "must", str(error))
+        raise argparse.ArgumentTypeError(text) from error
 
 
 def count(text: str) -> int:

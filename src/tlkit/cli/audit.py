@@ -14,7 +14,8 @@ def add_audit(commands: Commands) -> None:
     )
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
-    add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
+    about = "the two class folders, where there are others"
+    add("--classes", metavar="CLASS", type=arguments.class_name, nargs=2, help=about)
     add(
         "--fail-on", metavar="KINDS", type=arguments.kinds,
         help="kinds of problems, with commas, that make the exit code 1; any; none "

@@ -14,10 +14,12 @@ def add_evaluate(commands: Commands) -> None:
         commands, evaluate, "Measure a classifier on a folder of the same two classes."
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("model", metavar="MODEL", help="what `tlkit train` saved, or `tlkit export`")
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     about = "only this part of such a folder"
     add("--part", metavar="train|validation|test", type=arguments.part, help=about)
+    about = "count images that it has learned from, too: they flatter it"
+    add("--include-training", action="store_true", default=False, help=about)
     add_threshold(parser)
     add("--json", action="store_true", default=False, help="print one JSON object")
 
@@ -25,7 +27,11 @@ def add_evaluate(commands: Commands) -> None:
 def evaluate(options: Options) -> int:
     """Print an evaluation; files that cannot be read are left out with a warning."""
     classifier = load(options)
-    evaluation = classifier.evaluate(options.directory, part=getattr(options, "part", None))
+    evaluation = classifier.evaluate(
+        options.directory,
+        part=getattr(options, "part", None),
+        include_training=options.include_training,
+    )
     print(as_json(evaluation.to_config()) if options.json else evaluation)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tlkit.cli import arguments
+from tlkit.cli.quiet import held_back
 from tlkit.cli.shared import Commands, Options, command, given, load
 from tlkit.core.tables import as_json
 from tlkit.errors import TlkitError
@@ -44,13 +45,15 @@ def export(options: Options) -> int:
     from tlkit.delivery.export_formats import find_format
 
     find_format(options.format, options.precision)  # before the seconds that TensorFlow takes
-    found = exported(
-        load(options),
-        options.output,
-        format=options.format,
-        precision=options.precision,
-        **given(options, "data", "tolerance"),
-    )
+    classifier = load(options)
+    with held_back():  # what converters say to their own developers
+        found = exported(
+            classifier,
+            options.output,
+            format=options.format,
+            precision=options.precision,
+            **given(options, "data", "tolerance"),
+        )
     print(as_json(found.to_config()) if options.json else f"saved: {found}")
     return 0
 

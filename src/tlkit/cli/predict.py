@@ -22,9 +22,8 @@ _NAMED = 10  # files that cannot be read
 def add_predict(commands: Commands) -> None:
     """Declare `tlkit predict`."""
     parser = command(commands, predict, "Say what is on images.")
-    parser.set_defaults(wrong=parser.error)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="what `tlkit train` saved")
+    add("model", metavar="MODEL", help="what `tlkit train` saved, or `tlkit export`")
     about = "image files, and folders of them"
     add("paths", metavar="PATH", nargs="+", type=arguments.not_empty, help=about)
     add_threshold(parser)
@@ -47,10 +46,12 @@ def predict(options: Options) -> int:
     """Print or write one row an image; what cannot be read has a row too, and makes the exit code 1."""
     write = hasattr(options, "output")
     if not write and (options.resume or hasattr(options, "ray")):
-        options.wrong("--resume and --ray need -o FILE")
+        options.parser.error("--resume and --ray need -o FILE")
     elsewhere = [path for path in options.paths if "://" in path and not Path(path).exists()]
     if elsewhere and not hasattr(options, "ray"):
-        options.wrong(f"--ray reads URIs such as {printable(elsewhere[0])}; without it give a path")
+        options.parser.error(
+            f"--ray reads URIs such as {printable(elsewhere[0])}; without it give a path"
+        )
     classifier = load(options)
     count, bad_count, bad_files = (_write if write else _print)(classifier, options)
     if not bad_count:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tlkit.cli import arguments
+from tlkit.cli.quiet import held_back, start_tensorflow
 from tlkit.errors import ArtifactError, printable
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def command(
     parser = commands.add_parser(
         run.__name__, help=about, description=about, argument_default=argparse.SUPPRESS
     )
-    parser.set_defaults(run=run, failure=failure)
+    parser.set_defaults(run=run, failure=failure, parser=parser)
     return parser
 
 
@@ -44,24 +45,20 @@ def given(options: Options, *names: str) -> dict[str, Any]:
 
 def load(options: Options) -> TransferClassifier:
     """Load the classifier that the options name, with their threshold."""
-    if not Path(options.model).is_file():  # before the seconds that TensorFlow takes
+    if not Path(options.model).exists():  # before the seconds that TensorFlow takes
         raise ArtifactError(
-            f"there is no file {printable(options.model)}: give what `tlkit train` saved"
+            f"there is no file {printable(options.model)}: give what `tlkit train` saved, or "
+            "`tlkit export`"
         )
-    start_tensorflow()
+    if not Path(options.model).is_dir():  # an exported folder needs no TensorFlow
+        start_tensorflow()
     from tlkit.classifier.classifier import TransferClassifier
 
-    classifier = TransferClassifier.load(options.model)
+    with held_back():
+        classifier = TransferClassifier.load(options.model)
     if hasattr(options, "threshold"):
         classifier = classifier.with_threshold(options.threshold)
     return classifier
-
-
-def start_tensorflow() -> None:
-    """Start TensorFlow without its banner."""
-    from tlkit.core.quiet import start_tensorflow
-
-    start_tensorflow()
 
 
 def quoted(path: Path) -> str:

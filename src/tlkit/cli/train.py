@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import (
-    Commands,
-    Options,
-    add_threshold,
-    command,
-    given,
-    quoted,
-    start_tensorflow,
-)
+from tlkit.cli.quiet import start_tensorflow
+from tlkit.cli.shared import Commands, Options, add_threshold, command, given, quoted
 from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
@@ -24,10 +17,13 @@ if TYPE_CHECKING:
     from tlkit.images.augmentation import AugmentationPolicy
 
 
+COURSE_SIZE: Final = 160
+"""Height and width of the course assignment's images, in pixels."""
+
+
 def add_train(commands: Commands) -> None:
     """Declare `tlkit train`."""
     parser = command(commands, train, "Turn a folder of two kinds of images into a classifier.")
-    parser.set_defaults(wrong=parser.error)
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
     add(
@@ -35,8 +31,11 @@ def add_train(commands: Commands) -> None:
         help="where the classifier goes: a file that ends in .keras; one that is there is replaced",
     )  # fmt: skip
     add = parser.add_argument_group("images").add_argument
-    add("--positive-class", metavar="CLASS", help="the class that probabilities are of")
-    add("--classes", metavar="CLASS", nargs=2, help="the two class folders, where there are others")
+    kind = arguments.class_name
+    about = "the class that probabilities are of"
+    add("--positive-class", metavar="CLASS", type=kind, help=about)
+    about = "the two class folders, where there are others"
+    add("--classes", metavar="CLASS", type=kind, nargs=2, help=about)
     add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
     add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
     add("--group-by", metavar="REGEX", help="images whose names match alike stay in one part")
@@ -56,7 +55,7 @@ def add_train(commands: Commands) -> None:
         "--image-size",
         metavar="N|HxW",
         type=arguments.image_size,
-        help="pixels, such as 160 or 160x224",
+        help="pixels, such as 160 or 160x224 (what the network is made for; 160 with the course schedule)",
     )
     add(
         "--weights",
@@ -69,10 +68,19 @@ def add_train(commands: Commands) -> None:
         help="how the network is built, such as alpha=0.35; may be repeated",
     )  # fmt: skip
     add = parser.add_argument_group("training").add_argument
-    schedules = ("head-only", "standard", "course", "gradual")
-    add("--schedule", choices=schedules, help="what is trained (standard; with --ray head-only)")
+    schedules = ("head-only", "standard", "thorough", "course", "gradual")
+    add(
+        "--schedule",
+        choices=schedules,
+        help="what is trained (standard; with --ray head-only); course sets its image size and augmentation "
+        "too, where they are not given",
+    )
     policies = ("none", "course", "standard", "strong")
-    add("--augmentation", choices=policies, help="how training images vary (standard)")
+    add(
+        "--augmentation",
+        choices=policies,
+        help="how training images vary (standard; course with its schedule)",
+    )
     add("--seed", metavar="N", type=int, default=0, help="of the split and of training (0)")
     add("--split-seed", metavar="N", type=int, help="of the split, where it should differ")
     about = "judge every image, fold by fold, by a classifier that has not learned from it"
@@ -125,6 +133,9 @@ def train(options: Options) -> int:
     print(
         f"\nsaved: {name} ({options.output.stat().st_size / 1e6:.1f} MB, opens with plain Keras too)"
     )
+    print(
+        f"       fingerprint {classifier.fingerprint}: the same for every run that comes to the same"
+    )
     print(f"next:  tlkit predict {name} IMAGE-OR-FOLDER...")
     print(f"       tlkit evaluate {name} ANOTHER-FOLDER")
     print(f"       tlkit report {name} -o report.html")
@@ -135,7 +146,9 @@ def _train_here(
     spec: DatasetSpec, backbone: BackboneAdapter, options: Options
 ) -> TransferClassifier:
     if wrong := given(options, "features_dir", "workers"):
-        options.wrong(f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only")
+        options.parser.error(
+            f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only"
+        )
     print(spec.listing(), flush=True)
     start_tensorflow()
     from tlkit.training.schedule import FineTuneSchedule
@@ -156,16 +169,18 @@ def _train_on_ray(
     spec: DatasetSpec, backbone: BackboneAdapter, options: Options
 ) -> TransferClassifier:
     if getattr(options, "schedule", "head-only") != "head-only":
-        options.wrong(
+        options.parser.error(
             f"--ray trains --schedule head-only, got {options.schedule}: a cluster computes features once, "
             "and fine-tuning needs the images again and again on one machine"
         )
     if wrong := given(options, "augmentation", "cache_dir", "checkpoint_dir"):
-        options.wrong(
+        options.parser.error(
             f"{_flags(wrong)} cannot be used with --ray: features are kept in --features-dir"
         )
     if not hasattr(options, "features_dir"):
-        options.wrong("--ray needs --features-dir: a folder that all machines reach, or a URI")
+        options.parser.error(
+            "--ray needs --features-dir: a folder that all machines reach, or a URI"
+        )
     start_tensorflow()
     from tlkit import scale
 
@@ -199,11 +214,18 @@ def _backbone(options: Options) -> BackboneAdapter:
     from tlkit.backbones.adapter import BackboneAdapter
 
     values = {**given(options, "image_size", "weights"), **dict(options.options)}
+    if _is_course(options):
+        values.setdefault("image_size", COURSE_SIZE)
     return BackboneAdapter(options.backbone, **values)
+
+
+def _is_course(options: Options) -> bool:
+    """Say whether the course assignment is asked for: with it go its image size and its augmentation."""
+    return getattr(options, "schedule", None) == "course"
 
 
 def _augmentation(options: Options) -> AugmentationPolicy | None:
     from tlkit.images.augmentation import AugmentationPolicy
 
-    name = getattr(options, "augmentation", None)
+    name = getattr(options, "augmentation", "course" if _is_course(options) else None)
     return getattr(AugmentationPolicy, name)() if name else None

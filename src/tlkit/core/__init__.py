@@ -3,6 +3,8 @@
 In: settings, files, numbers. Out: settings that check themselves, files written whole, rows in
 memory or on disk.
 
-Files in reading order: `spec` (settings), `rows` (numbers by row), `atomic` (files written whole),
-`locks`, `fingerprint`, `versions`, `tables` (CSV, JSON lines, Parquet), `progress`, `quiet`.
+Files in reading order: `spec` (settings), `json_values` (reading them back), `rows` (numbers by
+row), `atomic` (files written whole), `locks`, `home` (paths from the home folder), `forks` (what a
+fork loses), `keras_config`, `fingerprint`, `versions`, `tables` (CSV, JSON lines, Parquet),
+`progress`, `ignoring` (warnings of others), `keras_backend`.
 """

@@ -1,6 +1,6 @@
 """Read plain JSON values back into what an annotation names: one reader for every spec.
 
-JSON knows lists and objects alone. The annotation of a field says what they were: a tuple, a mapping, another
+JSON has only lists and objects. The annotation of a field tells what they were: a tuple, a mapping, another
 spec, a path. What does not fit is refused by name, whatever a damaged or hostile file holds there.
 """
 
@@ -66,7 +66,7 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
 
 
 def _read_one_of(name: str, choices: tuple[Any, ...], value: Any) -> Any:
-    """Read a union: of one kind and None (an error says what is wrong inside), or of plain values."""
+    """Read a union: of one kind and None (an error names what is wrong inside), or of plain values."""
     kinds = [kind for kind in choices if kind is not NoneType]
     if value is None and len(kinds) < len(choices):
         return None

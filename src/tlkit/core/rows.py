@@ -66,10 +66,11 @@ class Rows:
         dtype: What a row's numbers are kept as.
         path: A file to keep the rows in (made if absent, continued if there). None: memory, or an
             unnamed temporary file when they need more than `memory_budget`.
+        read_only: The file is there, and stays as it is.
         memory_budget: Bytes.
 
     Raises:
-        TlkitError: The file cannot be made or written.
+        TlkitError: The file cannot be made or written; or is not there, where it is only read.
 
     Examples:
         >>> rows = Rows(4, (2,), np.float32)
@@ -85,6 +86,7 @@ class Rows:
         dtype: npt.DTypeLike,
         *,
         path: Path | None = None,
+        read_only: bool = False,
         memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         self.count = count
@@ -100,9 +102,10 @@ class Rows:
             self._array = np.zeros((count, *self.shape), self.dtype)
             return
         try:
-            self._file = _opened(path)
+            self._file = _opened(path, read_only=read_only)
             weakref.finalize(self, self._file.close)
-            self._file.truncate(size)  # rows not written yet are zero, here as in memory
+            if not read_only:
+                self._file.truncate(size)  # rows not written yet are zero, here as in memory
         except OSError as error:
             raise cannot_keep(self._folder, error) from error
 
@@ -155,10 +158,10 @@ class Rows:
 
 
 def cannot_keep(folder: Path, error: OSError) -> TlkitError:
-    """Return the error that says where results cannot be kept, why, and what to do."""
+    """Return the error for results that cannot be stored: where, why, and what to do."""
     return TlkitError(
         f"cannot keep results in {printable(folder)}: {error.strerror or error}. "
-        "Make room there, or choose another folder that can be written (for temporary files, TMPDIR "
+        "Free space there, or choose another folder that can be written (for temporary files, TMPDIR "
         "names it)."
     )
 
@@ -172,9 +175,11 @@ def write_all(file: FileIO, content: memoryview) -> None:
         content = content[file.write(content) :]
 
 
-def _opened(path: Path | None) -> FileIO:
+def _opened(path: Path | None, *, read_only: bool) -> FileIO:
     if path is None:
         return tempfile.TemporaryFile(prefix="tlkit-", buffering=0)
+    if read_only:
+        return path.open("rb", buffering=0)
     path.touch()
     return path.open("r+b", buffering=0)
 
@@ -199,7 +204,7 @@ def _runs(rows: Indices) -> list[tuple[int, int]]:
 
 
 def _is_dense(rows: Indices) -> bool:
-    """Say whether rows are ascending, with gaps, yet most of what lies between first and last."""
+    """Return whether rows are ascending, with gaps, yet most of what lies between first and last."""
     if not len(rows) or not len(rows) < int(rows[-1] - rows[0]) + 1 <= 2 * len(rows):
         return False
     return bool((np.diff(rows) > 0).all())

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Final, Self, SupportsIndex, TypeAlias, cast, g
 from tlkit.core.json_values import read_value
 from tlkit.errors import SettingError
 
+PathLike: TypeAlias = str | os.PathLike[str]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _MISSING: Final = dataclasses.MISSING
@@ -114,7 +115,7 @@ class Spec:
 
     @classmethod
     def _from_json_value(cls, name: str, value: Any) -> Any:
-        """Turn one JSON value back into the setting, as its annotation says."""
+        """Turn one JSON value back into the setting, as its annotation demands."""
         return read_value(name, _annotations(cast("Any", cls))[name], value)
 
 
@@ -147,7 +148,7 @@ def _jsonable(name: str, value: Any) -> Json:
 
 
 def check_choice(name: str, value: str, choices: list[str] | tuple[str, ...]) -> str:
-    """Return `value` if it is one of `choices`; else say which ones are near.
+    """Return `value` if it is one of `choices`; else raise an error that suggests the nearest ones.
 
     Raises:
         SettingError: The value is not one of the choices.

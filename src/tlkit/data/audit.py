@@ -15,7 +15,7 @@ from typing import ClassVar, TypeAlias, final
 
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Spec, check_choice
-from tlkit.data.dataset import DatasetSpec, Example, GroupBy, Listing
+from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Example, GroupBy, Listing
 from tlkit.data.duplicates import Copy, Duplicates, find_duplicates, merged_groups
 from tlkit.errors import printable, unprintable
 from tlkit.images.decoder import BadFile, ImageFacts
@@ -289,7 +289,7 @@ def audit_of(
 
 def _largest_cluster(spec: DatasetSpec, count: int) -> float:
     """Return how many images may look alike: what the smallest part holds, but some in any case."""
-    fractions = [f for f in (spec.validation_fraction, spec.test_fraction) if f] or [0.2]
+    fractions = [f for f in (spec.validation_fraction, spec.test_fraction) if f] or [USUAL_FRACTION]
     return max(min(fractions) * count, min(8, count / 2))
 
 

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.spec import Spec, check_choice, check_float, check_int, check_path
+from tlkit.core.home import expanded
+from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.data.folders import Scan, kind_of, scan_folder, walk
 from tlkit.data.folders import quoted as _quoted
 from tlkit.errors import DatasetError, SettingError, printable
 
 GroupBy: TypeAlias = "str | Mapping[str, str] | Callable[[Path], str | None] | None"
 PARTS = ("train", "validation", "test")
+USUAL_FRACTION = 0.2
+"""Share for validation where nobody says another."""
 
 _PART_OF_FOLDER = dict.fromkeys(("train", "training"), "train")
 _PART_OF_FOLDER |= dict.fromkeys(("val", "valid", "validation"), "validation")
@@ -73,6 +76,15 @@ class Listing:
     def labels(self) -> npt.NDArray[np.int8]:
         """The labels of the examples, int8 `[N]`: 1 in the positive class, else 0."""
         return np.fromiter((e.label for e in self.examples), np.int8, len(self.examples))
+
+    @property
+    def split_labels(self) -> npt.NDArray[np.int8]:
+        """What splits and folds are dealt by, int8 `[N]`: 1 in the class that is positive by default.
+
+        So that an image's split does not depend on which class was chosen to be positive.
+        """
+        first = _default_positive(self.class_names)
+        return np.fromiter((e.class_name == first for e in self.examples), np.int8)
 
     def groups(self, group_by: GroupBy) -> list[str]:
         """Return one group key per example; what shares a key must stay in one part.
@@ -124,7 +136,9 @@ class DatasetSpec(Spec):
         positive_class: The class whose probability is predicted. None: of two classes such as "alpaca"
             and "not alpaca" (`no_alpaca`, `non-alpaca` …) the one that the other negates, else the second.
         validation_fraction: Share of each class kept for validation, 0 to below 1. Not used where the
-            folder has a validation split of its own. The default is the usual fifth.
+            folder has a validation split of its own. 0: none; folds judge, and the classifier learns from all
+            images that are not for the test. None leaves the choice to what uses the spec: an exact head is
+            judged by folds as long as they are cheap, everything else takes the usual fifth.
         test_fraction: Share of each class for a last, untouched test, 0 to below 1; 0 if there are parts.
         seed: Which of the many splits, 0 or more.
         group_by: What must stay in one part, such as all images of one subject. A regular expression
@@ -138,14 +152,14 @@ class DatasetSpec(Spec):
         SettingError: A setting is outside what it may be.
 
     Examples:
-        >>> DatasetSpec("alpacas/", positive_class="alpaca", group_by=r"herd-\d+").validation_fraction
-        0.2
+        >>> DatasetSpec("alpacas/", positive_class="alpaca", group_by=r"herd-\d+").test_fraction
+        0.0
     """
 
     directory: Path
     _: KW_ONLY
     positive_class: str | None = None
-    validation_fraction: float = 0.2
+    validation_fraction: float | None = None
     test_fraction: float = 0.0
     seed: int = 0
     group_by: GroupBy = None
@@ -159,7 +173,7 @@ class DatasetSpec(Spec):
             directory: str | os.PathLike[str],
             *,
             positive_class: str | None = None,
-            validation_fraction: float = 0.2,
+            validation_fraction: float | None = None,
             test_fraction: float = 0.0,
             seed: int = 0,
             group_by: GroupBy = None,
@@ -169,16 +183,17 @@ class DatasetSpec(Spec):
 
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):
-            fraction = check_float(name, getattr(self, name), at_least=0, below=1)
-            object.__setattr__(self, name, fraction)
-        if self.validation_fraction + self.test_fraction >= 1:
+            if name == "test_fraction" or getattr(self, name) is not None:
+                fraction = check_float(name, getattr(self, name), at_least=0, below=1)
+                object.__setattr__(self, name, fraction)
+        if (self.validation_fraction or 0) + self.test_fraction >= 1:
             got = f"{self.validation_fraction} + {self.test_fraction}"
             raise SettingError(
                 f"`validation_fraction` + `test_fraction` must be below 1, got {got}"
             )
         object.__setattr__(self, "seed", check_int("seed", self.seed, at_least=0))
         check_choice("on_bad_file", self.on_bad_file, ("skip", "raise"))
-        object.__setattr__(self, "directory", _folder("directory", self.directory))
+        object.__setattr__(self, "directory", expanded("directory", self.directory))
         object.__setattr__(self, "group_by", _checked_group_by(self.group_by))
         object.__setattr__(self, "classes", _checked_classes(self.classes))
         given: object = self.positive_class
@@ -186,6 +201,12 @@ class DatasetSpec(Spec):
             raise SettingError(f"`positive_class` must be a name, got {given!r}")
         if self.positive_class and self.classes:
             check_choice("positive_class", self.positive_class, self.classes)
+
+    @property
+    def default_fraction(self) -> float:
+        """The share for validation where there has to be one: the one given, else a fifth."""
+        usual = min(USUAL_FRACTION, (1 - self.test_fraction) / 2)
+        return usual if self.validation_fraction is None else self.validation_fraction
 
     def listing(self, *, scan: Scan = scan_folder) -> Listing:
         """Walk the folder and list its images; files are neither opened nor changed.
@@ -285,7 +306,7 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
         DatasetError: There is no such folder, or no image in it.
         SettingError: `folder` is no path.
     """
-    top = os.fspath(_folder("folder", folder))
+    top = os.fspath(expanded("folder", folder))
     return [Path(path) for _, path in _images(top, "", Counter(), scan_folder)]
 
 
@@ -330,11 +351,6 @@ def _group_key(group_by: GroupBy, example: Example) -> str | None:
     if not isinstance(key, str | None):
         raise SettingError(f"`group_by` must return text or None, got {key!r}")
     return key
-
-
-def _folder(name: str, value: object) -> Path:
-    # Path.expanduser would refuse a folder whose name begins with "~" but is no user's
-    return Path(os.path.expanduser(check_path(name, value)))  # noqa: PTH111
 
 
 def _checked_group_by(value: GroupBy) -> GroupBy:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import heapq
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, final
 
 from tlkit.errors import DatasetError, printable
 
@@ -51,7 +52,7 @@ Scan: TypeAlias = Callable[[str], Iterable[Entry]]
 """Lists one folder, by its path."""
 
 
-def scan_folder(path: str) -> Iterator[os.DirEntry[str]]:
+def scan_folder(path: str) -> Iterator[Entry]:
     """List a folder of the operating system.
 
     Raises:
@@ -59,9 +60,37 @@ def scan_folder(path: str) -> Iterator[os.DirEntry[str]]:
     """
     try:
         with os.scandir(path) as entries:
-            yield from entries
+            yield from entries if _UTF_8 else map(_Utf8Entry, entries)
     except OSError as error:
         raise cannot_list(path, error.strerror) from error
+
+
+_UTF_8: Final = sys.getfilesystemencoding() == "utf-8"
+
+
+def as_utf8(name: str) -> str:
+    """Return a file name as the UTF-8 that it was written in, though this Python reads names otherwise.
+
+    Without UTF-8 mode, in the C locale or an old one, Python gives other letters or lone surrogates.
+    """
+    return name if _UTF_8 else os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def as_native(name: str) -> str:
+    """Return a file name as this Python finds it: the inverse of `as_utf8`."""
+    return name if _UTF_8 else os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+@final
+class _Utf8Entry:
+    """What a folder holds, its name as UTF-8 and its path as this Python finds it."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name = as_utf8(entry.name)
+        self.path = entry.path
+        self.is_symlink = entry.is_symlink
+        self.is_dir = entry.is_dir
+        self.is_file = entry.is_file
 
 
 def cannot_list(path: str, reason: object) -> DatasetError:
@@ -104,7 +133,9 @@ def walk(
                 yield name, entry.path
             elif kind == "folder":
                 link = entry.is_symlink()
-                inside = os.path.realpath(entry.path) if link else str(Path(real, entry.name))
+                inside = (
+                    os.path.realpath(entry.path) if link else str(Path(real, Path(entry.path).name))
+                )
                 heapq.heappush(waiting, (links + link, name, entry.path, inside))
             else:
                 ignored[kind] += 1

@@ -99,18 +99,26 @@ def assign_parts(
 
 
 def split_readable(
-    spec: DatasetSpec, listing: Listing, groups: Sequence[str], readable: Indices
+    spec: DatasetSpec,
+    listing: Listing,
+    groups: Sequence[str],
+    readable: Indices,
+    *,
+    validation_fraction: float | None = None,
 ) -> Split:
-    """Deal the images that can be read out to the parts, as the spec says.
+    """Deal the images that can be read out to the splits, as the spec says.
+
+    The test split depends on its own fraction, the seed and the groups alone.
 
     Args:
         spec: The fractions and the seed.
         listing: Its examples.
         groups: One key per example; examples with equal keys stay in one part.
         readable: Indices of the examples that can be read, int64 and ascending.
+        validation_fraction: Another share for validation than the spec's; None: the spec's, or a fifth.
 
     Returns:
-        The parts, as indices in the listing.
+        The splits, as indices in the listing.
 
     Raises:
         DatasetError: No file can be read, or too few for every part to hold both classes.
@@ -121,9 +129,11 @@ def split_readable(
             "image: `tlkit audit` says why, file by file"
         )
     split = assign_parts(
-        listing.labels[readable],
+        listing.split_labels[readable],
         [groups[index] for index in readable],
-        validation_fraction=spec.validation_fraction,
+        validation_fraction=spec.default_fraction
+        if validation_fraction is None
+        else validation_fraction,
         test_fraction=spec.test_fraction,
         seed=spec.seed,
         given=[listing.examples[index].part for index in readable],
@@ -288,7 +298,7 @@ def _require_both_classes(
     if all(np.unique(classes[places == place]).size == 2 for place in needed):
         return
     found = []
-    for label, title in ((1, "the positive class"), (0, "the other class")):
+    for label, title in ((1, "one class"), (0, "the other")):
         own = np.flatnonzero(classes == label).tolist()
         found.append(f"{len(own)} of {title} in {len({groups[i] for i in own})} groups")
     raise DatasetError(

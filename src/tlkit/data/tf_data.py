@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images, Indices, Rows
 from tlkit.core.spec import as_pair, check_bool, check_choice, check_int
 from tlkit.data.dataset import DatasetSpec, Example
@@ -80,6 +81,7 @@ def image_dataset(
     if augmentation and part != "train":
         raise SettingError(f"`augmentation` is for the training split, got it for {part!r}")
 
+    refuse_after_fork()
     images, examples, kept = _part(spec, part, size)
     labels = np.array([example.label for example in examples], np.int32)
     augmenter = augmentation.build(size, seed=seed, batch_size=batch_size) if augmentation else None

@@ -8,28 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 from tlkit.classifier.artifact import RECORD_NAME
-from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import (
+    PathLike,
+    TransferClassifier,
+    check_classifier,
+    network_of,
+)
+from tlkit.classifier.exported import EXPORT_VERSION
+from tlkit.classifier.runtimes import INPUT, LOGIT, PROBABILITY
 from tlkit.core.spec import Json, Spec, check_float, check_path
 from tlkit.core.tables import as_json
 from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec
-from tlkit.delivery.export_check import STEP, TOLERANCE, Comparison
-from tlkit.delivery.export_formats import (
-    FORMATS,
-    INPUT,
-    Format,
-    convert,
-    find_format,
-    probabilities,
-)
+from tlkit.delivery.export_check import STEP, TOLERANCE, Comparison, check_logits
+from tlkit.delivery.export_formats import FORMATS, Format, convert, find_format, run
 from tlkit.delivery.export_sample import Sample, read_sample
 from tlkit.errors import ArtifactError, TlkitError, printable
-
-EXPORT_VERSION: Final = 1
-"""Raised when an export's `tlkit.json` changes so that programs written for the old one fail."""
 
 
 @final
@@ -124,7 +121,7 @@ def export(
     sample = read_sample(classifier, data, calibrate=precision == "int8")
     with _folder_beside(target) as folder:
         model = folder / kind.file
-        convert(kind, classifier.model, model, precision, sample.calibrating)
+        convert(kind, network_of(classifier), model, precision, sample.calibrating)
         found = _compared(classifier, kind, model, precision, sample)
         found.check(precision, tolerance)
         exported = Exported(
@@ -203,16 +200,21 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 def _compared(
     classifier: TransferClassifier, kind: Format, model: Path, precision: str, sample: Sample
 ) -> Comparison:
-    after = probabilities(kind, model, sample.compared)
-    before = classifier.predict_proba(sample.compared)
-    return Comparison.of(
+    outputs = run(kind, model, sample.compared)
+    before, after = classifier.predict_proba(sample.compared), outputs[PROBABILITY]
+    found = Comparison.of(
         before, after, sample.labels, threshold=classifier.threshold, precision=precision
     )
+    check_logits(outputs[LOGIT], after, precision)
+    return found
 
 
 def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> dict[str, Json]:
-    """Return what a program has to know that uses the export."""
+    """Return what a program has to know that uses the export, and last what tlkit itself reads."""
     height, width = classifier.image_size
+    number: dict[str, Json] = {"shape": [kind.batch, 1], "dtype": "float32"}
+    step = STEP if exported.precision == "int8" else None
+    positive = classifier.positive_class
     return {
         "format_version": EXPORT_VERSION,
         "format": exported.format,
@@ -223,7 +225,7 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
         "negative_class": classifier.negative_class,
         "threshold": classifier.threshold,
         "image_size": [height, width],
-        "resize": classifier.record.resize,
+        "resize": classifier.card.resize,
         "input": {
             "name": INPUT,
             "shape": [kind.batch, height, width, 3],
@@ -231,14 +233,17 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
             "range": [0, 255],
             "meaning": "RGB, upright, transparent places white, stretched to height and width",
         },
-        "output": {
-            "shape": [kind.batch, 1],
-            "dtype": "float32",
-            "range": [0, 1],
-            "step": STEP if exported.precision == "int8" else None,
-            "meaning": f"probability of {classifier.positive_class}; from the threshold on it is that class",
+        "outputs": {
+            PROBABILITY: {
+                **number,
+                "range": [0, 1],
+                "step": step,
+                "meaning": f"probability of {positive}; from the threshold on it is that class",
+            },
+            LOGIT: {**number, "meaning": "ln(probability / (1 - probability))"},
         },
         "comparison": exported.comparison.to_config(),
         "byte_count": exported.byte_count,
         "versions": {**versions(), kind.runtime: kind.runtime_version},
+        **classifier.card.without_names().to_config(),
     }

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tlkit.core.spec import Spec
 from tlkit.errors import ArtifactError
+from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.metrics import log_losses
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -144,3 +145,21 @@ class Comparison(Spec):
                 f"this {precision} export is worse than the classifier by more than {tolerance:g} "
                 f"(`tolerance`), so nothing was written: {found}. Choose a finer precision, or allow more"
             )
+
+
+def check_logits(logits: Floats, probabilities: Floats, precision: str) -> None:
+    """Raise unless both outputs of an export mean the same.
+
+    Args:
+        logits: `[N]`.
+        probabilities: Of the same images, `[N]`, 0-1.
+        precision: Of the export; int8 rounds its probabilities to a `STEP`.
+
+    Raises:
+        ArtifactError: They do not.
+    """
+    apart = np.abs(sigmoid(logits) - probabilities).max()
+    if not apart <= (STEP if precision == "int8" else EXACT):  # written so that NaN is refused too
+        raise ArtifactError(
+            f"the export's logits and probabilities differ by up to {apart:.2g}, so nothing was written"
+        )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.quiet import held_back
+from tlkit.classifier.artifact import first_line
+from tlkit.classifier.runtimes import INPUT, LOGIT, PROBABILITY, RUNTIMES
+from tlkit.core.ignoring import OF_CONVERTERS, ignoring
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
 from tlkit.errors import ArtifactError, MissingExtraError, SettingError
@@ -24,14 +24,11 @@ if TYPE_CHECKING:
     import keras
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Run: TypeAlias = Callable[[Images], Floats]
+Run: TypeAlias = Callable[[Images], Mapping[str, Floats]]
 
 PRECISIONS: Final = ("float32", "float16", "dynamic-range", "int8")
 
-INPUT: Final = "images"
-"""What every export calls its input."""
-
-_BATCH: Final = 32  # images at a time, where a format takes several
+_BATCH: Final = 32  # images at a time
 
 
 @final
@@ -47,7 +44,8 @@ class Format:
         runtime: The distribution that runs it.
         batch: Images that it takes at a time; None for any number.
         convert: Writes the network: model, path, precision, images that show which numbers occur.
-        load: Returns what was written as a function from images, uint8 `[N, H, W, 3]`, to probabilities.
+        load: Returns what was written as a function from images, uint8 `[N, H, W, 3]`, to the outputs
+            `"probability"` and `"logit"`, float64 `[N]`.
     """
 
     title: str
@@ -98,11 +96,11 @@ choose that, or the format 'litert'
 
 
 def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample: Images) -> None:
-    """Write a network in another format, without what converters say to their own developers.
+    """Write a network in another format.
 
     Args:
         kind: The format.
-        model: RGB 0-255 `[N, H, W, 3]` to a probability `[N, 1]`.
+        model: RGB 0-255 `[N, H, W, 3]` to a probability `[N, 1]`, with a layer named `"logit"`.
         path: The file, or for some formats the folder.
         precision: What its numbers are kept as.
         sample: For int8: images that show which numbers occur, uint8 `[N, H, W, 3]`.
@@ -111,16 +109,23 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         ArtifactError: The network cannot be converted.
     """
     try:
-        with warnings.catch_warnings(), held_back():
-            warnings.simplefilter("ignore")
-            kind.convert(model, path, precision, sample)
+        with ignoring(*OF_CONVERTERS):
+            kind.convert(_with_logit(model), path, precision, sample)
     except Exception as error:  # converters raise anything
         raise ArtifactError(
-            f"this network cannot be converted to {kind.title}, {precision}: {_brief(error)}"
+            f"this network cannot be converted to {kind.title}, {precision}: {first_line(error)}"
         ) from error
 
 
-def probabilities(kind: Format, path: Path, images: Images) -> Floats:
+def _with_logit(model: keras.Model) -> keras.Model:
+    """Give the logit beside the probability, for a float32 probability of 1 has none; both by name."""
+    import keras
+
+    outputs = {PROBABILITY: model.outputs[0], LOGIT: model.get_layer("logit").output}
+    return keras.Model(model.inputs, outputs)
+
+
+def run(kind: Format, path: Path, images: Images) -> dict[str, Floats]:
     """Return what the format's own runtime makes of images.
 
     Args:
@@ -129,23 +134,21 @@ def probabilities(kind: Format, path: Path, images: Images) -> Floats:
         images: uint8 `[N, H, W, 3]`.
 
     Returns:
-        float64 `[N]`.
+        `"probability"` and `"logit"`, each float64 `[N]`.
 
     Raises:
         ArtifactError: The runtime cannot run it.
     """
     try:
-        with warnings.catch_warnings(), held_back():
-            warnings.simplefilter("ignore")
-            run, at_once = kind.load(path), kind.batch or _BATCH
-            starts = range(0, len(images), at_once)
-            given = [run(images[start : start + at_once]) for start in starts]
+        outputs = kind.load(path)
+        starts = range(0, len(images), _BATCH)
+        given = [outputs(images[start : start + _BATCH]) for start in starts]
     except Exception as error:  # as above
         raise ArtifactError(
             f"the network was converted to {kind.title}, but {kind.runtime} {kind.runtime_version} cannot "
-            f"run it: {_brief(error)}"
+            f"run it: {first_line(error)}"
         ) from error
-    return np.concatenate(given)
+    return {name: np.concatenate([found[name] for found in given]) for name in (PROBABILITY, LOGIT)}
 
 
 def _to_litert(model: keras.Model, path: Path, precision: str, sample: Images) -> None:
@@ -164,33 +167,10 @@ def _to_litert(model: keras.Model, path: Path, precision: str, sample: Images) -
     _export(model, path, "litert", batch=1, **settings)
 
 
-def _load_litert(path: Path) -> Run:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def run(images: Images) -> Floats:
-        interpreter.set_tensor(taken["index"], images.astype(np.float32))
-        interpreter.invoke()
-        return _column(interpreter.get_tensor(given["index"]))
-
-    return run
-
-
 def _to_onnx(model: keras.Model, path: Path, _precision: str, _sample: Images) -> None:
     # What it cannot simplify it leaves as it is, and warns with a traceback.
     logging.getLogger("tf2onnx.optimizer").setLevel(logging.ERROR)
     _export(model, path, "onnx")
-
-
-def _load_onnx(path: Path) -> Run:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (taken,) = session.get_inputs()
-    return lambda images: _column(session.run(None, {taken.name: images.astype(np.float32)})[0])
 
 
 def _to_saved_model(model: keras.Model, path: Path, _precision: str, _sample: Images) -> None:
@@ -201,7 +181,12 @@ def _load_saved_model(path: Path) -> Run:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
-    return lambda images: _column(loaded.serve(tf.constant(images, tf.float32)).numpy())
+
+    def outputs(images: Images) -> Mapping[str, Floats]:
+        found = loaded.serve(tf.constant(images, tf.float32))
+        return {name: column.numpy()[:, 0].astype(np.float64) for name, column in found.items()}
+
+    return outputs
 
 
 def _export(
@@ -214,36 +199,26 @@ def _export(
     model.export(path, format=name, verbose=False, input_signature=[images], **settings)
 
 
-def _column(output: npt.NDArray[np.generic]) -> Floats:
-    """Return `[N, 1]` as float64 `[N]`."""
-    return np.asarray(output[:, 0], np.float64)
-
-
-def _brief(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-
-
 FORMATS: Final = {
     "litert": Format(
-        title="LiteRT",
-        file="model.tflite",
+        title=RUNTIMES["litert"].title,
+        file=RUNTIMES["litert"].file,
         precisions=PRECISIONS,
         packages={"ai_edge_litert": "ai-edge-litert"},
-        runtime="ai-edge-litert",
+        runtime=RUNTIMES["litert"].distribution,
         batch=1,
         convert=_to_litert,
-        load=_load_litert,
+        load=RUNTIMES["litert"].load,
     ),
     "onnx": Format(
-        title="ONNX",
-        file="model.onnx",
+        title=RUNTIMES["onnx"].title,
+        file=RUNTIMES["onnx"].file,
         precisions=("float32",),
         packages={name: name for name in ("onnx", "tf2onnx", "onnxruntime")},
-        runtime="onnxruntime",
+        runtime=RUNTIMES["onnx"].distribution,
         batch=None,
         convert=_to_onnx,
-        load=_load_onnx,
+        load=RUNTIMES["onnx"].load,
     ),
     "saved_model": Format(
         title="SavedModel",

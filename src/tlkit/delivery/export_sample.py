@@ -12,8 +12,8 @@ from typing import Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for
-from tlkit.classifier.record import Record
+from tlkit.classifier.classifier import PathLike, TransferClassifier
+from tlkit.classifier.measure import examples_for
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_path
 from tlkit.data.dataset import DatasetSpec, Example, image_files
@@ -98,7 +98,7 @@ def _known_images(
         return [(os.fspath(path), None) for path in image_files(spec.directory)], []
     record = classifier.record
     learned = {*record.training_names}
-    if not (_same_place(record, spec) or learned <= examples.keys()):
+    if not (record.trained_on(spec.directory) or learned <= examples.keys()):
         return _labelled([*examples.values()]), []
     judged = record.scores[record.evaluation.part].names
     found = [[examples[name] for name in names if name in examples] for names in (judged, learned)]
@@ -123,11 +123,6 @@ def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -
             f"the folder {printable(directory)}, which the classifier was trained on, is not there: {advice}"
         )
     return DatasetSpec.from_config(classifier.record.dataset)
-
-
-def _same_place(record: Record, spec: DatasetSpec) -> bool:
-    directory = record.dataset.get("directory")
-    return isinstance(directory, str) and Path(directory).resolve() == spec.directory.resolve()
 
 
 def _labelled(examples: Sequence[Example]) -> list[_Labelled]:

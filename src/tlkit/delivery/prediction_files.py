@@ -13,9 +13,10 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
+from tlkit.core.home import expanded
 from tlkit.core.progress import progress
 from tlkit.core.spec import check_path
-from tlkit.data.folders import walk
+from tlkit.data.folders import as_native, walk
 from tlkit.errors import SettingError, printable
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -107,13 +108,13 @@ def _told(line: bytes | None) -> str:
 
 def _files(path: str, room: Path) -> Iterator[str]:
     """Yield what a path stands for: the images in a folder, else itself."""
-    folder = Path(os.path.expanduser(path))  # noqa: PTH111 - as `image_files` does it
+    folder = expanded("images", path)
     if not folder.is_dir():
         yield path
         return
     found = walk(os.fspath(folder), "", Counter())
     for name in _sorted((name for name, _ in found), room):
-        yield str(folder / name.removeprefix("/"))
+        yield str(folder / as_native(name.removeprefix("/")))
 
 
 def _sorted(names: Iterator[str], room: Path) -> Iterator[str]:

@@ -55,9 +55,10 @@ class Job:
         self._output = output
         self._shard_size = 1
         self._listing, self._settings = self.folder / "listing.jsonl", self.folder / "job.json"
-        self._worth_keeping = self._listing.exists() and self._settings.exists()
+        self._worth_keeping = False
         name, claim = printable(self.folder), self.folder / "lock"
         with self._explained():
+            self._worth_keeping = self._listing.exists() and self._settings.exists()
             if self.folder.exists():
                 if not resume:
                     raise SettingError(
@@ -155,10 +156,8 @@ class Job:
             else:
                 yield Prediction(**dict(zip(_FIELDS, entry, strict=True)), path=path)
 
-    def finish(self, table: Path) -> None:
-        """Let this table be the output, which the parts are not needed for any more."""
-        with self._explained():
-            table.replace(self._output)
+    def finish(self) -> None:
+        """Say that the output is there, and that the parts are not needed any more."""
         self._worth_keeping = False
 
     def __enter__(self) -> Self:
@@ -229,7 +228,7 @@ class Job:
             kept = "what is done is kept: mend that and `resume` (--resume)"
             raise TlkitError(
                 f"cannot keep parts in {printable(self.folder)}: {error.strerror or error}; "
-                + (kept if self._worth_keeping else "choose an output in another folder")
+                + (kept if self._worth_keeping else "choose another output")
             ) from error
 
 

@@ -11,7 +11,6 @@ from itertools import islice, tee
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
-from tlkit.backbones.adoption import digest
 from tlkit.classifier.classifier import TransferClassifier, check_classifier
 from tlkit.core.progress import Advance, progress
 from tlkit.core.spec import Json, Spec, check_int, check_path
@@ -138,11 +137,8 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
 
 def _facts(classifier: TransferClassifier) -> dict[str, Json]:
     """Return what decides the rows, apart from the images."""
-    import keras
-
-    model = classifier.model
     return {
-        "model": digest(keras.saving.serialize_keras_object(model), model),
+        "model": classifier.digest(),
         "image size": [*classifier.image_size],
         "classes": [*classifier.class_names],
         "positive class": classifier.positive_class,
@@ -174,7 +170,7 @@ def _counted(
 
 
 def _merge(job: Job, target: Path, resumed_count: int) -> PredictionSummary:
-    """Put the parts together, beside them, and let the table appear."""
+    """Put the parts together, and let the table appear as a whole."""
     labels: Counter[str] = Counter()
     bad_files: list[BadFile] = []
 
@@ -189,9 +185,8 @@ def _merge(job: Job, target: Path, resumed_count: int) -> PredictionSummary:
                     yield as_row(path, outcome)
                 advance(len(shard.paths))
 
-    merged = job.folder / f"merged{target.suffix}"
-    write_table(merged, COLUMNS, rows(), numbers=("probability",))
-    job.finish(merged)
+    write_table(target, COLUMNS, rows(), numbers=("probability",))
+    job.finish()
     return PredictionSummary(
         output=target,
         count=job.count,

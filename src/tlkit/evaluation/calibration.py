@@ -1,14 +1,14 @@
-"""Probabilities one can believe: a straight line through the logit, fitted on images not learned from.
+"""Platt scaling of the logit, `slope · logit + intercept`, fitted on images not trained on.
 
-Platt scaling, `slope · logit + intercept`, drawn back to "nothing to correct" as far as the images leave
-room for chance. With a slope above 0 no two images change places: ranking and ROC stay as they were, and
-the line folds into the last layer of a plain model.
+The line is drawn back to "nothing to correct" as far as chance could explain the correction. With a slope
+above 0 no two images change their order: ranking and ROC stay as they were, and the line folds into the
+last layer of a plain model.
 
-Drawing back matters because a linear probe whose strength was chosen by held-out log-loss is nearly
-calibrated already, and plain Platt scaling then mostly fits noise: on four sets of MobileNetV2 features (two
-widths, two image sizes; 327 photographs, 5 folds by 30 seeds, fitted on about 262 out-of-fold logits) it
-raised the held-out calibration error of all four. Drawn back, it mostly changes nothing there.
-Where logits are clearly off, both give the same line.
+Drawing back matters because a linear probe whose regularization strength was chosen by held-out log-loss
+is nearly calibrated already, and plain Platt scaling then mostly fits noise: on four sets of MobileNetV2
+features (two widths, two image sizes; 327 photographs, 5 folds by 30 seeds, fitted on about 262
+out-of-fold logits) it raised the held-out calibration error of all four. Drawn back, it mostly changes
+nothing there. Where logits are clearly off, both give the same line.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _TOLERANCE: Final = 1e-15  # nats of the mean log-loss that are left to gain, tw
 @final
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Calibration(Spec):
-    """The line that makes logits believable: `slope · logit + intercept`.
+    """Platt scaling of the logit: `slope · logit + intercept`.
 
     Attributes:
-        slope: Above 0; below 1 the classifier was too sure of itself, above 1 not sure enough.
-        intercept: Above 0 it said the positive class too rarely, below 0 too often.
+        slope: Above 0; below 1 where the logits were overconfident, above 1 where underconfident.
+        intercept: Above 0 where probabilities were too low on average, below 0 where too high.
         count: How many images the line was fitted on.
     """
 
@@ -107,8 +107,8 @@ def fit_calibration(
     chance: no step where the gain is no more than that, nearly the whole step where it is large.
 
     Args:
-        logits: float `[N]`, finite, of the positive class: out-of-fold logits, or those of a part that
-            neither taught the classifier nor chose it.
+        logits: float `[N]`, finite, of the positive class: out-of-fold logits, or those of a split that
+            nothing was trained or chosen on.
         labels: `[N]` of 0 and 1; 1 is the positive class. Both must occur.
         sample_weight: float `[N]`, at least 0: how much each image counts; only the ratios matter. Unequal
             weights count as fewer images, (Σ weight)² / Σ weight².
@@ -146,10 +146,10 @@ def fit_calibration(
         return float(weights @ log_losses(targets, line))
 
     gained = 2 * (loss(given) - loss(slope * given + intercept))
-    part = 1 - 2 / gained if gained > 2 else 0.0
+    fraction = 1 - 2 / gained if gained > 2 else 0.0
     return Calibration(
-        slope=(1 - part) + part * slope,
-        intercept=part * intercept,
+        slope=(1 - fraction) + fraction * slope,
+        intercept=fraction * intercept,
         count=int((weights > 0).sum()),
     )
 
@@ -211,7 +211,7 @@ def _checked(
     if not all(counts):
         raise SettingError(
             f"calibration needs images of both classes, got {counts[0]} of class 0 and {counts[1]} of "
-            "class 1: use a larger part, or out-of-fold logits"
+            "class 1: use a larger split, or out-of-fold logits"
         )
     weights = weights / weights.max()
     return given.astype(np.float64), positive, weights * (weights.sum() / (weights**2).sum())

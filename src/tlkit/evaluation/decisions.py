@@ -20,7 +20,7 @@ from tlkit.errors import SettingError, printable
 from tlkit.evaluation.bounds import longest_proven, one_per_group, proven_quantile
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.metrics import check_logits
-from tlkit.evaluation.rate import Rate
+from tlkit.evaluation.rate import Rate, share
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -118,19 +118,19 @@ class Guarantee(Spec):
     @property
     def observed_error(self) -> Rate | None:
         """Share of the decided images that was wrong; None where none was decided."""
-        return _share(self.false_positives + self.false_negatives, self.decided_count)
+        return share(self.false_positives + self.false_negatives, self.decided_count)
 
     @property
     def observed_miss(self) -> Rate | None:
         """Share of the positives that was called negative; None when there are none."""
         positives = self.true_positives + self.false_negatives + self.unsure_positives
-        return _share(self.false_negatives, positives)
+        return share(self.false_negatives, positives)
 
     @property
     def observed_false_alarm(self) -> Rate | None:
         """Share of the negatives that was called positive; None when there are none."""
         negatives = self.true_negatives + self.false_positives + self.unsure_negatives
-        return _share(self.false_positives, negatives)
+        return share(self.false_positives, negatives)
 
     def decide(self, logits: npt.ArrayLike) -> Ints:
         """Decide what can be decided.
@@ -306,10 +306,10 @@ def _error_reach(truth: Ints, margins: Floats, error: float, confidence: float, 
 
 
 def _class_bound(
-    own: Floats, everybody: Floats, share: float, confidence: float, images: str
+    own: Floats, everybody: Floats, allowed: float, confidence: float, images: str
 ) -> float:
     """Return the logit below which at most a share of a class lies, between two neighbouring images."""
-    last = proven_quantile(own, share=share, confidence=confidence, images=images)
+    last = proven_quantile(own, share=allowed, confidence=confidence, images=images)
     below = everybody[everybody < last]
     return _between(float(below.max()), last) if below.size else last
 
@@ -322,9 +322,9 @@ def _between(low: float, high: float) -> float:
 
 def _check_promises(error: float | None, miss: float | None, false_alarm: float | None) -> None:
     promises = {"error": error, "miss": miss, "false_alarm": false_alarm}
-    given = {name: share for name, share in promises.items() if share is not None}
-    for name, share in given.items():
-        check_float(name, share, above=0, below=1)
+    given = {name: promise for name, promise in promises.items() if promise is not None}
+    for name, promise in given.items():
+        check_float(name, promise, above=0, below=1)
     if not given or ("error" in given and len(given) > 1):
         raise SettingError(
             "a guarantee promises either `error`, the share of the decided that is wrong, or `miss` and "
@@ -336,12 +336,8 @@ def _logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
-def _share(successes: int, count: int) -> Rate | None:
-    return Rate.wilson(successes, count) if count else None
-
-
-def _percent(share: float) -> str:
+def _percent(fraction: float) -> str:
     """Write a share in percent: whole ones, but never all or nothing where it is not."""
-    certain = share in (0.0, 1.0)
-    digits = next(d for d in range(20) if certain or 0 < round(100 * share, d) < 100)
-    return f"{100 * share:.{digits}f} %"
+    certain = fraction in (0.0, 1.0)
+    digits = next(d for d in range(20) if certain or 0 < round(100 * fraction, d) < 100)
+    return f"{100 * fraction:.{digits}f} %"

@@ -1,7 +1,7 @@
-"""Labels and probabilities in, honest numbers out: metrics with intervals, in NumPy alone.
+"""From labels and probabilities to metrics with intervals, in NumPy alone.
 
 Every rate carries its count and a 95 % interval. What is not defined on the images at hand (the precision
-of a classifier that never said "yes", the AUC of one class) is None, never a made-up 0.
+of a classifier that predicts no positives, the AUC of one class) is None, never a made-up 0.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
-from tlkit.evaluation import metrics as measures
-from tlkit.evaluation.rate import Rate
+from tlkit.evaluation import metrics
+from tlkit.evaluation.rate import Rate, share
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -26,21 +26,24 @@ ENOUGH: Final = 200
 """Validation images below which cross-validation is recommended: the interval of an accuracy of 0.9 is then
 wider than 8 points."""
 
+FEW: Final = 10
+"""Images of a class below which the first line says how few there are: a recall of 0.9 may then be 0.6."""
+
 THE_THRESHOLD: Final = "the threshold"
-"""What `used_to_choose` says of images on which the threshold was chosen."""
+"""Entry of `used_to_choose` for images on which the threshold was chosen."""
 
 
 @final
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Evaluation(Spec):
-    """How well probabilities fit labels on one part: counts, figures, and what they may be compared with.
+    """Metrics of one split, with the baselines to compare them with.
 
-    `print` it for a page that explains itself. `evaluate` builds it from labels and probabilities.
+    `print` it for a summary that explains itself. `evaluate` computes it from labels and probabilities.
 
     Attributes:
         class_names: Both classes, in the order of the dataset.
         positive_class: The one whose probability is meant.
-        part: Where the images come from: `"train"`, `"validation"`, `"test"` or a word of yours.
+        part: Where the images come from: `"train"`, `"validation"`, `"test"`, `"out-of-fold"`, or any name.
         threshold: An image counts as positive when its probability is at least this.
         true_positives: Positives called positive.
         false_positives: Negatives called positive.
@@ -54,11 +57,12 @@ class Evaluation(Spec):
             where nobody noted it. Few images seldom show the rare large losses: it is then too small.
         brier_score: Mean squared distance of the probability from 0 or 1; 0 is perfect.
         brier_score_standard_error: Its standard error, likewise.
+        fold_count: How many folds judged the images, where they are out-of-fold predictions.
         calibration_error: Expected calibration error: distance of the mean probability from the share of
             positives in ten equally wide bins, weighted by their counts; 0 is perfect.
         random_head_baseline: Accuracy of the same network before training, when the caller measured it.
-        used_to_choose: What was chosen on these very images (`"the best epoch"`, `"the threshold"`): such
-            figures are a little flattering.
+        used_to_choose: Choices made on these images (`"the best epoch"`, `"the threshold"`): the metrics are
+            then optimistic.
     """
 
     class_names: tuple[str, str]
@@ -78,6 +82,7 @@ class Evaluation(Spec):
     used_to_choose: tuple[str, ...] = ()
     log_loss_standard_error: float | None = None
     brier_score_standard_error: float | None = None
+    fold_count: int | None = None
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -93,8 +98,8 @@ class Evaluation(Spec):
         for name in ("log_loss", "log_loss_standard_error", "brier_score_standard_error"):
             if name == "log_loss" or getattr(self, name) is not None:
                 check_float(name, getattr(self, name), at_least=0)
-        _check_words("part", (self.part,))
-        _check_words("used_to_choose", self.used_to_choose)
+        _check_texts("part", (self.part,))
+        _check_texts("used_to_choose", self.used_to_choose)
 
     @property
     def negative_class(self) -> str:
@@ -124,17 +129,17 @@ class Evaluation(Spec):
     @property
     def recall(self) -> Rate | None:
         """Share of the positives that were found; None when there are none."""
-        return _share(self.true_positives, self.positive_count)
+        return share(self.true_positives, self.positive_count)
 
     @property
     def specificity(self) -> Rate | None:
         """Share of the negatives that were left alone; None when there are none."""
-        return _share(self.true_negatives, self.negative_count)
+        return share(self.true_negatives, self.negative_count)
 
     @property
     def precision(self) -> Rate | None:
         """Share of what was called positive that is; None when nothing was."""
-        return _share(self.true_positives, self.true_positives + self.false_positives)
+        return share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def balanced_accuracy(self) -> Rate | None:
@@ -159,11 +164,11 @@ class Evaluation(Spec):
         interval is carried over (Hand, Christen and Kirielle 2021, Machine Learning 110: 451-456, call j F*).
         """
         mistakes = self.false_positives + self.false_negatives
-        share = _share(self.true_positives, self.true_positives + mistakes)
-        if share is None:
+        shared = share(self.true_positives, self.true_positives + mistakes)
+        if shared is None:
             return None
-        value, low, high = (2 * j / (1 + j) for j in (share.value, share.low, share.high))
-        return Rate(value, low=low, high=high, count=share.count)
+        value, low, high = (2 * j / (1 + j) for j in (shared.value, shared.low, shared.high))
+        return Rate(value, low=low, high=high, count=shared.count)
 
     @property
     def roc_auc_rate(self) -> Rate | None:
@@ -208,7 +213,7 @@ class Evaluation(Spec):
         return super(Evaluation, cls).from_config(values)
 
     def __str__(self) -> str:
-        return "\n".join([_headline(self), *_figures(self), "", *_table(self), *_remarks(self)])
+        return "\n".join([_headline(self), *_metrics(self), "", *_table(self), *_remarks(self)])
 
 
 _RATES: Final = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
@@ -224,6 +229,7 @@ def evaluate(
     part: str = "validation",
     random_head_baseline: Rate | None = None,
     used_to_choose: Sequence[str] = (),
+    folds: int | None = None,
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -233,13 +239,14 @@ def evaluate(
         class_names: Both classes, in the order of the dataset.
         positive_class: One of them.
         threshold: An image counts as positive when its probability is at least this; 0 to 1.
-        part: Where the images come from, for the text.
+        part: Where the images come from; the printed summary names it.
         random_head_baseline: Accuracy of the same network before training, to show beside.
-        used_to_choose: What was chosen on these images, such as `"the best epoch"`; the text then says that
-            the figures are flattering.
+        used_to_choose: Choices made on these images, such as `"the best epoch"`; the printed summary then
+            warns that the metrics are optimistic.
+        folds: How many folds judged the images, where they are out-of-fold predictions.
 
     Returns:
-        All figures; `print` them.
+        All metrics; `print` them.
 
     Raises:
         SettingError: No images, shapes differ, a label is not 0 or 1, a probability not within 0 to 1.
@@ -250,34 +257,34 @@ def evaluate(
         >>> result.accuracy, result.false_negatives, result.roc_auc
         (0.75 (95 % CI 0.30–0.95, n = 4), 1, 1.0)
     """
-    _check_words("used_to_choose", used_to_choose)
-    truth, given = measures.check_pairs(labels, probabilities)
-    positive, said = truth == 1, given >= check_float("threshold", threshold, at_least=0, at_most=1)
+    _check_texts("used_to_choose", used_to_choose)
+    truth, given = metrics.check_pairs(labels, probabilities)
+    positive, called = (
+        truth == 1,
+        given >= check_float("threshold", threshold, at_least=0, at_most=1),
+    )
     first, second = _check_classes(class_names, positive_class)
-    losses, squares = measures.log_losses(truth, given), (given - truth) ** 2
+    losses, squares = metrics.log_losses(truth, given), (given - truth) ** 2
     return Evaluation(
         class_names=(first, second),
         positive_class=positive_class,
         part=part,
         threshold=float(threshold),
-        true_positives=int((positive & said).sum()),
-        false_positives=int((~positive & said).sum()),
-        true_negatives=int((~positive & ~said).sum()),
-        false_negatives=int((positive & ~said).sum()),
-        roc_auc=measures.roc_auc(truth, given),
-        pr_auc=measures.average_precision(truth, given),
+        true_positives=int((positive & called).sum()),
+        false_positives=int((~positive & called).sum()),
+        true_negatives=int((~positive & ~called).sum()),
+        false_negatives=int((positive & ~called).sum()),
+        roc_auc=metrics.roc_auc(truth, given),
+        pr_auc=metrics.average_precision(truth, given),
         log_loss=float(losses.mean()),
-        log_loss_standard_error=measures.standard_error(losses),
+        log_loss_standard_error=metrics.standard_error(losses),
         brier_score=float(squares.mean()),
-        brier_score_standard_error=measures.standard_error(squares),
-        calibration_error=measures.calibration_error(truth, given),
+        brier_score_standard_error=metrics.standard_error(squares),
+        calibration_error=metrics.calibration_error(truth, given),
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
+        fold_count=folds,
     )
-
-
-def _share(successes: int, count: int) -> Rate | None:
-    return Rate.wilson(successes, count) if count else None
 
 
 def _rate_config(rate: Rate | None) -> Json:
@@ -287,13 +294,31 @@ def _rate_config(rate: Rate | None) -> Json:
 def _headline(result: Evaluation) -> str:
     kind = {"train": "training"}.get(result.part, printable(result.part))
     images = f"{result.count} {kind} image{'' if result.count == 1 else 's'}"
-    others = f"always saying {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
+    images += "" if result.fold_count is None else f", {result.fold_count} folds"
+    images += "".join(f"{sign} {doubt}" for sign, doubt in zip(":;", _doubts(result), strict=False))
+    others = f"always predicting {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
     if result.random_head_baseline is not None:
         others += f"; a random head: {result.random_head_baseline.brief()}"
     return f"accuracy {result.accuracy.brief('95 % CI ')} on {images}\n  {others}"
 
 
-def _figures(result: Evaluation) -> list[str]:
+def _doubts(result: Evaluation) -> list[str]:
+    """Return what a reader must know before anything else, if there is anything."""
+    doubts = []
+    if result.accuracy <= result.majority_accuracy:
+        word = "worse than" if result.accuracy < result.majority_accuracy else "no better than"
+        doubts.append(f"{word} always predicting {_quoted(result.majority_class)}")
+    counts = {
+        result.positive_class: result.positive_count,
+        result.negative_class: result.negative_count,
+    }
+    rarer = min(counts, key=lambda name: counts[name])
+    if counts[rarer] < FEW:
+        doubts.append(f"only {counts[rarer]} of {_quoted(rarer)} to judge on")
+    return doubts
+
+
+def _metrics(result: Evaluation) -> list[str]:
     positive, negative = _quoted(result.positive_class), _quoted(result.negative_class)
     balanced, auc = result.balanced_accuracy, result.roc_auc_rate
     loss, error = f"{result.log_loss:.3f}", result.log_loss_standard_error
@@ -328,9 +353,9 @@ def _table(result: Evaluation) -> list[str]:
     ]
     wide = max(len(title), *(len(row[0]) for row in rows))
     lines = [f"{title:<{wide}}  {columns[0]}  {columns[1]}"]
-    for name, left, right, word, rate in rows:
+    for name, left, right, metric, rate in rows:
         counts = f"{left:>{len(columns[0])}}  {right:>{len(columns[1])}}"
-        lines.append(f"{name:<{wide}}  {counts}  {word} {_or_undefined(rate)}")
+        lines.append(f"{name:<{wide}}  {counts}  {metric} {_or_undefined(rate)}")
     precision, f1 = _or_undefined(result.precision), _or_undefined(result.f1)
     lines.append(f"{'':<{wide}}  precision {precision}, F1 {f1}")
     return lines
@@ -340,10 +365,12 @@ def _remarks(result: Evaluation) -> list[str]:
     lines = []
     if result.used_to_choose:
         chosen = " and ".join(result.used_to_choose)
-        lines.append(f"These images also chose {chosen}: expect a little less on new ones.")
+        lines.append(
+            f"These images were used to choose {chosen}: expect slightly worse metrics on new ones."
+        )
     if result.part == "validation" and result.count < ENOUGH:
         lines.append(
-            f"{result.count} images say little: cross-validation (folds=5, --folds 5) judges them all."
+            f"{result.count} images are few: cross-validation (folds=5, --folds 5) evaluates on all images."
         )
     return ["", *lines] if lines else []
 
@@ -373,6 +400,6 @@ def _check_classes(class_names: Sequence[str], positive_class: str) -> tuple[str
     return class_names[0], class_names[1]
 
 
-def _check_words(name: str, words: Sequence[str]) -> None:
-    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
-        raise SettingError(f"`{name}` must be words, got {words!r}")
+def _check_texts(name: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise SettingError(f"`{name}` must be a list of texts, got {texts!r}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from tlkit.core.spec import Spec
+from tlkit.evaluation.paired import PairedDifference
 
 
 @final
@@ -15,16 +16,18 @@ class PhaseHistory(Spec):
 
     Attributes:
         name: `"head"`, `"fine-tuning"`, or `"fine-tuning 1"` … when there are several.
-        description: What was trained, in words.
-        trainable_parameters: Numbers that this phase could change.
-        frozen_parameters: Numbers that it left alone.
+        description: What was trained, as text.
+        trainable_parameters: How many parameters this phase trained.
+        frozen_parameters: How many it kept as they were.
         loss: Training log-loss of each epoch, in nats. An exact head is solved, not iterated: one entry.
         accuracy: Training accuracy of each epoch, 0-1, at threshold 0.5.
-        validation_loss: Log-loss on the validation split after each epoch, in nats.
+        validation_loss: Log-loss after each epoch on images that it did not learn from, in nats: the
+            validation split, or, without one, out-of-fold.
         validation_accuracy: Accuracy there, 0-1, at threshold 0.5.
         best_epoch: Which epoch's weights the phase ended with, counted from 0: the one with the lowest
             validation loss.
         seconds: Wall-clock time of the phase, views and graph building included.
+        difference: Of its log-loss minus that of what was kept before it, image by image; None for the head.
     """
 
     name: str
@@ -37,6 +40,7 @@ class PhaseHistory(Spec):
     validation_accuracy: tuple[float, ...]
     best_epoch: int
     seconds: float
+    difference: PairedDifference | None = None
 
     @property
     def best_validation_loss(self) -> float:
@@ -60,7 +64,8 @@ class History(Spec):
 
     Attributes:
         phases: The head first, then the phases of fine-tuning.
-        kept: The index in `phases` of the one with the lowest validation log-loss.
+        kept: The index in `phases` of the one that the classifier was taken from: the last one whose
+            log-loss was lower than what was kept before by more than one standard error of the difference.
         seconds: Wall-clock time of the stages: `"reading"`, `"head"` …
     """
 
@@ -74,8 +79,15 @@ class History(Spec):
         kept = self.phases[self.kept]
         if len(self.phases) == 1:
             return f"The {kept.name} is all that the schedule trains."
-        losses = ", ".join(f"{p.name} {p.best_validation_loss:.3f}" for p in self.phases)
-        return f"Kept the {kept.name}: the lowest validation log-loss ({losses})."
+        tried = "; ".join(
+            f"{phase.name} changed the log-loss by {phase.difference}"
+            for phase in self.phases
+            if phase.difference
+        )
+        if not tried:  # as files of the first format have it
+            losses = ", ".join(f"{p.name} {p.best_validation_loss:.3f}" for p in self.phases)
+            return f"Kept the {kept.name}: the lowest validation log-loss ({losses})."
+        return f"Kept the {kept.name}: {tried} (paired difference ± standard error)."
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.phases), self.reason])

@@ -72,8 +72,8 @@ def roc_auc(truth: Ints, given: Floats) -> float | None:
     pairs = positives * (truth.size - positives)
     if not pairs:
         return None
-    _, place, counts = np.unique(given, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    _, inverse, counts = np.unique(given, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / pairs)
 
 
@@ -85,9 +85,9 @@ def average_precision(truth: Ints, given: Floats) -> float | None:
     """
     if not truth.any():
         return None
-    _, place = np.unique(-given, return_inverse=True)
-    hits = np.bincount(place, weights=truth)
-    precision = np.cumsum(hits) / np.cumsum(np.bincount(place))
+    _, inverse = np.unique(-given, return_inverse=True)
+    hits = np.bincount(inverse, weights=truth)
+    precision = np.cumsum(hits) / np.cumsum(np.bincount(inverse))
     return float((precision * hits).sum() / truth.sum())
 
 

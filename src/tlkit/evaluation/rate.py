@@ -1,4 +1,4 @@
-"""A share of a count, with the interval that says how well it is known."""
+"""A proportion with its confidence interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HALVINGS: Final = 52  # of an interval of length 1: as fine as a float
 
 @final
 class Rate(float):
-    """A number between 0 and 1 that says how well it is known. Wherever a float works, it works.
+    """A proportion with its confidence interval; acts as a float.
 
     Arithmetic gives plain floats, `==` and `hash` see the value alone, and `json.dumps` writes the value;
     `to_config` keeps the interval.
@@ -24,7 +24,7 @@ class Rate(float):
         low: Lower end of the interval.
         high: Upper end of the interval.
         count: How many examples it rests on.
-        confidence: How often such intervals hold the truth, between 0 and 1; 0.95 where nothing else is said.
+        confidence: How often such intervals contain the true value, between 0 and 1; 0.95 unless given.
 
     Examples:
         >>> accuracy = Rate.wilson(62, 65)
@@ -65,7 +65,7 @@ class Rate(float):
         Args:
             successes: 0 to `count`.
             count: How many examples, at least 1.
-            confidence: How often such intervals hold the truth, between 0 and 1.
+            confidence: How often such intervals contain the true value, between 0 and 1.
 
         Raises:
             SettingError: A number is outside its limits.
@@ -97,7 +97,7 @@ class Rate(float):
             area: How often a positive is ranked above a negative, 0-1.
             positives: How many positives, at least 1.
             negatives: How many negatives, at least 1.
-            confidence: How often such intervals hold the truth, between 0 and 1.
+            confidence: How often such intervals contain the true value, between 0 and 1.
 
         Raises:
             SettingError: A number is outside its limits.
@@ -141,8 +141,11 @@ class Rate(float):
 
     __str__ = __repr__
 
-    def brief(self, words: str = "") -> str:
-        """Write the value and its interval for tables, where the reader knows the count.
+    def brief(self, prefix: str = "") -> str:
+        """Write the value and its interval for tables, which show the count elsewhere.
+
+        Args:
+            prefix: Written before the interval.
 
         Examples:
             >>> Rate.wilson(62, 65).brief(), Rate.wilson(62, 65).brief("95 % CI ")
@@ -152,7 +155,7 @@ class Rate(float):
         digits = (
             2 if width > 0.05 else 3 if width > 0.005 else 4
         )  # as many as the interval supports
-        return f"{self.value:.{digits}f} ({words}{self.low:.{digits}f}–{self.high:.{digits}f})"
+        return f"{self.value:.{digits}f} ({prefix}{self.low:.{digits}f}–{self.high:.{digits}f})"
 
     def to_config(self) -> dict[str, Json]:
         """Return value, interval and count as plain JSON values."""
@@ -178,3 +181,13 @@ class Rate(float):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_config, (self.to_config(),)
+
+
+def share(successes: int, count: int) -> Rate | None:
+    """Return a proportion with Wilson's interval; None of nothing.
+
+    Examples:
+        >>> share(62, 65), share(0, 0)
+        (0.95 (95 % CI 0.87–0.98, n = 65), None)
+    """
+    return Rate.wilson(successes, count) if count else None

@@ -1,4 +1,4 @@
-"""What was said about each image: the raw material of thresholds, curves, galleries and label checks."""
+"""The labels and logits of a split, and cross-validation: what thresholds, curves and label checks use."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tlkit.evaluation.log_loss import sigmoid
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 OUT_OF_FOLD = "out-of-fold"
-"""The name of a part whose every image was judged by a classifier that had not learned from it."""
+"""The `part` of out-of-fold predictions: each image scored by a model not trained on it."""
 
-_FIGURES: Final = (
+_METRICS: Final = (
     "accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1",
     "roc_auc", "pr_auc", "log_loss", "brier_score", "calibration_error",
 )  # fmt: skip
@@ -30,12 +30,12 @@ _FIGURES: Final = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Scores(Spec):
-    """What the classifier said about one part, image by image.
+    """Labels and logits of one split, image by image.
 
     Attributes:
-        names: Of the images, relative to the folder.
-        labels: 1 for the positive class, 0 for the other.
-        logits: Of the positive class, before any threshold.
+        names: Path of each image, relative to the folder; none in an exported folder, which keeps no names.
+        labels: 1 for the positive class, 0 for the negative class.
+        logits: Log-odds of the positive class, before any threshold.
     """
 
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class Scores(Spec):
     logits: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.names) == len(self.labels) == len(self.logits):
+        if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
             raise SettingError("`scores` need a name, a label and a logit for each image")
         if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
@@ -53,19 +53,31 @@ class Scores(Spec):
         """Of the positive class, float64 `[N]`, 0-1."""
         return sigmoid(np.array(self.logits, np.float64))
 
+    def check_names(self) -> None:
+        """Raise where nobody knows which images these are.
+
+        Raises:
+            SettingError: They come from an exported folder.
+        """
+        if len(self.names) != len(self.labels):
+            raise SettingError(
+                "images must be known by name for this, but an exported folder keeps no names: load the "
+                ".keras file that it was exported from"
+            )
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class CrossValidation(Spec):
-    """Every image judged by a classifier that had not learned from it, and how much folds differ.
+    """Metrics over out-of-fold predictions, in all and fold by fold.
 
-    `cross_validate` makes it. `print` it for a page that explains itself.
+    Each image is scored by a model not trained on it. `cross_validate` returns it; `print` it for a summary.
 
     Attributes:
-        evaluation: All out-of-fold probabilities together; its part is `"out-of-fold"`.
-        folds: Each fold by itself, in order.
+        evaluation: Metrics over all out-of-fold predictions; its part is `"out-of-fold"`.
+        folds: Metrics of each fold, in order.
         fold_numbers: The fold of each image of `scores`, counted from 0.
-        scores: What was said about each image by the classifier that had not learned from it.
+        scores: Labels and out-of-fold logits of all images.
     """
 
     evaluation: Evaluation
@@ -75,7 +87,7 @@ class CrossValidation(Spec):
 
     def __post_init__(self) -> None:
         counts = [self.fold_numbers.count(number) for number in range(len(self.folds))]
-        of_all = len(self.scores.names), len(self.fold_numbers), self.evaluation.count
+        of_all = len(self.scores.labels), len(self.fold_numbers), self.evaluation.count
         if len(counts) < 2 or {*of_all} != {sum(counts)}:
             raise SettingError("cross-validation needs two folds, and a fold for each image")
 
@@ -90,20 +102,21 @@ class CrossValidation(Spec):
         threshold: float = 0.5,
         used_to_choose: Sequence[str] = (),
     ) -> Self:
-        """Count what was said about each image, in all and fold by fold.
+        """Compute the metrics of out-of-fold predictions, in all and fold by fold.
 
         Args:
-            scores: Of all images, each judged by a classifier that had not learned from it.
-            fold_numbers: The fold of each, counted from 0 without gaps.
+            scores: Labels and out-of-fold logits of all images.
+            fold_numbers: The fold of each image, counted from 0 without gaps.
             class_names: Both classes, in the order of the dataset.
             positive_class: The one that the logits are of.
             threshold: An image counts as positive when its probability is at least this; 0 to 1.
-            used_to_choose: What was chosen on these images.
+            used_to_choose: Choices made on these images, as in `evaluate`.
         """
         labels, probabilities = np.array(scores.labels), scores.probabilities
         numbers = np.array(fold_numbers)
+        count = max(fold_numbers) + 1
 
-        def judged(part: str, chosen: npt.NDArray[np.bool_]) -> Evaluation:
+        def evaluated(part: str, chosen: npt.NDArray[np.bool_]) -> Evaluation:
             return evaluate(
                 labels[chosen],
                 probabilities[chosen],
@@ -112,19 +125,18 @@ class CrossValidation(Spec):
                 threshold=threshold,
                 part=part,
                 used_to_choose=used_to_choose,
+                folds=count if part == OUT_OF_FOLD else None,
             )
 
         return cls(
-            evaluation=judged(OUT_OF_FOLD, numbers >= 0),
-            folds=tuple(
-                judged(f"fold {n + 1}", numbers == n) for n in range(max(fold_numbers) + 1)
-            ),
+            evaluation=evaluated(OUT_OF_FOLD, numbers >= 0),
+            folds=tuple(evaluated(f"fold {n + 1}", numbers == n) for n in range(count)),
             fold_numbers=tuple(fold_numbers),
             scores=scores,
         )
 
     def recounted(self, threshold: float, *, used_to_choose: Sequence[str] = ()) -> Self:
-        """Return the same judgements, counted at another threshold."""
+        """Return the same predictions, evaluated at another threshold."""
         return self.counted(
             self.scores,
             self.fold_numbers,
@@ -146,39 +158,47 @@ class CrossValidation(Spec):
 
     @property
     def out_of_fold(self) -> Scores:
-        """What was said about each image by the classifier that had not learned from it."""
+        """Out-of-fold predictions: each image scored by a model not trained on it."""
         return self.scores
 
-    def mean(self, figure: str) -> float:
-        """Return the mean over the folds of one figure of `Evaluation`, such as `"accuracy"`.
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the folds.
 
-        Folds in which it is not defined are left out; NaN where it is defined in none.
+        Args:
+            metric: A metric of `Evaluation`, such as `"accuracy"`. Folds where it is undefined are left out.
+
+        Returns:
+            The mean; NaN where it is undefined in every fold.
 
         Raises:
-            SettingError: `Evaluation` has no such figure.
+            SettingError: `Evaluation` has no such metric.
         """
-        found = self._of_folds(figure)
+        found = self._of_folds(metric)
         return mean(found) if found else math.nan
 
-    def spread(self, figure: str) -> float:
-        """Return the standard deviation over the folds of one figure of `Evaluation`.
+    def spread(self, metric: str) -> float:
+        """Return the standard deviation of a metric over the folds.
 
-        Folds in which it is not defined are left out; NaN where fewer than two are left.
+        Args:
+            metric: A metric of `Evaluation`, such as `"accuracy"`. Folds where it is undefined are left out.
+
+        Returns:
+            The standard deviation; NaN where it is defined in fewer than two folds.
 
         Raises:
-            SettingError: `Evaluation` has no such figure.
+            SettingError: `Evaluation` has no such metric.
         """
-        found = self._of_folds(figure)
+        found = self._of_folds(metric)
         return stdev(found) if len(found) > 1 else math.nan
 
-    def _of_folds(self, figure: str) -> list[float]:
-        check_choice("figure", figure, _FIGURES)
-        found = [getattr(fold, figure) for fold in self.folds]
+    def _of_folds(self, metric: str) -> list[float]:
+        check_choice("metric", metric, _METRICS)
+        found = [getattr(fold, metric) for fold in self.folds]
         return [float(value) for value in found if value is not None]
 
     def __str__(self) -> str:
         spreads = ", ".join(
-            f"{words} {self.mean(name):.3f} ± {self.spread(name):.3f}"
-            for name, words in (("accuracy", "accuracy"), ("log_loss", "log-loss"))
+            f"{label} {self.mean(name):.3f} ± {self.spread(name):.3f}"
+            for name, label in (("accuracy", "accuracy"), ("log_loss", "log-loss"))
         )
         return f"{self.evaluation}\n\nover {len(self.folds)} folds (mean ± standard deviation): {spreads}"

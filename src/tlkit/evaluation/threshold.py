@@ -19,7 +19,7 @@ from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.bounds import longest_proven, one_per_group, proven_quantile
 from tlkit.evaluation.metrics import check_pairs
-from tlkit.evaluation.rate import Rate
+from tlkit.evaluation.rate import Rate, share
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ _KINDS: Final = tuple(_NUMBERS)
 @final
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class ThresholdGoal(Spec):
-    """What a threshold is chosen for. Use the named constructors, or `parse` for a word of the command line.
+    """What a threshold is chosen for. Use the named constructors, or `parse` for the command line.
 
     Attributes:
         kind: `"f1"`, `"youden"`, `"precision"`, `"recall"` or `"cost"`.
@@ -153,9 +153,9 @@ class ThresholdGoal(Spec):
                 f"lowest cost, a false positive costing {self.false_positive:g} and a false negative "
                 f"{self.false_negative:g}"
             )
-        words = {"f1": "best F1", "youden": "best sum of recall and specificity (Youden's J)"}
+        names = {"f1": "best F1", "youden": "best sum of recall and specificity (Youden's J)"}
         sure = "" if self.confidence is None else f" with {100 * self.confidence:g} % confidence"
-        return words.get(self.kind) or f"{self.kind} of at least {self.at_least:g}{sure}"
+        return names.get(self.kind) or f"{self.kind} of at least {self.at_least:g}{sure}"
 
 
 @final
@@ -196,17 +196,17 @@ class ThresholdChoice(Spec):
     @property
     def precision(self) -> Rate | None:
         """Share of what it calls positive that is; None when it calls nothing so."""
-        return _share(self.true_positives, self.false_positives)
+        return share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> Rate | None:
         """Share of the positives that it finds; None when there are none."""
-        return _share(self.true_positives, self.false_negatives)
+        return share(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def specificity(self) -> Rate | None:
         """Share of the negatives that it leaves alone; None when there are none."""
-        return _share(self.true_negatives, self.false_positives)
+        return share(self.true_negatives, self.true_negatives + self.false_positives)
 
     def __str__(self) -> str:
         part = {"train": "training"}.get(self.part, printable(self.part))
@@ -242,12 +242,12 @@ def choose_threshold(
         probabilities: float `[N]`, 0 to 1: the probability of the positive class, from a classifier that has
             not learned from these images.
         goal: What the threshold is for.
-        part: Where the images come from, for the text.
+        part: Where the images come from; the printed choice names it.
         groups: `[N]`, the group of each image (patient, video, object), for a goal with a confidence: groups
             are then what is drawn, and one image of each counts. None: each image is its own.
 
     Returns:
-        The choice; `print` it for two lines that say what it reached.
+        The choice; `print` it for two lines with the metrics it reached.
 
     Raises:
         SettingError: The goal cannot be met on these images (the message says what can), shapes differ, a
@@ -264,19 +264,19 @@ def choose_threshold(
     if not positives or not negatives:
         raise SettingError(
             f"a threshold needs images of both classes, got {negatives} of class 0 and {positives} of "
-            "class 1: use a larger part, or out-of-fold probabilities"
+            "class 1: use a larger split, or out-of-fold probabilities"
         )
     thresholds, hits, false_alarms = _candidates(truth, given)
 
-    def choice(place: int) -> ThresholdChoice:
+    def choice(index: int) -> ThresholdChoice:
         return ThresholdChoice(
-            threshold=float(thresholds[place]),
+            threshold=float(thresholds[index]),
             goal=goal,
             part=part,
-            true_positives=int(hits[place]),
-            false_positives=int(false_alarms[place]),
-            true_negatives=negatives - int(false_alarms[place]),
-            false_negatives=positives - int(hits[place]),
+            true_positives=int(hits[index]),
+            false_positives=int(false_alarms[index]),
+            true_negatives=negatives - int(false_alarms[index]),
+            false_negatives=positives - int(hits[index]),
         )
 
     if goal.confidence is not None:
@@ -321,11 +321,11 @@ def _check_confidence(kind: str, at_least: float, confidence: float) -> None:
 
 def _candidates(truth: Ints, given: Floats) -> tuple[Floats, Ints, Ints]:
     """Ascending thresholds, each with the positives and the negatives that reach it."""
-    values, place = np.unique(given, return_inverse=True)
+    values, inverse = np.unique(given, return_inverse=True)
     above = np.append(values[1:], 1.0)
     middles = values + (above - values) / 2
     middles = np.where(middles > values, middles, above)  # of neighbours nothing lies between
-    counts = [np.bincount(place[truth == label], minlength=values.size) for label in (1, 0)]
+    counts = [np.bincount(inverse[truth == label], minlength=values.size) for label in (1, 0)]
     hits, false_alarms = (np.append(np.cumsum(own[::-1])[::-1], 0) for own in counts)
     kept = slice(None, -1 if values[-1] == 1 else None)  # no threshold leaves out a 1
     return np.append(0.0, middles)[kept], hits[kept], false_alarms[kept]
@@ -352,8 +352,8 @@ def _wanted(
 
 def _best(allowed: npt.NDArray[np.bool_], merits: tuple[npt.NDArray[Any], ...]) -> int:
     """The allowed candidate with the largest merits, compared one after the other."""
-    places = np.flatnonzero(allowed)
-    return int(places[np.lexsort([merit[places] for merit in reversed(merits)])[-1]])
+    indices = np.flatnonzero(allowed)
+    return int(indices[np.lexsort([merit[indices] for merit in reversed(merits)])[-1]])
 
 
 def _refusal(nearest: ThresholdChoice) -> SettingError:
@@ -364,9 +364,5 @@ def _refusal(nearest: ThresholdChoice) -> SettingError:
     return SettingError(
         f"no threshold reaches {nearest.goal} on these {nearest.count} {part} images{most}, at threshold "
         f"{nearest.threshold:.3g}, which calls {called} of them positive. Ask for precision={reached:g} or "
-        "less, choose on more images (out-of-fold ones, say), or train on more"
+        "less, choose on more images (such as out-of-fold ones), or train on more"
     )
-
-
-def _share(successes: int, failures: int) -> Rate | None:
-    return Rate.wilson(successes, successes + failures) if successes + failures else None

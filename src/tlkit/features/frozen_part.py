@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import BATCH_SIZE, Engine, ImagesToo, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import BATCH_SIZE, Engine, ImagesToo, TensorFlowEngine
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.rows import Images, Indices
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tlkit.backbones.network import CutPoint, Network
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
 
 Elsewhere: TypeAlias = Callable[[Sequence[Example], bool], tuple[Originals, str]]
@@ -124,13 +124,13 @@ class FrozenPart:
             originals, engine_name = self._elsewhere(examples, stop_at_bad_file)
             self._engine_names.add(engine_name)
             return originals
-        views = self._needs.views
+        views = 1 if self._policy.is_identity else self._needs.views
         self._sample = [example.path for example in examples[: 2 * SAMPLE_SIZE]]
         self._key = (
             FORMAT,
             [version(name) for name in ("tensorflow", "pillow")],
             self._adapter.fingerprint(),
-            _identity(examples),
+            _identity(examples) if self._run_folders.keeps else "",
             views,
         )
         plan = self._plan(
@@ -140,6 +140,7 @@ class FrozenPart:
             examples,
             plan.engine,
             self._adapter.image_size,
+            stage_widths=lambda: self.network.stage_widths,
             views=views,
             stop_at_bad_file=stop_at_bad_file,
             folder=plan.folder,
@@ -160,8 +161,8 @@ class FrozenPart:
             The pooled features and the activations at the cut, as asked for.
         """
         wanted = [number for number, want in enumerate((features, activations)) if want]
-        if count == 1:
-            return [Views(originals.outputs[number], None, indices) for number in wanted]
+        if count == 1 or self._policy.is_identity:
+            return [Views(originals.outputs[n], None, indices, alike=count > 1) for n in wanted]
         facts = (self._key, self._policy.to_json(), self._seed, indices.tolist(), count)
         asked = fingerprint(*facts, features, activations)
         if asked in self._made:  # for another fold
@@ -209,7 +210,9 @@ class FrozenPart:
             return self._run_folders.of_pass(str(facts[0]), *facts[1:], wanted, *engine_facts)
 
         def model() -> keras.Model:
-            return frozen_model(self.network, cut, features=features, activations=activations)
+            if cut is None:
+                return self.network.features()
+            return self.network.frozen(cut, features=features)
 
         begun = folder_for(TensorFlowEngine.name)
         fast = None

@@ -3,7 +3,8 @@
 A folder holds a file of rows for each output and `journal.txt`: a line with the shapes, and one line for
 each finished batch. Every line begins with its checksum, and that of a batch holds the checksum of its
 rows, which are written before it. What does not agree, cut off or damaged, is computed again together with
-all that came after it.
+all that came after it. One process at a time adds to a folder; a finished pass any number may read, also from
+a disk that cannot be written.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _HALF_SAFE = _HALF_MAX / 16  # the first batch decides for all: some room for th
 
 @final
 class Journal:
-    """The outputs of a pass, and `parameters`: the size of its network.
+    """The outputs of a pass, the `parameters` of its network, and the `stage_widths` of its features.
 
     `done` is the number of finished batches; `notes` holds what was remembered of those that were
     finished before.
@@ -41,6 +42,8 @@ class Journal:
     Args:
         folder: Where they are kept; None keeps them in memory and temporary files.
         count: How many rows the pass has.
+        batches: How many batches the finished pass has; None where nobody knows, so that it is never
+            finished.
         views: How many times as many rows there will be in all, with the views still to come.
         like: Take the kinds of rows from here instead of from the first batch and `views`.
 
@@ -53,6 +56,7 @@ class Journal:
         folder: Path | None,
         count: int,
         *,
+        batches: int | None = None,
         views: int = 1,
         like: Sequence[Rows] = (),
     ) -> None:
@@ -60,12 +64,13 @@ class Journal:
         self.notes: list[list[dict[str, Json]]] = []
         self.done = 0
         self.parameters = 0
+        self.stage_widths: tuple[int, ...] = ()
         self._folder = folder
         self._count = count
         self._views = views
         self._like = tuple(like)
         self._file: FileIO | None = None
-        if folder is not None:
+        if folder is not None and not self._is_finished(folder / NAME, batches):
             self._open(folder)
 
     def add(
@@ -81,7 +86,8 @@ class Journal:
             ]
             self._allocate(kinds)
             shapes: list[Json] = [[list(shape), np.dtype(kind).name] for shape, kind in kinds]
-            self._write({"outputs": shapes, "parameters": self.parameters})
+            network: list[Json] = [self.parameters, list(self.stage_widths)]
+            self._write({"outputs": shapes, "network": network})
         for kept, output in zip(self.outputs if outputs else (), outputs, strict=True):
             if kept.dtype == np.float16 and float(np.abs(output).max()) > _HALF_MAX:
                 raise TlkitError(
@@ -115,16 +121,35 @@ class Journal:
         fits = is_map and size > MEMORY_BUDGET and float(np.abs(output).max()) < _HALF_SAFE
         return np.dtype(np.float16) if fits else output.dtype
 
-    def _allocate(self, kinds: Sequence[tuple[Sequence[int], npt.DTypeLike]]) -> None:
+    def _allocate(
+        self, kinds: Sequence[tuple[Sequence[int], npt.DTypeLike]], *, read_only: bool = False
+    ) -> None:
         self.outputs = tuple(
             Rows(
                 self._count,
                 shape,
                 kind,
                 path=None if self._folder is None else self._folder / f"output-{index}.bin",
+                read_only=read_only,
             )
             for index, (shape, kind) in enumerate(kinds)
         )
+
+    def _is_finished(self, journal: Path, batches: int | None) -> bool:
+        """Take up all of a finished pass, whoever works in the folder; nothing of an unfinished one."""
+        if batches is None or _line_count(journal) not in (batches, batches + 1):
+            return False  # not worth looking at its rows
+        try:
+            with journal.open("rb") as lines:
+                whole = all(self._take(_parsed(line), read_only=True) for line in lines)
+        except (OSError, TlkitError):  # no file, or not as long as it was
+            whole = False
+        finished = whole and self.done == batches
+        if not finished:
+            for rows in self.outputs:
+                rows.close()
+            self.outputs, self.notes, self.done, self.parameters = (), [], 0, 0
+        return finished
 
     def _open(self, folder: Path) -> None:
         try:
@@ -143,13 +168,14 @@ class Journal:
         self._file.truncate(end)
         self._file.seek(end)
 
-    def _take(self, entry: dict[str, Any] | None) -> bool:
+    def _take(self, entry: dict[str, Any] | None, *, read_only: bool = False) -> bool:
         """Take up what an earlier process wrote; return False where it does not hold any more."""
         if entry is None:
             return False
         if "outputs" in entry:
-            self._allocate([(shape, np.dtype(kind)) for shape, kind in entry["outputs"]])
-            self.parameters = entry["parameters"]
+            kinds = [(shape, np.dtype(kind)) for shape, kind in entry["outputs"]]
+            self._allocate(kinds, read_only=read_only)
+            self.parameters, self.stage_widths = entry["network"][0], tuple(entry["network"][1])
             return True
         if entry["check"] != self._checksum(np.array(entry["rows"], np.int64)):
             return False
@@ -172,6 +198,14 @@ class Journal:
             write_all(self._file, memoryview(b"%08x " % zlib.crc32(text) + text))
         except OSError as error:
             raise cannot_keep(self._folder, error) from error
+
+
+def _line_count(path: Path) -> int:
+    try:
+        with path.open("rb") as lines:
+            return sum(1 for _ in lines)
+    except OSError:
+        return -1
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -7,11 +7,11 @@ is read back without any network being built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import read_images
-
-_Outcome: TypeAlias = ImageFacts | BadFile
+from tlkit.images.loader import FileOutcome, read_batches, read_images
 
 
 @final
@@ -86,6 +84,7 @@ class Originals:
             that could not be read stay zero.
         images: The resized images themselves.
         backbone_parameters: How many numbers the backbone has.
+        stage_widths: How many features each of its stages gives, in their order.
     """
 
     readable: Indices
@@ -94,6 +93,7 @@ class Originals:
     outputs: tuple[Rows, ...]
     images: KeptImages
     backbone_parameters: int
+    stage_widths: tuple[int, ...]
 
 
 def read_originals(
@@ -101,6 +101,7 @@ def read_originals(
     engine: Callable[[], Engine],
     image_size: tuple[int, int],
     *,
+    stage_widths: Callable[[], tuple[int, ...]] = tuple,
     views: int = 1,
     stop_at_bad_file: bool = False,
     folder: Path | None = None,
@@ -111,6 +112,7 @@ def read_originals(
         examples: What to read, in this order.
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
+        stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
         stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
@@ -123,17 +125,20 @@ def read_originals(
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
     images = KeptImages(examples, image_size, keep=views > 1)
-    with Journal(folder, len(examples), views=views) as journal:
+    batches = -(-len(examples) // BATCH_SIZE)
+    with Journal(folder, len(examples), batches=batches, views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
         outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
         _check(outcomes, stop_at_bad_file=stop_at_bad_file)
         done = len(outcomes)
         with progress(len(examples), "Reading") as advance:
             advance(done)
-            for rows, batch, found in _batches(examples[done:], image_size, done):
+            paths = (example.path for example in examples[done:])
+            for indices, batch, found in read_batches(paths, image_size, BATCH_SIZE):
+                rows = indices + done
                 _check(found, stop_at_bad_file=stop_at_bad_file)
                 if len(rows):
-                    journal.parameters = engine().parameters
+                    journal.parameters, journal.stage_widths = engine().parameters, stage_widths()
                 notes = [outcome.to_config() for outcome in found]
                 journal.add(rows, engine()(batch) if len(rows) else (), notes)
                 images.add(rows, batch)
@@ -142,6 +147,7 @@ def read_originals(
     readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
     return Originals(
         backbone_parameters=journal.parameters,
+        stage_widths=journal.stage_widths,
         readable=np.array(readable, np.int64),
         facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
         bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
@@ -150,13 +156,13 @@ def read_originals(
     )
 
 
-def _outcome(note: Mapping[str, Json], example: Example) -> _Outcome:
+def _outcome(note: Mapping[str, Json], example: Example) -> FileOutcome:
     if "reason" in note:
         return replace(BadFile.from_config(note), path=str(example.path))  # as this run spells it
     return ImageFacts.from_config(note)
 
 
-def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
+def _gathered(found: Sequence[FileOutcome]) -> list[FileOutcome]:
     """Put the thumbnails of a batch side by side.
 
     One by one they would lie scattered between the large buffers of decoding and keep their memory.
@@ -171,26 +177,10 @@ def _gathered(found: Sequence[_Outcome]) -> list[_Outcome]:
     ]
 
 
-def _check(outcomes: Sequence[_Outcome], *, stop_at_bad_file: bool) -> None:
+def _check(outcomes: Sequence[FileOutcome], *, stop_at_bad_file: bool) -> None:
     for outcome in outcomes if stop_at_bad_file else ():
         if isinstance(outcome, BadFile):
             raise outcome.error()
-
-
-def _batches(
-    examples: Sequence[Example], image_size: tuple[int, int], first: int
-) -> Iterator[tuple[Indices, Images, list[_Outcome]]]:
-    """Yield the rows and images of what can be read, and what is known of every file, by batches."""
-    decoded = enumerate(read_images((example.path for example in examples), image_size), first)
-    while batch := list(islice(decoded, BATCH_SIZE)):
-        read = [(row, outcome[0]) for row, outcome in batch if not isinstance(outcome, BadFile)]
-        rows = np.array([row for row, _ in read], np.int64)
-        images = np.array([pixels for _, pixels in read], np.uint8)
-        yield (
-            rows,
-            images,
-            [outcome if isinstance(outcome, BadFile) else outcome[1] for _, outcome in batch],
-        )
 
 
 def read_views(
@@ -225,7 +215,7 @@ def read_views(
     batches = ((view, start) for view in range(1, views) for start in starts)
     count = len(indices) * (views - 1)
     with (
-        Journal(folder, count, like=wanted) as journal,
+        Journal(folder, count, batches=len(starts) * (views - 1), like=wanted) as journal,
         progress(count, "Augmenting", unit="views") as advance,
     ):
         for view, start in islice(batches, journal.done, None):

@@ -11,16 +11,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, final
+from typing import Final, Self, final
 
 from tlkit.core.atomic import replacing
 from tlkit.core.fingerprint import fingerprint
+from tlkit.core.home import expanded
 from tlkit.core.spec import Json
 from tlkit.errors import SettingError, TlkitError, printable
-
-if TYPE_CHECKING:
-    pass
-
 
 _SETTINGS_NAME: Final = "settings.json"
 _PHASE_NAME: Final = "phase-{}.npz"
@@ -51,12 +48,14 @@ class RunFolders:
 
         Raises:
             SettingError: The checkpoint is of a run with other settings; the message names them.
+                A folder begins with `~`, and this user has no home.
             TlkitError: The checkpoint folder cannot be written or read.
         """
-        folders = [None if f is None else Path(f).expanduser() for f in (cache, checkpoint)]
-        if folders[1] is not None:
-            _check_manifest(folders[1], json.loads(json.dumps(settings)))
-        return cls(*folders)
+        cache = None if cache is None else expanded("cache_dir", cache)
+        checkpoint = None if checkpoint is None else expanded("checkpoint_dir", checkpoint)
+        if checkpoint is not None:
+            _check_manifest(checkpoint, json.loads(json.dumps(settings)))
+        return cls(cache, checkpoint)
 
     @property
     def keeps(self) -> bool:
@@ -67,6 +66,10 @@ class RunFolders:
         """Return the folder for a pass that these facts decide; None to keep nothing."""
         place = self.cache or self.checkpoint
         return place / f"{name}-{fingerprint(*facts)}" if place else None
+
+    def of_fold(self, number: int, count: int) -> Path | None:
+        """Return the file for what a fold found; None to keep nothing."""
+        return self.checkpoint / f"fold-{number + 1}-of-{count}.npz" if self.checkpoint else None
 
     def of_phase(self, stage: int) -> Path | None:
         """Return the file for the state of a phase; None to keep nothing."""
@@ -89,8 +92,9 @@ def _check_manifest(folder: Path, settings: dict[str, Json]) -> None:
             with replacing(path) as partial:
                 partial.write_text(json.dumps(settings, indent=1), "utf-8")
     except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise TlkitError(
-            f"cannot use {printable(folder)} as `checkpoint_dir`: {error}. "
+            f"cannot use {printable(folder)} as `checkpoint_dir`: {why}. "
             "Choose an empty folder that can be written."
         ) from error
     differences = list(_differences("", before, settings))

@@ -18,9 +18,13 @@ class Views:
         originals: One row per example: view 0.
         augmented: Rows of views 1, 2, … of the examples `indices`, a whole view after the other.
         indices: Which examples have further views.
+        alike: Every further view is the image itself, so that there are no rows of them.
     """
 
-    def __init__(self, originals: Rows, augmented: Rows | None, indices: Indices) -> None:
+    def __init__(
+        self, originals: Rows, augmented: Rows | None, indices: Indices, *, alike: bool = False
+    ) -> None:
+        self._alike = alike
         self._originals = originals
         self._augmented = augmented
         self._count = len(indices)
@@ -41,7 +45,7 @@ class Views:
     def read(self, indices: Indices, views: Indices | int = 0) -> npt.NDArray[np.generic]:
         """Return view `views[i]` of the example `indices[i]`, as `[B, *shape]`."""
         views = np.broadcast_to(np.asarray(views, np.int64), indices.shape)
-        if not views.any():
+        if self._alike or not views.any():
             return self._originals.read(indices).astype(self.dtype, copy=False)
         block = np.empty((len(indices), *self.shape), self.dtype)
         original = views == 0
@@ -60,14 +64,16 @@ class Selected:
     Args:
         views: The rows, each a vector.
         indices: Which of them, in this order.
+        last: Only so many features at the end of each vector; None: all.
     """
 
     ndim = 2
 
-    def __init__(self, views: Views, indices: Indices) -> None:
+    def __init__(self, views: Views, indices: Indices, *, last: int | None = None) -> None:
         self._views = views
         self._indices = indices
-        self.shape = (len(indices), *views.shape)
+        self._first = 0 if last is None else views.shape[0] - last
+        self.shape = (len(indices), views.shape[0] - self._first)
         self.dtype = views.dtype
 
     def __len__(self) -> int:
@@ -76,7 +82,7 @@ class Selected:
     def __getitem__(self, rows: slice | Indices) -> npt.NDArray[np.floating]:
         """Return these rows, in the order asked for, as a new array."""
         block = self._views.read(self._indices[rows])
-        return block.astype(np.float32, copy=False)
+        return block[:, self._first :].astype(np.float32, copy=False)
 
     def __array__(
         self,

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
+from tlkit.core.forks import refuse_after_fork
+from tlkit.core.keras_backend import check_keras
+from tlkit.core.keras_config import check_floatx
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, Spec, check_bool, check_float, check_int
 from tlkit.errors import SettingError
@@ -33,7 +36,7 @@ class AugmentationPolicy(Spec):
     """How training images may be varied.
 
     Each view of an image draws every change anew and uniformly from the range given; 0 leaves a change
-    out. What a turn, zoom or shift uncovers is filled with the image's own mirror image. Vary only what
+    out. What a turn, zoom or shift uncovers is filled by reflecting the image at its border. Vary only what
     leaves the class as it is: text and left hands do not survive a horizontal flip.
 
     Args:
@@ -142,9 +145,16 @@ class AugmentationPolicy(Spec):
 
         Returns:
             Layers from float32 `[B, H, W, 3]`, 0 to 255, to the same; call them with `training=True`.
+
+        Raises:
+            SettingError: Keras is set to another backend than "tensorflow" or another floatx than "float32".
+            TlkitError: This process was forked from one in which TensorFlow was already in use.
         """
         if self.is_identity:
             return []
+        refuse_after_fork()
+        check_keras()
+        check_floatx()
         from keras import layers
 
         seed = check_int("seed", seed, at_least=0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_int
 from tlkit.errors import SettingError
@@ -83,6 +84,7 @@ class Augmenter:
             key = check_int("key", key, at_least=0)
         if view == 0 or self._augment is None:
             return images
+        refuse_after_fork()
         seeds = draw(2 * len(self._states), self._seed, view, key).reshape(-1, 2)
         padding = [(0, batch_size - count), (0, 0), (0, 0), (0, 0)]
         padded = np.pad(images, padding) if count < batch_size else images

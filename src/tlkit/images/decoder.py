@@ -222,7 +222,13 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
         >>> as_batch([[[0.0, 127.6, 255.0]]], (2, 2)).tolist()
         [[[[0, 128, 255], [0, 128, 255]], [[0, 128, 255], [0, 128, 255]]]]
     """
-    given = np.asarray(array)
+    try:
+        given = np.asarray(array)
+    except ValueError as error:  # they have no common shape
+        raise SettingError(
+            "images must be an array [N, H, W, 3] or [H, W, 3] of RGB in 0-255, got images that differ in "
+            "shape: give them one at a time, or resize them first"
+        ) from error
     batch = given[np.newaxis] if given.ndim == 3 else given
     if batch.ndim != 4 or batch.shape[-1] != 3 or 0 in batch.shape[1:]:
         raise SettingError(

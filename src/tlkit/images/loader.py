@@ -19,7 +19,11 @@ from tlkit.errors import BadFileWarning, ImageError
 from tlkit.images.decoder import BadFile, ImageFacts, read_image
 
 Decoded: TypeAlias = tuple[Images, ImageFacts] | BadFile
+FileOutcome: TypeAlias = ImageFacts | BadFile
+"""What is known of a file: the facts of its image, or why it cannot be read."""
+
 Read: TypeAlias = Callable[[str | Path, tuple[int, int]], tuple[Images, ImageFacts]]
+ReadMany: TypeAlias = Callable[[Iterable[str | Path], tuple[int, int]], Iterator[Decoded]]
 
 _AHEAD_BYTES = 64 * 2**20  # of decoded images that wait: decoding goes on while a network is built
 _AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # images
@@ -95,6 +99,35 @@ def read_images(
                 ahead.extend(pool.submit(decode, path) for path in islice(waiting, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_batches(
+    paths: Iterable[str | Path],
+    image_size: tuple[int, int],
+    batch_size: int,
+    *,
+    read_many: ReadMany = read_images,
+) -> Iterator[tuple[Indices, Images, list[FileOutcome]]]:
+    """Decode files ahead and yield them in batches, in the order given.
+
+    Args:
+        paths: The files; taken as they are needed.
+        image_size: Height and width of the resized images, in pixels.
+        batch_size: Files in a batch, readable or not; the last batch may be smaller.
+        read_many: Decodes the files, as `read_images` does.
+
+    Yields:
+        The indices among `paths` of the files of the batch that can be read (int64 `[B]`, ascending; there
+        may be none), their pixels (uint8 `[B, H, W, 3]`), and what is known of every file of the batch.
+    """
+    decoded = enumerate(read_many(paths, image_size))
+    while batch := list(islice(decoded, batch_size)):
+        readable = [(index, found) for index, found in batch if not isinstance(found, BadFile)]
+        pixels = np.empty((len(readable), *image_size, 3), np.uint8)
+        for row, (_, (image, _)) in enumerate(readable):
+            pixels[row] = image
+        indices = np.array([index for index, _ in readable], np.int64)
+        yield indices, pixels, [f if isinstance(f, BadFile) else f[1] for _, f in batch]
 
 
 def warn_of_bad_files(bad_files: Sequence[BadFile], *, stacklevel: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""Why did it say that? Where in an image the evidence for a class lies, as a heat map: Grad-CAM.
+"""Where in an image the evidence for a class lies, as a heat map: Grad-CAM.
 
 It looks at a finished classifier from outside, whatever its backbone is, and needs neither training nor
 labels.
@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import numpy as np
@@ -19,20 +19,27 @@ from PIL import Image
 
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.backbones.network import cuts
-from tlkit.classifier.classifier import PathLike, Prediction, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import (
+    PathLike,
+    Prediction,
+    TransferClassifier,
+    check_classifier,
+    network_of,
+)
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice, check_float, check_int, check_path
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
-from tlkit.images.loader import read_images
+from tlkit.images.loader import read_batches
 
 if TYPE_CHECKING:
     import keras
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Step: TypeAlias = Callable[[Any], Any]
+Tensors: TypeAlias = "keras.KerasTensor | list[keras.KerasTensor]"
 
-# Matplotlib's perceptually uniform "inferno" at 16 even places (Smith and van der Walt 2015, CC0), from
+# Matplotlib's perceptually uniform "inferno" at 16 even steps (Smith and van der Walt 2015, CC0), from
 # nothing to everything. Brightness alone tells them apart, so it reads in grey and to the colour-blind.
 _GLOW: Final = np.frombuffer(
     bytes.fromhex(
@@ -49,7 +56,7 @@ class Explanation:
     """Where in an image the evidence for a class lies. A notebook shows it as an image.
 
     Attributes:
-        prediction: What the classifier says about the image, as `predict` does.
+        prediction: The same as `predict` returns.
         towards: The class whose evidence is shown.
         coarse_map: The heat map as the network has it, float32 `[h, w]`, 0-1, read-only: 7 x 7 for
             MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the image is told apart.
@@ -121,10 +128,11 @@ def explain(
 ) -> Explanation:
     """Show where in an image the evidence for a class lies, by Grad-CAM.
 
-    The channels of the last feature map are added up, each weighted by how much the logit rises with it
-    on average; what is below zero speaks for the other class and is left out. On a network that ends in
-    average pooling and one neuron, as those of tlkit do, this is the exact share of each place in the
-    logit. It tells what the network looked at, not whether that is a good reason.
+    The channels of the feature maps that the head learns from are added up, each weighted by how much the
+    logit rises with it on average; what is below zero speaks for the other class and is left out. On a
+    network that ends in average pooling and one neuron, as those of tlkit do, this is the exact share of
+    each place in the logit; the maps of several stages are brought to the size of the finest and added. It
+    tells what the network looked at, not whether that is a good reason.
 
     Args:
         classifier: Any classifier whose network has a feature map.
@@ -137,7 +145,7 @@ def explain(
     Raises:
         ImageError: The file cannot be read.
         SettingError: It is no classifier, there is no such class, it is no image, or the network gives
-            vectors from the start, in which nothing has a place.
+            vectors from the start, which have no positions.
 
     References:
         R. R. Selvaraju et al. (2017), "Grad-CAM: Visual Explanations from Deep Networks via
@@ -186,18 +194,18 @@ def explain_files(
     """
     check_classifier("classifier", classifier)
     wanted = [None] * len(paths) if towards is None else list(towards)
+    given = list(zip(paths, wanted, strict=True))
     grad_cam = _GradCam(classifier, wanted)
-    decoded = read_images([os.fspath(path) for path in paths], classifier.image_size)
-    given = zip(paths, wanted, decoded, strict=True)
-    while batch := list(islice(given, BATCH_SIZE)):
+    files = (os.fspath(path) for path in paths)
+    for indices, images, found in read_batches(files, classifier.image_size, BATCH_SIZE):
+        facts = (outcome for outcome in found if not isinstance(outcome, BadFile))
         readable = [
-            _Subject(path, found[0], found[1].upright_size, name)
-            for path, name, found in batch
-            if not isinstance(found, BadFile)
+            _Subject(given[index][0], pixels, fact.upright_size, given[index][1])
+            for index, pixels, fact in zip(indices, images, facts, strict=True)
         ]
         explained = iter(grad_cam(readable) if readable else ())
-        for _, _, found in batch:
-            yield found if isinstance(found, BadFile) else next(explained)
+        for outcome in found:
+            yield outcome if isinstance(outcome, BadFile) else next(explained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,19 +219,22 @@ class _Subject:
 
 
 class _GradCam:
-    """A classifier's network, cut at its last feature map."""
+    """A classifier's network, cut at the feature maps that its logit is made of."""
 
     def __init__(self, classifier: TransferClassifier, classes: Iterable[str | None]) -> None:
-        import keras
-
         for name in {*classes} - {None}:
             check_choice("class", str(name), classifier.class_names)
-        model = classifier.model
-        halves = _halves(keras.Model(model.inputs, model.get_layer("logit").output))
+        model = network_of(
+            classifier
+        )  # before the seconds that Keras takes, for an export has none
+        import keras
+
+        network = keras.Model(model.inputs, model.get_layer("logit").output)
+        halves = _stage_halves(network) or _halves(network)
         if halves is None:
             raise SettingError(
                 "`classifier` must have a feature map to be explained, but its network turns images into "
-                "vectors at once, in which nothing has a place: use a backbone with convolutions"
+                "vectors at once, which have no positions: use a backbone with convolutions"
             )
         self._lower, self._upper = halves
         self._classifier = classifier
@@ -248,16 +259,25 @@ class _GradCam:
         return explained
 
     def _evidence(self, images: Images) -> Floats:
-        """Return how much each place of each image speaks for the positive class, `[B, h, w]`."""
+        """Return how much each position of each image counts for the positive class, `[B, h, w]`."""
         import tensorflow as tf
 
-        feature_map = self._lower(tf.constant(images, tf.float32))
+        feature_maps = tf.nest.flatten(self._lower(tf.constant(images, tf.float32)))
         with tf.GradientTape() as tape:
-            tape.watch(feature_map)
-            logits = self._upper(feature_map)
-        weights = tf.reduce_mean(tape.gradient(logits, feature_map), axis=(1, 2), keepdims=True)
-        evidence: Floats = tf.reduce_sum(weights * feature_map, axis=-1).numpy()
-        return evidence
+            tape.watch(feature_maps)
+            logits = self._upper(feature_maps if len(feature_maps) > 1 else feature_maps[0])
+        found = []
+        for feature_map, slopes in zip(
+            feature_maps, tape.gradient(logits, feature_maps), strict=True
+        ):
+            weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
+            shares = tf.reduce_sum(weights * feature_map, axis=-1, keepdims=True)
+            # A share of the logit in each place: on a finer grid it is spread over more places.
+            found.append(shares * (feature_map.shape[1] * feature_map.shape[2]))
+        if len(found) == 1:
+            return np.asarray(found[0][..., 0])
+        size = max(tuple(one.shape[1:3]) for one in found)
+        return np.asarray(sum(tf.image.resize(one, size)[..., 0] for one in found))
 
 
 def _checked_size(value: object) -> tuple[int, int]:
@@ -268,12 +288,27 @@ def _checked_size(value: object) -> tuple[int, int]:
 
 
 def _shares(evidence: Floats) -> Floats:
-    """Leave out what speaks against, and measure the rest by the place that says most."""
+    """Leave out evidence against the class, and scale the rest to a maximum of 1."""
     positive = np.maximum(evidence, 0)
     highest = positive.max()
     shares = positive / highest if highest > 0 else positive
     shares.setflags(write=False)
     return shares
+
+
+def _stage_halves(network: keras.Model) -> tuple[Step, Step] | None:
+    """Split a network at the feature maps of its stages, where their means make up the logit."""
+    import keras
+
+    names = [layer.name for layer in network.layers]
+    joining = network.get_layer("features") if "features" in names else None
+    if not isinstance(joining, keras.layers.Concatenate):
+        return None
+    pools = [tensor._keras_history.operation for tensor in joining.input]  # noqa: SLF001 - no public way
+    if not all(isinstance(pool, keras.layers.GlobalAveragePooling2D) for pool in pools):
+        return None
+    maps = [pool.input for pool in pools]
+    return _part(network.inputs[0], maps), _part(maps, network.outputs[0])
 
 
 def _halves(network: keras.Model) -> tuple[Step, Step] | None:
@@ -306,7 +341,7 @@ def _chain(first: Step, second: Step) -> Step:
     return lambda batch: second(first(batch))
 
 
-def _part(below: keras.KerasTensor, above: keras.KerasTensor) -> Step:
+def _part(below: Tensors, above: Tensors) -> Step:
     import keras
 
     if below is above:  # of which Keras makes no model

@@ -60,11 +60,11 @@ def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[Lab
     """Name the images whose labels are most doubtful, so that someone looks at them.
 
     Args:
-        result: A `CrossValidation`, which has judged every image; or a `TransferClassifier`, which has
-            judged its training images, or all of them if it was made with `folds`.
+        result: A `CrossValidation`, with out-of-fold predictions of all images; or a `TransferClassifier`,
+            with those of its training images, or of all images if it was trained with `folds`.
 
     Returns:
-        All images that were judged, the most doubtful first; `likely` says where to stop.
+        All images with out-of-fold predictions, the most doubtful first; those with `likely` deserve a look.
 
     Raises:
         SettingError: It is neither; or the classifier was fine-tuned without `folds`: it has learned every
@@ -107,7 +107,7 @@ def rank_label_issues(
         All images, the most doubtful first; of equal ones the first in the order of names.
 
     Raises:
-        SettingError: A class has no image, or the names are not two classes.
+        SettingError: A class has no image, the names are not two classes, or those of the images are unknown.
 
     Examples:
         >>> scores = Scores(
@@ -126,6 +126,7 @@ def rank_label_issues(
         C. Northcutt, L. Jiang and I. Chuang (2021), Confident learning: estimating uncertainty in dataset
         labels, Journal of Artificial Intelligence Research 70: 1373-1411.
     """
+    scores.check_names()
     negative_class = other_class(class_names, positive_class)
     labels, logits = np.array(scores.labels), np.array(scores.logits, np.float64)
     counts = np.bincount(labels.astype(np.int64), minlength=2)

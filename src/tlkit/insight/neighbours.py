@@ -9,21 +9,25 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine
-from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
+from tlkit.classifier.classifier import (
+    PathLike,
+    TransferClassifier,
+    check_classifier,
+    network_of,
+)
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_int, check_path
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.images.decoder import BadFile, as_batch, read_image
-from tlkit.images.loader import read_images, warn_of_bad_files
+from tlkit.images.loader import read_batches, warn_of_bad_files
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -71,7 +75,7 @@ def nearest(
 
     Raises:
         DatasetError: The folder is not two classes of images, or none can be read.
-        ImageError: The file cannot be read; or one of the folder, and the spec says
+        ImageError: The file cannot be read; or one of the folder, and the spec has
             `on_bad_file="raise"`.
         SettingError: An argument is outside what it may be.
 
@@ -89,8 +93,8 @@ class FeatureIndex:
 
     Args:
         classifier: Whose features are compared: the numbers that its last neuron weighs.
-        data: The folder, or its spec. Files that cannot be read are left out with a warning, or raise, as
-            the spec's `on_bad_file` says.
+        data: The folder, or its spec. Files that cannot be read are left out with a warning, or raise, by
+            the spec's `on_bad_file`.
 
     Attributes:
         examples: The images that could be read.
@@ -98,15 +102,17 @@ class FeatureIndex:
 
     Raises:
         DatasetError: The folder is not two classes of images, or none can be read.
-        ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+        ImageError: A file cannot be read, and the spec has `on_bad_file="raise"`.
         SettingError: `classifier` is none.
     """
 
     def __init__(self, classifier: TransferClassifier, data: PathLike | DatasetSpec) -> None:
+        check_classifier("classifier", classifier)
+        model = network_of(
+            classifier
+        )  # before the seconds that Keras takes, for an export has none
         import keras
 
-        check_classifier("classifier", classifier)
-        model = classifier.model
         self._image_size = classifier.image_size
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
         spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
@@ -156,20 +162,19 @@ class FeatureIndex:
 
     def _read(self, spec: DatasetSpec) -> tuple[tuple[Example, ...], Floats]:
         listed = spec.listing().examples
-        decoded = zip(listed, read_images((e.path for e in listed), self._image_size), strict=True)
         readable: list[Example] = []
         rows: list[Floats] = []
         bad_files: list[BadFile] = []
         with progress(len(listed), "Comparing") as advance:
-            while batch := list(islice(decoded, BATCH_SIZE)):
-                good = [(e, found[0]) for e, found in batch if not isinstance(found, BadFile)]
-                bad_files += [found for _, found in batch if isinstance(found, BadFile)]
+            paths = (example.path for example in listed)
+            for indices, images, found in read_batches(paths, self._image_size, BATCH_SIZE):
+                bad_files += [outcome for outcome in found if isinstance(outcome, BadFile)]
                 if bad_files and spec.on_bad_file == "raise":
                     raise bad_files[0].error()
-                if good:
-                    readable += [example for example, _ in good]
-                    rows.append(self._features(np.stack([pixels for _, pixels in good])))
-                advance(len(batch))
+                if len(indices):
+                    readable += [listed[index] for index in indices]
+                    rows.append(self._features(images))
+                advance(len(found))
         if not rows:
             raise DatasetError(f"no image in {printable(spec.directory)} can be read")
         warn_of_bad_files(bad_files, stacklevel=4)

@@ -1,8 +1,8 @@
-"""Figures: images of a folder, what training did, how good it is, when it is wrong. Needs the extra `plot`.
+"""Figures: images of a folder, learning curves, metrics, mistakes. Needs the extra `plot`.
 
 Every function returns a `Grid`: a NumPy array of matplotlib axes that a notebook shows as an image, and
-whose figure is at `.figure`. No window opens, and `pyplot`'s current figure stays what it was. Functions
-that make a single plot also draw into axes of yours: `ax=`.
+whose figure is at `.figure`. No window opens, `pyplot`'s current figure stays what it was, and your settings
+of matplotlib play no part. Functions that make a single plot also draw into existing axes: `ax=`.
 
 ```python
 axes = tlkit.plot.roc(classifier)

@@ -1,4 +1,4 @@
-"""What happened in training, epoch by epoch."""
+"""Learning curves: log-loss and accuracy, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _draw_curves(
 
 
 def _write_beside(ax: Axes, text: str, value: float) -> None:
-    """Say what a single point says."""
+    """Write the value of a single point beside it."""
     ax.annotate(text, (0, value), (9, 0), textcoords="offset points", va="center", size=8)
 
 
@@ -135,7 +135,7 @@ def _number_epochs(ax: Axes, phases: Sequence[PhaseHistory], starts: list[int]) 
 
 
 def _frame_values(axes: Grid, phases: Sequence[PhaseHistory]) -> None:
-    """Begin the log-loss at 0, end the accuracy at 100 %, and leave room at the other end."""
+    """Begin the log-loss at 0, end the accuracy at 100 %, and leave a margin at the other end."""
     losses = [value for p in phases for value in (*p.loss, *p.validation_loss)]
     shares = [value for p in phases for value in (*p.accuracy, *p.validation_accuracy)]
     axes[0].set_ylim(0, 1.12 * max(losses))

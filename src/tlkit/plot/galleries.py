@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier
-from tlkit.core.spec import check_int, check_path
+from tlkit.core.home import expanded
+from tlkit.core.spec import check_int
 from tlkit.data.dataset import DatasetSpec, Example, Listing
 from tlkit.errors import DatasetError, SettingError
 from tlkit.evaluation.evaluate import other_class
@@ -44,12 +45,12 @@ def samples(data: str | Path | DatasetSpec, *, count: int = 9, seed: int = 0) ->
 
     Returns:
         Axes `[rows, columns]`; those that are left over are empty. Files that cannot be read are passed
-        over with a warning, or raise, as the spec's `on_bad_file` says.
+        over with a warning, or raise, by the spec's `on_bad_file`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
         DatasetError: The folder is not two classes of images, or none can be read.
-        ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
+        ImageError: A file cannot be read, and the spec has `on_bad_file="raise"`.
     """
     check_int("count", count, at_least=1)
     spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
@@ -122,16 +123,17 @@ def gallery(
     count: int = 9,
     explained_by: TransferClassifier | None = None,
 ) -> Grid:
-    """Draw images with what was said about them, the worst mistake first.
+    """Draw images with their predictions, the worst mistake first.
 
     Args:
         result: A classifier, or a cross-validation.
-        data: The folder of the images, or its spec. None: where the classifier was trained; a
-            cross-validation does not say.
-        part: Which part, such as `"test"`. None: the validation split of a classifier, all out-of-fold
+        data: The folder of the images, or its spec. None: the folder that the
+            classifier was trained on; a cross-validation does not know it.
+        part: Which split, such as `"test"`. None: the validation split of a classifier, all out-of-fold
             predictions of a cross-validation.
         count: How many, at least 1; fewer are drawn where there are fewer.
-        explained_by: Draw this classifier's heat maps over the images: the evidence for what was said.
+        explained_by: Draw this classifier's heat maps over the images: the evidence for the
+            predicted class.
 
     Returns:
         Axes `[rows, columns]`; those that are left over are empty. Files that cannot be read are passed
@@ -140,22 +142,25 @@ def gallery(
     Raises:
         MissingExtraError: matplotlib is not installed.
         DatasetError: None of the images can be read in that folder.
-        SettingError: `result` has no such part, `data` is missing, or the classifier has no heat maps.
+        SettingError: `result` has no such split, `data` is missing, or the classifier has no heat maps.
     """
     check_int("count", count, at_least=1)
     judged = Judged.of(result, part)
+    judged.scores.check_names()
     folder = _folder(result, data)
     found, labels = judged.evaluation, judged.labels
     probabilities = judged.scores.probabilities
-    said = np.where(probabilities >= found.threshold, found.positive_class, found.negative_class)
+    predicted = np.where(
+        probabilities >= found.threshold, found.positive_class, found.negative_class
+    )
     of_truth = np.where(labels == 1, probabilities, 1 - probabilities)
     order: list[int] = np.argsort(of_truth, kind="stable").tolist()
 
     def read(batch: list[int]) -> Iterator[Shown | BadFile]:
-        paths = [folder / judged.scores.names[place] for place in batch]
+        paths = [folder / judged.scores.names[index] for index in batch]
         if explained_by is None:
             return _plain(paths)
-        return _explained(explained_by, paths, [str(said[place]) for place in batch])
+        return _explained(explained_by, paths, [str(predicted[index]) for index in batch])
 
     chosen, bad_files = _readable(iter(order), count, read)
     if not chosen:
@@ -167,13 +172,13 @@ def gallery(
     positive = shortened(found.positive_class, 16)
     with drawing() as colours:
         axes = _image_grid([shape for _, (_, shape) in chosen], extra_inches=0.75)
-        for ax, (place, (pixels, shape)) in zip(axes.flat, chosen, strict=False):
+        for ax, (index, (pixels, shape)) in zip(axes.flat, chosen, strict=False):
             _show(ax, pixels, shape)
-            name = found.positive_class if labels[place] else found.negative_class
-            _name_class(ax, name, int(labels[place]), colours)
-            verdict = "right" if said[place] == name else "wrong"
-            said_so = f"{verdict}: probability of {positive} {probabilities[place]:.2f}"
-            _note(ax, f"{said_so}\n{shortened(Path(judged.scores.names[place]).name)}")
+            name = found.positive_class if labels[index] else found.negative_class
+            _name_class(ax, name, int(labels[index]), colours)
+            verdict = "right" if predicted[index] == name else "wrong"
+            prediction = f"{verdict}: probability of {positive} {probabilities[index]:.2f}"
+            _note(ax, f"{prediction}\n{shortened(Path(judged.scores.names[index]).name)}")
         title(axes, f"{len(chosen)} of {judged.images}, the worst first")
         counts = {
             found.positive_class: found.positive_count,
@@ -188,7 +193,7 @@ def _image_grid(shapes: Sequence[tuple[int, int]], *, extra_inches: float) -> Gr
     columns = math.ceil(math.sqrt(len(shapes)))
     rows = math.ceil(len(shapes) / columns)
     cell_height = _CELL_INCHES * min(1.0, max(height / width for height, width in shapes))
-    width = max(columns, 2) * (_CELL_INCHES + 0.16)  # at least room for the title
+    width = max(columns, 2) * (_CELL_INCHES + 0.16)  # at least as wide as the title
     axes = new_grid(rows, columns, size=(width, 0.35 + rows * (cell_height + 0.44) + extra_inches))
     for ax in axes.flat[len(shapes) :]:
         ax.set_axis_off()
@@ -216,19 +221,19 @@ def _note(ax: Axes, text: str) -> None:
 def _class_legend(
     axes: Grid, counts: dict[str, int], colours: Palette, *, glow: bool = False
 ) -> None:
-    """Say which colour is which class, the positive one first, and what a heat map shows."""
+    """Show which colour is which class, the positive one first, and what a heat map shows."""
     from matplotlib.patches import Patch
 
     (positive, count), (negative, other_count) = counts.items()
-    words = {
+    labels = {
         f"{shortened(positive)} ({count:,}, the positive class)": colours.positive,
         f"{shortened(negative)} ({other_count:,})": colours.negative,
     }
     if glow:
-        words["glow: evidence for what was said"] = "#fca50a"
-    handles = [Patch(color=colour, label=text) for text, colour in words.items()]
-    place = {"loc": "outside lower left", "ncols": 3 if axes.shape[1] > 2 else 2}
-    add_legend(axes.figure, handles=handles, handlelength=0.7, **place)
+        labels["glow: evidence for the prediction"] = "#fca50a"
+    handles = [Patch(color=colour, label=text) for text, colour in labels.items()]
+    position = {"loc": "outside lower left", "ncols": 3 if axes.shape[1] > 2 else 2}
+    add_legend(axes.figure, handles=handles, handlelength=0.7, **position)
 
 
 def _shuffled(listing: Listing, seed: int) -> Iterator[Example]:
@@ -282,5 +287,5 @@ def _folder(
     if data is None and isinstance(result, TransferClassifier):
         data = str(result.record.dataset.get("directory", ""))  # a description has none
     if not data:
-        raise SettingError("`data` must be the folder that the images lie in: nothing else says it")
-    return Path(check_path("data", data)).expanduser()
+        raise SettingError("`data` must be the folder of the images: `result` does not know it")
+    return expanded("data", data)

@@ -32,20 +32,20 @@ _SQUARE = (4.6, 4.5)  # inches
 def confusion(
     result: TransferClassifier | CrossValidation, *, part: str | None = None, ax: Axes | None = None
 ) -> Grid:
-    """Draw how many images of each class were called what.
+    """Draw the confusion matrix: how many images of each class were predicted as which.
 
     Args:
         result: A classifier, or a cross-validation.
-        part: Which part, such as `"test"`. None: the validation split of a classifier, all out-of-fold
+        part: Which split, such as `"test"`. None: the validation split of a classifier, all out-of-fold
             predictions of a cross-validation.
-        ax: Axes of yours to draw into. None makes a figure.
+        ax: Existing axes to draw into. None makes a figure.
 
     Returns:
         Axes `[1]`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        SettingError: `result` has no such part.
+        SettingError: `result` has no such split.
     """
     with one_plot(ax, (4.8, 4.2)) as (axes, colours):
         judged = Judged.of(result, part)
@@ -62,8 +62,8 @@ def confusion(
                 _rate("specificity", found.specificity),
             ),
         )
-        for row, column, count, among, words in cells:
-            _cell(axes[0], (column, row), count, among, words, colours)
+        for row, column, count, among, text in cells:
+            _cell(axes[0], (column, row), count, among, text, colours)
         names = [shortened(name, 18) for name in (found.positive_class, found.negative_class)]
         axes[0].set(xlim=(0, 2), ylim=(2, 0))
         axes[0].set_xticks([0.5, 1.5], [f"called {name}" for name in names], parse_math=False)
@@ -82,19 +82,19 @@ def confusion(
 def roc(
     result: TransferClassifier | CrossValidation, *, part: str | None = None, ax: Axes | None = None
 ) -> Grid:
-    """Draw how many positives are found at the price of how many false alarms, for every threshold.
+    """Draw the ROC curve: recall against the false positive rate, for every threshold.
 
     Args:
         result: A classifier, or a cross-validation.
         part: As in `confusion`.
-        ax: Axes of yours to draw into. None makes a figure.
+        ax: Existing axes to draw into. None makes a figure.
 
     Returns:
         Axes `[1]`: the curve, and the threshold in use with 95 % intervals both ways.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        SettingError: `result` has no such part, or it holds one class only.
+        SettingError: `result` has no such split, or it holds one class only.
     """
     with one_plot(ax, _SQUARE) as (axes, colours):
         judged = Judged.of(result, part)
@@ -123,12 +123,12 @@ def roc(
 def precision_recall(
     result: TransferClassifier | CrossValidation, *, part: str | None = None, ax: Axes | None = None
 ) -> Grid:
-    """Draw how precise it is at each recall: the figure to look at when the positive class is rare.
+    """Draw precision against recall: the curve to look at when the positive class is rare.
 
     Args:
         result: A classifier, or a cross-validation.
         part: As in `confusion`.
-        ax: Axes of yours to draw into. None makes a figure.
+        ax: Existing axes to draw into. None makes a figure.
 
     Returns:
         Axes `[1]`: the curve, and the threshold in use with 95 % intervals both ways. The area under the
@@ -136,7 +136,7 @@ def precision_recall(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        SettingError: `result` has no such part, or it holds one class only.
+        SettingError: `result` has no such split, or it holds one class only.
     """
     with one_plot(ax, _SQUARE) as (axes, colours):
         judged = Judged.of(result, part)
@@ -167,14 +167,14 @@ def reliability(
     calibration: Calibration | None = None,
     ax: Axes | None = None,
 ) -> Grid:
-    """Draw whether probabilities can be believed: of images said to be 80 % positive, are 80 %?
+    """Draw calibration: of the images with a probability of 80 %, are 80 % positive?
 
     Args:
         result: A classifier, or a cross-validation.
         part: As in `confusion`.
-        calibration: What the probabilities went through; the curve before it is then drawn beside. None:
-            what the classifier remembers of it.
-        ax: Axes of yours to draw into. None makes a figure.
+        calibration: The calibration of the probabilities; the curve before it is then drawn beside. None:
+            the calibration of the classifier.
+        ax: Existing axes to draw into. None makes a figure.
 
     Returns:
         Axes `[1]`: the share of positives in ten bins of probability, with 95 % intervals (Wilson) and the
@@ -182,7 +182,7 @@ def reliability(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        SettingError: `result` has no such part.
+        SettingError: `result` has no such split.
     """
     with one_plot(ax, _SQUARE) as (axes, colours):
         judged = Judged.of(result, part)
@@ -228,7 +228,7 @@ def thresholds(
     Args:
         result: A classifier, or a cross-validation.
         part: As in `confusion`.
-        ax: Axes of yours to draw into. None makes a figure.
+        ax: Existing axes to draw into. None makes a figure.
 
     Returns:
         Axes `[1]`. Above the highest probability nothing is called positive: recall and F1 are 0 there, and
@@ -236,7 +236,7 @@ def thresholds(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        SettingError: `result` has no such part, or it holds one class only.
+        SettingError: `result` has no such split, or it holds one class only.
     """
     with one_plot(ax, (6.4, 3.8)) as (axes, colours):
         judged = Judged.of(result, part)
@@ -274,7 +274,7 @@ def _rate(name: str, rate: Rate | None) -> str:
 
 
 def _cell(
-    ax: Axes, corner: tuple[int, int], count: int, among: int, words: str, colours: Palette
+    ax: Axes, corner: tuple[int, int], count: int, among: int, text: str, colours: Palette
 ) -> None:
     """Fill a cell the more, the more of its row is in it."""
     from matplotlib.patches import Rectangle
@@ -288,7 +288,7 @@ def _cell(
     middle = (column + 0.5, row + 0.5)
     ax.annotate(f"{count:,}", middle, ha="center", va="center", size=20, color=colours.ink)
     ax.annotate(
-        words,
+        text,
         middle,
         (0, -22),
         textcoords="offset points",
@@ -369,7 +369,7 @@ def _draw_bins(ax: Axes, bins: Bins, label: str, colours: Palette) -> None:
 
 
 def _frame_square(ax: Axes) -> None:
-    """Show shares from 0 to 1 both ways, with room for what lies on the edge."""
+    """Show shares from 0 to 1 both ways, with a margin for what lies on the edge."""
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
     ax.grid(visible=True, axis="both")

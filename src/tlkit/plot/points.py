@@ -1,4 +1,4 @@
-"""What curves are made of: what was said about a part, and the points that follow from it, in NumPy."""
+"""The points of every curve, computed from labels and probabilities, in NumPy."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ BINS = 10
 @final
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One part: what was said about each image, and what follows from it."""
+    """Labels, logits and metrics of one split, or of a cross-validation."""
 
     evaluation: Evaluation
     scores: Scores
 
     @classmethod
     def of(cls, result: TransferClassifier | CrossValidation, part: str | None) -> Judged:
-        """Take a part of a result.
+        """Take one split of a result.
 
         Args:
             result: A classifier, or a cross-validation.
             part: None: the validation split of a classifier, all of a cross-validation.
 
         Raises:
-            SettingError: `result` is neither, or has no such part.
+            SettingError: `result` is neither, or has no such split.
         """
         check_classifier("result", result, CrossValidation)
         if isinstance(result, CrossValidation):
@@ -46,8 +46,8 @@ class Judged:
             return cls(result.evaluation, result.scores)
         known = {e.part: e for e in (result.evaluation, result.test_evaluation) if e is not None}
         part = part or result.evaluation.part
-        scores = result.record.scores[check_choice("part", part, list(result.record.scores))]
-        choice = result.record.threshold_choice
+        scores = result.card.scores[check_choice("part", part, list(result.card.scores))]
+        choice = result.card.threshold_choice
         chosen = (THE_THRESHOLD,) if choice and choice.part == part else ()
         evaluation = known.get(part) or evaluate(
             scores.labels,
@@ -104,9 +104,9 @@ def steps(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Steps:
         [[0.9, 0.5, 0.1], [1, 2, 2], [0, 1, 2]]
     """
     truth = np.asarray(labels, np.int64)
-    thresholds, place = np.unique(-np.asarray(probabilities, np.float64), return_inverse=True)
-    positives = np.cumsum(np.bincount(place, weights=truth)).astype(np.int64)
-    return Steps(-thresholds, positives, np.cumsum(np.bincount(place)) - positives)
+    thresholds, inverse = np.unique(-np.asarray(probabilities, np.float64), return_inverse=True)
+    positives = np.cumsum(np.bincount(inverse, weights=truth)).astype(np.int64)
+    return Steps(-thresholds, positives, np.cumsum(np.bincount(inverse)) - positives)
 
 
 def roc_points(reached: Steps) -> tuple[Floats, Floats]:
@@ -159,9 +159,9 @@ def reliability_bins(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Bin
     """
     given = np.asarray(probabilities, np.float64)
     edges = np.linspace(0, 1, BINS + 1)
-    place = np.searchsorted(edges[1:-1], given)
-    counts = np.bincount(place, minlength=BINS)
-    positives, sums = (np.bincount(place, weights=w, minlength=BINS) for w in (labels, given))
+    bin_of = np.searchsorted(edges[1:-1], given)
+    counts = np.bincount(bin_of, minlength=BINS)
+    positives, sums = (np.bincount(bin_of, weights=w, minlength=BINS) for w in (labels, given))
     filled = counts > 0
     middles = (edges[:-1] + edges[1:])[filled] / 2
     means = sums[filled] / counts[filled]

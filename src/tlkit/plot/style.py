@@ -1,12 +1,13 @@
-"""The house style of every figure: colours in light and dark, fonts and lines, and the array of axes."""
+"""The style of every figure: colours in light and dark, fonts and lines, and the array of axes."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import numpy as np
@@ -79,6 +80,15 @@ THEMES: Final[dict[str, Palette]] = {
 _TITLE_POINTS: Final = 11
 _BOLD_INCHES: Final = 0.105  # width of a bold letter of that size
 
+_LOOKS: Final = (
+    "agg.", "axes.", "contour.", "errorbar.", "figure.", "font.", "grid.", "hatch.", "image.", "legend.",
+    "lines.", "markers.", "mathtext.", "patch.", "path.", "polaraxes.", "scatter.", "text.", "xtick.",
+    "ytick.",
+)  # fmt: skip
+"""What the names of those settings of matplotlib begin with that decide how a figure looks."""
+_FILES: Final = ("savefig.", "svg.")
+
+_lock = RLock()
 _palette: ContextVar[Palette] = ContextVar("palette", default=THEMES["light"])
 
 
@@ -111,21 +121,40 @@ def palette() -> Palette:
 
 @contextmanager
 def drawing() -> Iterator[Palette]:
-    """Apply the house style to what is made inside, and give its colours.
+    """Apply the style to what is drawn inside, and give its colours.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     try:
-        import matplotlib as mpl
+        import matplotlib as mpl  # noqa: F401 - before anything is done with it
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise  # it is installed, but broken
         raise MissingExtraError(
             'figures need matplotlib, which is not installed: pip install "tlkit[plot]"'
         ) from error
-    with mpl.rc_context(_settings(palette())):
+    with matplotlib_settings(_settings(palette())):
         yield palette()
+
+
+@contextmanager
+def matplotlib_settings(settings: Mapping[str, object], *, saving: bool = False) -> Iterator[None]:
+    """Put settings in the place of the user's, and matplotlib's defaults where they say nothing of looks.
+
+    They hold for the whole process, so that only one thread at a time may change them: two that left in
+    another order than they came would leave theirs behind for good.
+
+    Args:
+        settings: As in `matplotlib.rcParams`.
+        saving: Put the defaults of files in the place of the user's too.
+    """
+    import matplotlib as mpl
+
+    kinds = (*_LOOKS, *_FILES) if saving else _LOOKS
+    defaults = {k: v for k, v in dict.items(mpl.rcParamsDefault) if k.startswith(kinds)}
+    with _lock, mpl.rc_context({**defaults, **settings}):
+        yield
 
 
 def _settings(colours: Palette) -> dict[str, object]:
@@ -175,30 +204,31 @@ class Grid(np.ndarray[Any, Any]):
     def svg(self) -> str:
         """Return the figure as SVG text for a page.
 
-        Words stay words, in a font of the page's, and the same figure gives the same text.
+        Text stays text, in a font of the page, and the same figure gives the same text.
         """
-        import matplotlib as mpl
-
         file = io.StringIO()
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tlkit"}):
+        words = {"svg.fonttype": "none", "svg.hashsalt": "tlkit"}
+        with matplotlib_settings(words, saving=True):
             self.figure.savefig(file, format="svg", metadata={"Date": None, "Creator": "tlkit"})
         text = file.getvalue()
         return text[text.index("<svg") :]  # without the XML prologue, which no page wants
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
-        self.figure.savefig(file, format="png")
+        with matplotlib_settings({}, saving=True):
+            self.figure.savefig(file, format="png")
         return file.getvalue()
 
 
 def new_grid(rows: int, columns: int, *, size: tuple[float, float]) -> Grid:
     """Make a figure of this width and height in inches that `pyplot` does not know of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    from tlkit.plot.figure import figure_class
+
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)  # inches
-    figure = Figure(figsize=size, dpi=120, layout=layout)
+    figure = figure_class()(figsize=size, dpi=120, layout=layout)
     FigureCanvasAgg(figure)
     axes: Grid = figure.subplots(rows, columns, squeeze=False).view(Grid)
     return axes
@@ -215,17 +245,17 @@ def one_plot(ax: Axes | None, size: tuple[float, float]) -> Iterator[tuple[Grid,
 
 
 def title(axes: Grid, text: str, ax: Axes | None = None) -> None:
-    """Say above the figure, or above `ax` where that is the caller's, what is shown."""
+    """Write a title above the figure, or above `ax` where that is the caller's."""
     if ax is None:
-        room = axes.figure.get_figwidth() / _BOLD_INCHES  # letters
-        size = _TITLE_POINTS * min(1, room / len(text))
+        letters = axes.figure.get_figwidth() / _BOLD_INCHES  # that fit
+        size = _TITLE_POINTS * min(1, letters / len(text))
         axes.figure.suptitle(text, x=0.01, ha="left", weight="bold", size=size, parse_math=False)
     else:
         ax.set_title(text, weight="bold", parse_math=False)
 
 
 def add_legend(owner: Axes | Figure, **settings: Any) -> None:
-    """Add a legend whose words are never taken for formulas: they may come from the names of files."""
+    """Add a legend whose text is never taken for formulas: they may come from the names of files."""
     for text in owner.legend(**settings).get_texts():
         text.set_parse_math(False)
 

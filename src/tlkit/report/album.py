@@ -1,4 +1,4 @@
-"""Which images of a folder a report shows, what was said about them, and how they look in small."""
+"""Which images of a folder a report shows, their predictions, and their thumbnails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 from PIL import Image
 
-from tlkit.classifier.classifier import PathLike, TransferClassifier, examples_for
+from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
+from tlkit.classifier.measure import examples_for, learned_names
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.data.dataset import DatasetSpec, Example
@@ -41,14 +42,14 @@ _READ: Final = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Images that were judged together.
+    """A split whose metrics the page shows, or a cross-validation.
 
     Attributes:
-        source: Who judged them: what the functions of `tlkit.plot` take.
-        part: Their name there; None for a cross-validation.
-        title: What they are, in a few words.
-        about: What is to be known before their figures are believed.
-        unseen: Whether whoever judged them had not learned from them.
+        source: The classifier or cross-validation, as the functions of `tlkit.plot` take it.
+        part: The `part` that they take; None for a cross-validation.
+        title: How many images of what kind.
+        about: What to know before trusting the metrics.
+        unseen: Whether the images were scored by a model not trained on them.
     """
 
     source: TransferClassifier | CrossValidation
@@ -89,7 +90,7 @@ class Album:
         is_own: Whether the classifier was trained on this folder.
         parts: The most meaningful first.
         images: The most telling first: those whose label was given the lowest probability.
-        said: What was said about each telling image: the probability of the positive class, by name.
+        probabilities: The predicted probability of the positive class of each telling image, by name.
         doubts: Doubtful labels, the most doubtful first.
         notes: What the reader should know about the folder as it is now.
     """
@@ -98,16 +99,16 @@ class Album:
     is_own: bool
     parts: tuple[Part, ...]
     images: tuple[AlbumImage, ...]
-    said: Mapping[str, float]
+    probabilities: Mapping[str, float]
     doubts: tuple[LabelIssue, ...]
     notes: tuple[str, ...]
 
 
 def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> Album:
-    """Look through a folder: predict what nobody has judged yet, and read what is shown.
+    """Look through a folder: predict images without a prediction, and read those that are shown.
 
     Args:
-        classifier: Whose record holds what was said about most images.
+        classifier: Its metadata hold the predictions of most images.
         data: The folder, or its spec. None: the one that the classifier was trained on.
 
     Raises:
@@ -117,31 +118,29 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     spec = _spec(classifier, data)
     examples = {example.name: example for example in examples_for(classifier, spec)}
     record, names = classifier.record, _names(classifier.record)
-    is_own = names <= examples.keys() or (
-        _same_place(record, spec) and bool(names & examples.keys())
-    )
-    known = names | _bad_names(record) if is_own else set()
-    learned = {*record.training_names} if is_own else set()
+    learned = learned_names(record, spec, [*examples.values()])
+    is_own = _is_own(record, spec, examples.keys(), learned)
+    known = names | _bad_names(record) if is_own else learned
+    learned = frozenset(record.training_names) if is_own else learned
     bad: list[BadFile] = []
     judge = _predicted(classifier, "new", [e for n, e in examples.items() if n not in known], bad)
-    if classifier.out_of_fold is None and len(examples) <= IMAGES:
+    if (classifier.out_of_fold is None or not is_own) and len(examples) <= IMAGES:
         judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
-    familiar = 0 if is_own else len({*record.training_names} & examples.keys())
-    parts = tuple(_parts(judge, is_own=is_own, familiar=familiar))
+    parts = tuple(_parts(judge, is_own=is_own))
     if not parts:
         raise DatasetError(f"no image in {printable(spec.directory)} can be read")
     doubts = _doubts(parts, classifier)
-    said = _said(parts)
-    telling = [examples[name] for name in said if name in examples]
+    probabilities = _probabilities(parts)
+    telling = [examples[name] for name in probabilities if name in examples]
     images = _images(telling[:IMAGES], doubts, bad)
     gone = sorted(names - examples.keys()) if is_own else []
-    fresh = [name for name in said if is_own and name in examples and name not in known]
+    fresh = [name for name in probabilities if is_own and name in examples and name not in known]
     return Album(
         directory=spec.directory,
         is_own=is_own,
         parts=parts,
         images=images,
-        said=said,
+        probabilities=probabilities,
         doubts=doubts,
         notes=tuple(_notes(gone, fresh, bad, left_out=max(0, len(telling) - IMAGES))),
     )
@@ -183,13 +182,15 @@ def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -
     if data is not None:
         return DatasetSpec(data, classes=classifier.class_names)
     if "directory" not in classifier.record.dataset:
-        raise SettingError("`data` must be the folder of the images: the classifier does not say")
+        raise SettingError(
+            "`data` must be the folder of the images: the classifier does not know it"
+        )
     spec = DatasetSpec.from_config(classifier.record.dataset)
     if not spec.directory.is_dir():
         seen_from = "" if spec.directory.is_absolute() else f" in {printable(Path.cwd())}"
         raise DatasetError(
             f"the folder {printable(spec.directory)}, which the classifier was trained on, is not there"
-            f"{seen_from}: say with `data` where it is now"
+            f"{seen_from}: give its new path as `data`"
         )
     return spec
 
@@ -205,9 +206,23 @@ def _bad_names(record: Record) -> set[str]:
     return {Path(os.path.relpath(bad.path, directory)).as_posix() for bad in record.bad_files}
 
 
-def _same_place(record: Record, spec: DatasetSpec) -> bool:
-    directory = record.dataset.get("directory")
-    return isinstance(directory, str) and Path(directory).resolve() == spec.directory.resolve()
+def _is_own(
+    record: Record, spec: DatasetSpec, names: Collection[str], learned: Collection[str]
+) -> bool:
+    """Say whether this is the folder that the classifier was trained on, there or moved.
+
+    Args:
+        record: The classifier's.
+        spec: The folder.
+        names: What its images are called.
+        learned: Those of them that the classifier has learned from, by content.
+    """
+    before = _names(record)
+    if record.trained_on(spec.directory):
+        return not before.isdisjoint(names)
+    if not record.training_digests:  # of an earlier release: names are all that there is
+        return before.issubset(names)
+    return 2 * len({*record.training_names} & {*learned}) > len(record.training_names)
 
 
 def _predicted(
@@ -228,69 +243,69 @@ def _predicted(
     record = dataclasses.replace(
         classifier.record, scores={**classifier.record.scores, part: scores}
     )
-    return TransferClassifier(classifier.model, record)
+    return with_card(classifier, record)
 
 
-def _parts(classifier: TransferClassifier, *, is_own: bool, familiar: int) -> Iterable[Part]:
-    """Yield what was judged, the most meaningful first.
+def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
+    """Yield the splits with predictions, the most meaningful first.
 
     Args:
-        classifier: With what was said.
+        classifier: With predictions.
         is_own: Whether it was trained on this folder.
-        familiar: How many names of another folder are those of images that it has learned from.
     """
     crossed, scores = classifier.cross_validation, classifier.record.scores
 
-    def part(name: str, words: str, about: str, **facts: Any) -> Part:
+    def part(name: str, images: str, about: str, **facts: Any) -> Part:
         count = len(scores[name].names)
-        title = f"{count:,} {words if count > 1 else words.replace('images', 'image')}"
+        title = f"{count:,} {images if count > 1 else images.replace('images', 'image')}"
         return Part(source=classifier, part=name, title=title, about=about, **facts)
 
+    learned = "The classifier has learned from them, so these metrics are optimistic."
     if not is_own:
         about = "The classifier was not trained on this folder."
-        if familiar:
-            about = (
-                f"The classifier was trained on another folder, in which {familiar:,} of these names occur: "
-                "if they are the same images, it has learned from them, and the figures flatter it."
-            )
+        if "train" in scores:
+            about += " Images in it that it has learned from elsewhere are left out here."
         if "new" in scores:
             yield part("new", "images of this folder", about)
+        if "train" in scores:
+            yield part("train", "images that it knows already", learned, unseen=False)
         return
     if crossed is not None:
         yield Part(
             source=crossed,
             part=None,
             title=f"{len(crossed.scores.names):,} images, cross-validated",
-            about=f"Each was judged by one of {len(crossed.folds)} classifiers, made in the same way as this "
+            about=f"Each was scored by one of {len(crossed.folds)} classifiers, made in the same way as this "
             f"one, that had not learned from it.{_chose(crossed.evaluation)}",
         )
     if "test" in scores:
-        yield part("test", "test images", "They taught and chose nothing.")
-    yield part(
-        "validation",
-        "validation images",
-        f"The classifier has not learned from them.{_chose(classifier.evaluation)}",
-    )
+        yield part("test", "test images", "Nothing was trained or chosen on them.")
+    if "validation" in scores:
+        about = f"The classifier has not learned from them.{_chose(classifier.evaluation)}"
+        yield part("validation", "validation images", about)
     if crossed is None and OUT_OF_FOLD in scores:
         chose = _chose(Judged.of(classifier, OUT_OF_FOLD).evaluation)
-        about = f"Each was judged by a head that had not learned from it.{chose}"
+        about = f"Each was scored by a head that had not learned from it.{chose}"
         yield part(OUT_OF_FOLD, "training images, out of fold", about)
     if "new" in scores:
         yield part("new", "new images", "They were not in the folder when it was trained.")
     if "train" in scores:
-        about = "The classifier has learned from them, so these figures flatter it."
-        yield part("train", "training images, as learned", about, unseen=False)
+        yield part("train", "training images, as learned", learned, unseen=False)
 
 
 def _chose(found: Evaluation) -> str:
-    """Own up to what was chosen on images."""
+    """Name the choices that were made on images."""
     chosen = " and ".join(found.used_to_choose)
-    return f" They also chose {chosen}: expect a little less on new ones." if chosen else ""
+    return (
+        f" They were also used to choose {chosen}: expect slightly worse metrics on new ones."
+        if chosen
+        else ""
+    )
 
 
 def _doubts(parts: Sequence[Part], classifier: TransferClassifier) -> tuple[LabelIssue, ...]:
-    """Return the labels that confident learning doubts, of images that nobody had learned."""
-    wanted = (None, OUT_OF_FOLD, "new")  # where each image is judged by a stranger
+    """Return the labels that confident learning doubts, of images scored by a model not trained on them."""
+    wanted = (None, OUT_OF_FOLD, "new")  # scored by a model not trained on them
     known = [p.judged for p in parts if p.unseen and p.part in wanted]
     issues: dict[str, LabelIssue] = {}
     for judged in known:
@@ -305,10 +320,10 @@ def _doubts(parts: Sequence[Part], classifier: TransferClassifier) -> tuple[Labe
     return tuple(sorted(issues.values(), key=lambda issue: (issue.probability, issue.name)))
 
 
-def _said(parts: Sequence[Part]) -> dict[str, float]:
-    """Return the probability of each image where it was judged worst, the most telling first.
+def _probabilities(parts: Sequence[Part]) -> dict[str, float]:
+    """Return the probability of each image where its label got the lowest, the most telling first.
 
-    What was said by a stranger goes before what was said by the classifier that knows the image.
+    Predictions by models not trained on the image go before those by models trained on it.
     """
     found: dict[str, tuple[bool, float, float]] = {}
     for part in parts:
@@ -353,8 +368,8 @@ def _notes(
 ) -> Iterable[str]:
     if gone:
         yield (
-            f"Gone from the folder since training: {_named(map(printable, gone), 'image')}. The figures "
-            "still count what was said then."
+            f"Gone from the folder since training: {_named(map(printable, gone), 'image')}. The metrics "
+            "still count them."
         )
     if fresh:
         yield f"New in the folder since training: {_named(map(printable, fresh), 'image')}."
@@ -362,13 +377,13 @@ def _notes(
         yield f"Left out, as it cannot be read: {_named(map(str, bad), 'file')}."
     if left_out:
         yield (
-            f"Not shown: {left_out:,} images whose label the classifier finds easy to believe. The figures "
+            f"Not shown: {left_out:,} images whose label the classifier finds easy to believe. The metrics "
             "count them."
         )
 
 
-def _named(words: Iterable[str], noun: str) -> str:
-    """Say how many there are, and name the first."""
-    names = list(words)
+def _named(items: Iterable[str], noun: str) -> str:
+    """Write how many there are, and name the first."""
+    names = list(items)
     more = f" … and {len(names) - 3:,} more" if len(names) > 3 else ""
     return f"{len(names):,} {noun}{'' if len(names) == 1 else 's'} ({', '.join(names[:3])}{more})"

@@ -1,4 +1,4 @@
-"""The figures of `tlkit.plot` inside the page, in its fonts and colours, with room for a mark that moves."""
+"""The figures of `tlkit.plot` inside the page, in its fonts and colours, with a mark that moves."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Chart:
 
     Attributes:
         svg: The drawing, as an `<svg>` element whose colours are variables of the page.
-        words: What it shows, for those who do not see it.
-        x: Which figure moves a mark across, where one does: "threshold", "alarms" or "recall".
-        y: Which figure moves it up: "recall" or "precision"; "" for a mark of full height.
+        description: What it shows, for screen readers.
+        x: Which metric moves a mark across, where one does: "threshold", "alarms" or "recall".
+        y: Which metric moves it up: "recall" or "precision"; "" for a mark of full height.
         area: Where 0 to 1 both ways lies, in per cent of the drawing: left, top, width, height.
     """
 
     svg: str
-    words: str
+    description: str
     x: str = ""
     y: str = ""
     area: Mapping[str, float]
 
 
 def part_charts(classifier: TransferClassifier, part: Part, key: str) -> Iterator[Chart]:
-    """Yield the curves of one part: thresholds, ROC, precision and recall, reliability."""
+    """Yield the curves of one split: thresholds, ROC, precision and recall, reliability."""
     found, source, name = part.judged.evaluation, part.source, part.part
     on = f"on {part.title}"
     if found.positive_count and found.negative_count:
@@ -72,8 +72,8 @@ def curves(classifier: TransferClassifier) -> Chart | None:
     if sum(len(phase.loss) for phase in history.phases) < 2:
         return None
     losses = ", ".join(f"{p.name} {p.best_validation_loss:.3f}" for p in history.phases)
-    words = f"Log-loss and accuracy after each epoch. Best validation log-loss: {losses}."
-    return _chart(plot.learning_curves(history), "curves", "", "", words)
+    description = f"Log-loss and accuracy after each epoch. Best validation log-loss: {losses}."
+    return _chart(plot.learning_curves(history), "curves", "", "", description)
 
 
 def variables(theme: str) -> str:
@@ -81,17 +81,17 @@ def variables(theme: str) -> str:
     return " ".join(f"--{f.name}: {getattr(THEMES[theme], f.name)};" for f in fields(Palette))
 
 
-def _chart(grid: Grid, key: str, x: str, y: str, words: str) -> Chart:
-    svg = _inline(grid.svg(), key, words)  # which lays the figure out
+def _chart(grid: Grid, key: str, x: str, y: str, description: str) -> Chart:
+    svg = _inline(grid.svg(), key, description)  # which lays the figure out
     axes = grid.flat[0]
     corners = axes.transData.transform([(0, 0), (1, 1)])
     (left, bottom), (right, top) = axes.figure.transFigure.inverted().transform(corners)
     area = {"left": left, "top": 1 - top, "width": right - left, "height": top - bottom}
     percents = {name: round(100 * float(value), 3) for name, value in area.items()}
-    return Chart(svg=svg, words=words, x=x, y=y, area=percents)
+    return Chart(svg=svg, description=description, x=x, y=y, area=percents)
 
 
-def _inline(text: str, key: str, words: str) -> str:
+def _inline(text: str, key: str, description: str) -> str:
     """Make an SVG file of matplotlib's fit to stand in a page beside others."""
     ET.register_namespace("", _SVG)
     root = ET.fromstring(text)  # noqa: S314 - matplotlib wrote it a moment ago
@@ -113,7 +113,7 @@ def _inline(text: str, key: str, words: str) -> str:
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
-    root.set("aria-label", words)
+    root.set("aria-label", description)
     return ET.tostring(root, encoding="unicode")
 
 

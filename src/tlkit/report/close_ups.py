@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,7 +9,8 @@ from typing import Final, final
 
 import numpy as np
 
-from tlkit.classifier.classifier import TransferClassifier
+from tlkit.classifier.classifier import Prediction, TransferClassifier
+from tlkit.core.ignoring import ignoring
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import BadFileWarning, SettingError
 from tlkit.images.augmentation import AugmentationPolicy
@@ -21,6 +21,7 @@ from tlkit.report.album import THUMBNAIL, Album, AlbumImage, data_address, fitte
 
 _LARGE: Final = 240  # pixels of the longer side
 _ALIKE: Final = 3  # similar images beside each
+_SAME: Final = 5e-3  # of a probability: less is not seen in two digits, more is another classifier
 _SAMPLES: Final = 9  # of each class
 _VIEWS: Final = 9
 
@@ -33,13 +34,18 @@ class Closer:
     Attributes:
         image: The image, larger than its thumbnail, as a `data:` address.
         heat_map: Where the evidence lies, over the image in grey, as a `data:` address.
-        towards: The class that it is evidence for.
+        towards: The class that it is evidence for: the one that whoever judged the image named.
+        prediction: That of the finished classifier, whose evidence it is.
+        is_judge: Whether the page gives this prediction for the image: another classifier may have judged
+            it, that of a fold.
         alike: The training images most like it, with their thumbnails as `data:` addresses.
     """
 
     image: str
     heat_map: str
     towards: str
+    prediction: Prediction
+    is_judge: bool
     alike: tuple[tuple[Neighbour, str], ...]
 
 
@@ -59,11 +65,11 @@ def look_closer(
     chosen = [image.example for image in album.images][:count]
     if not chosen:
         return {}
-    said = [_said(classifier, album.said[example.name]) for example in chosen]
+    predicted = [_predicted(classifier, album.probabilities[example.name]) for example in chosen]
     try:
-        found = list(explain_files(classifier, [e.path for e in chosen], towards=said))
+        found = list(explain_files(classifier, [e.path for e in chosen], towards=predicted))
     except SettingError:
-        return None  # it turns images into vectors at once, in which nothing has a place
+        return None  # it turns images into vectors at once, which have no positions
     alike = _alike(classifier, album, chosen)
     closer = {}
     for example, seen in zip(chosen, found, strict=True):
@@ -73,6 +79,9 @@ def look_closer(
                 image=data_address(read_image(example.path, size)[0], size),
                 heat_map=data_address(seen.overlay(image_size=size), size),
                 towards=seen.towards,
+                prediction=seen.prediction,
+                is_judge=abs(seen.prediction.probability - album.probabilities[example.name])
+                < _SAME,
                 alike=alike[example.name],
             )
     return closer
@@ -81,7 +90,7 @@ def look_closer(
 def samples(album: Album) -> tuple[tuple[AlbumImage, ...], ...]:
     """Choose images of both classes at random, the same ones each time, the positive class first."""
     order = np.random.default_rng(0).permutation(len(album.images)).tolist()
-    shuffled = [album.images[place] for place in order]
+    shuffled = [album.images[index] for index in order]
     chosen = (
         tuple(image for image in shuffled if image.example.label == label)[:_SAMPLES]
         for label in (1, 0)
@@ -110,7 +119,7 @@ def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[
     return example, tuple(data_address(pixels, fitted(size, THUMBNAIL)) for pixels in seen)
 
 
-def _said(classifier: TransferClassifier, probability: float) -> str:
+def _predicted(classifier: TransferClassifier, probability: float) -> str:
     positive = probability >= classifier.threshold
     return classifier.positive_class if positive else classifier.negative_class
 
@@ -122,8 +131,7 @@ def _alike(
     if not album.is_own:
         return dict.fromkeys((example.name for example in examples), ())
     data = DatasetSpec(album.directory, classes=classifier.class_names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BadFileWarning)  # the page names them
+    with ignoring(BadFileWarning):  # the page names them
         index = FeatureIndex(classifier, data)
     known = {*classifier.record.training_names}
     found = {e.name: index.nearest(e.path, _ALIKE, among=known) for e in examples}

@@ -79,7 +79,7 @@
       `${tp} of ${tp + fn} ${data.positive} found, ${fp} false ${fp === 1 ? "alarm" : "alarms"}.`;
   };
 
-  // What the part at hand says of each image that it holds; the image hardest to believe comes first.
+  // The prediction of each image of the chosen split; the image hardest to believe comes first.
   let judged = new Map();
   const judge = () => {
     const { labels, probabilities, images } = data.parts[state.part];
@@ -112,12 +112,12 @@
     for (const place of all("[data-size]")) {
       place.textContent = items.filter(wanted[place.dataset.size]).length;
     }
-    const words = { mistakes: "Mistakes", doubts: "Doubtful labels", all: "All images" };
+    const names = { mistakes: "Mistakes", doubts: "Doubtful labels", all: "All images" };
     const shown = items.filter((item) => !item.hidden).length;
-    one("#shown").textContent = `${words[state.filter] ?? cells[state.filter]}: ${shown} shown.`;
+    one("#shown").textContent = `${names[state.filter] ?? cells[state.filter]}: ${shown} shown.`;
   };
 
-  // Mistakes are in the order of the part, doubtful labels in that of the page, whichever part they are from.
+  // Mistakes are in the order of the split, doubtful labels in that of the page, whichever split they are from.
   const sortGallery = () => {
     const belief = (item) => judged.get(item)?.belief ?? 2;
     const order = state.filter === "doubts" ? items : [...items].sort((a, b) => belief(a) - belief(b));

@@ -1,4 +1,4 @@
-"""`write_report`: gather what the page shows, fill the template, put the file in its place."""
+"""`write_report`: gather what the page shows, fill the template, replace the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
-from tlkit.core.atomic import replacing
+from tlkit.core.atomic import check_target, replacing
 from tlkit.core.spec import Json, check_int, check_path
 from tlkit.data.audit import KINDS
 from tlkit.data.dataset import DatasetSpec
@@ -36,8 +36,8 @@ def write_report(
     Args:
         classifier: The classifier.
         path: The page, which ends in `.html`. A file of that name is replaced once the new one is complete.
-        data: A folder with the same two classes, or its spec. None: the one that it was trained on. In
-            another one its images are judged anew; one that holds every name of the training folder is
+        data: A folder with the same two classes, or its spec. None: the one that it was trained on. The
+            images of another one are predicted anew; one that holds every name of the training folder is
             taken for that folder, moved.
         heat_maps: For how many of the most doubtful images to show where the evidence lies, at least 0.
             Each takes about 30 kB.
@@ -56,14 +56,13 @@ def write_report(
     target = Path(check_path("path", path))
     if target.suffix.lower() != ".html":
         raise SettingError(f"`path` must end in .html, got {printable(target)}")
-    if not target.parent.is_dir():
-        raise TlkitError(f"there is no folder {printable(target.parent)}: make it first")
+    check_target(target, [target.suffix])
     environment = _environment()
     album = make_album(classifier, data)
     page = _render(environment, classifier, album, heat_maps)
     try:
         with replacing(target) as partial:
-            # A file from elsewhere may hold text in odd places that no UTF-8 can write.
+            # A file from elsewhere may hold text that no UTF-8 can write.
             partial.write_text(page, "utf-8", errors="backslashreplace", newline="\n")
     except OSError as error:
         raise TlkitError(
@@ -121,7 +120,7 @@ def _render(
             (part, part.judged.evaluation, [*charts.part_charts(classifier, part, f"part{number}")])
             for number, part in enumerate(album.parts)
         ],
-        say=sentences,
+        sentences=sentences,
         close_ups=close_ups.look_closer(classifier, album, heat_maps),
         samples=close_ups.samples(album),
         views=close_ups.views(classifier, album),
@@ -136,7 +135,7 @@ def _render(
 
 def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
     """Return what the script of the page works on."""
-    place = {image.example.name: number for number, image in enumerate(album.images)}
+    index_of = {image.example.name: number for number, image in enumerate(album.images)}
     parts: list[Json] = []
     for part in album.parts:
         judged = part.judged
@@ -145,7 +144,7 @@ def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
                 "title": part.title,
                 "labels": judged.labels.tolist(),
                 "probabilities": judged.scores.probabilities.tolist(),
-                "images": [place.get(name, -1) for name in judged.scores.names],
+                "images": [index_of.get(name, -1) for name in judged.scores.names],
             }
         )
     found = album.parts[0].judged.evaluation

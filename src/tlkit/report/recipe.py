@@ -19,7 +19,7 @@ from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.schedule import FineTuneSchedule
 
 _S = TypeVar("_S", bound=Spec)
-_SCHEDULES: Final = ("standard", "head_only", "course", "gradual")
+_SCHEDULES: Final = ("standard", "thorough", "head_only", "course", "gradual")
 _POLICIES: Final = ("standard", "none", "course", "strong")
 
 
@@ -58,11 +58,11 @@ _IMPORTS: Final = {
 
 
 def command(record: Record) -> str | None:
-    """Return the command line that makes the classifier again; None where it has no words for it."""
-    words = [*_words(record)]
-    if not all(word is not None and word.isprintable() for word in words):
+    """Return the command line that makes the classifier again; None where it has no options for it."""
+    arguments = [*_arguments(record)]
+    if not all(text is not None and text.isprintable() for text in arguments):
         return None
-    return "tlkit train " + " ".join(shlex.quote(str(word)) for word in words)
+    return "tlkit train " + " ".join(shlex.quote(str(text)) for text in arguments)
 
 
 def settings(record: Record) -> str:
@@ -71,8 +71,8 @@ def settings(record: Record) -> str:
     return json.dumps({name: getattr(record, name) for name in names}, indent=2, ensure_ascii=True)
 
 
-def _words(record: Record) -> Iterator[str | None]:
-    """Yield the words after `tlkit train`, and None for a setting that has none."""
+def _arguments(record: Record) -> Iterator[str | None]:
+    """Yield the arguments of `tlkit train`, and None for a setting that has none."""
     dataset = _dataset(record)
     backbone = _read(BackboneAdapter, record.backbone)
     schedule = _preset(_read(FineTuneSchedule, record.schedule), _SCHEDULES)
@@ -103,11 +103,11 @@ def _words(record: Record) -> Iterator[str | None]:
     if backbone.weights != "imagenet":
         yield from ("--weights", str(backbone.weights or "none"))
     for option, setting in backbone.options:
-        word = str(setting).lower() if isinstance(setting, bool) else setting
-        yield from ("--option", f"{option}={word}")
+        text = str(setting).lower() if isinstance(setting, bool) else setting
+        yield from ("--option", f"{option}={text}")
     if schedule != "standard":
         yield from ("--schedule", schedule.replace("_", "-"))
-    if record.augmentation is not None and policy != "standard":
+    if record.augmentation is not None and (policy != "standard" or schedule == "course"):
         yield from ("--augmentation", policy)
     yield from ("--seed", str(record.seed))
     if dataset.seed != record.seed:

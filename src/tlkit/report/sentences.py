@@ -1,4 +1,4 @@
-"""Figures in words that someone understands who has never heard of recall."""
+"""Metrics as sentences for readers who have never heard of recall."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tlkit.evaluation.rate import Rate
 from tlkit.evaluation.scores import OUT_OF_FOLD
 from tlkit.report.album import Album, Part
 
-_GRAVE: Final = ("label-conflict", "leak")  # what makes every figure wrong
+_GRAVE: Final = ("label-conflict", "leak")  # what makes every metric wrong
 _SPACE: Final = "\N{NO-BREAK SPACE}"
 
 
@@ -53,7 +53,7 @@ def _digits(rate: float) -> int:
 
 
 def headline(part: Part) -> str:
-    """Say how often the answer was right on a part."""
+    """Write how often the answer was right on a split."""
     found = part.judged.evaluation
     right = found.true_positives + found.true_negatives
     count = f"{found.count:,} image{'' if found.count == 1 else 's'}"
@@ -67,7 +67,7 @@ def headline(part: Part) -> str:
 
 
 def comparison(found: Evaluation) -> str:
-    """Say whether the classifier beats always giving the same answer."""
+    """Write whether the classifier beats always giving the same answer."""
     name, share = printable(found.majority_class), found.majority_accuracy
     sure = found.accuracy.low > share
     verdict = "It clearly beats" if sure else "It is not clearly better than"
@@ -75,7 +75,7 @@ def comparison(found: Evaluation) -> str:
 
 
 def baselines(classifier: TransferClassifier, found: Evaluation) -> tuple[tuple[str, str], ...]:
-    """Return what the accuracy may be compared with: words and figure."""
+    """Return what to compare the accuracy with: names and values."""
     rows = [
         ("This classifier", percent(found.accuracy)),
         (f"Always “{printable(found.majority_class)}”", percent(found.majority_accuracy)),
@@ -87,10 +87,10 @@ def baselines(classifier: TransferClassifier, found: Evaluation) -> tuple[tuple[
 
 
 def belief(classifier: TransferClassifier, found: Evaluation) -> str:
-    """Say whether a probability can be taken at its word."""
+    """Write whether probabilities are calibrated."""
     points = f"off by {100 * found.calibration_error:.0f} points on average."
     error = f"On these images they are {points}"
-    if found.part == OUT_OF_FOLD:  # other classifiers have said them
+    if found.part == OUT_OF_FOLD:  # other classifiers predicted them
         error = f"In cross-validation, probabilities are {points}"
     calibration = classifier.calibration
     if calibration is None and classifier.out_of_fold is not None:
@@ -106,7 +106,7 @@ def belief(classifier: TransferClassifier, found: Evaluation) -> str:
         )
         return f"{cause} {error}"
     on = (
-        f"on {calibration.count:,} images, each judged by a classifier that had not learned from it"
+        f"on {calibration.count:,} images, each scored by a classifier that had not learned from it"
     )
     if calibration.is_identity:
         return f"Its probabilities were checked {on}, and there was nothing to correct. {error}"
@@ -116,7 +116,7 @@ def belief(classifier: TransferClassifier, found: Evaluation) -> str:
 
 
 def next_steps(classifier: TransferClassifier, album: Album) -> tuple[str, ...]:
-    """Say what would help most, the most urgent first; three things at most."""
+    """Write what would help most, the most urgent first; three things at most."""
     return tuple(_steps(classifier, album))[:3]
 
 
@@ -125,7 +125,7 @@ def _steps(classifier: TransferClassifier, album: Album) -> Iterator[str]:
     audit = classifier.audit
     for kind in _GRAVE:
         if count := audit.totals.get(kind):
-            yield f"Repair the folder: {_problems(kind, count)}. Until then every figure here is doubtful."
+            yield f"Repair the folder: {_problems(kind, count)}. Until then every metric here is doubtful."
     if album.doubts:
         count = len(album.doubts)
         labels = "label of one image" if count == 1 else f"labels of {count:,} images"
@@ -136,8 +136,8 @@ def _steps(classifier: TransferClassifier, album: Album) -> Iterator[str]:
         and classifier.evaluation.count < ENOUGH
     ):
         yield (
-            f"{classifier.evaluation.count:,} images say little. Train with folds=5 (--folds 5): every "
-            "image is then judged, and the interval shrinks."
+            f"{classifier.evaluation.count:,} images are few. Train with folds=5 (--folds 5): the "
+            "evaluation then covers all images, and the interval shrinks."
         )
     if count := audit.totals.get("unreadable"):
         yield f"See to the files that could not be read: {_problems('unreadable', count)}."

@@ -13,17 +13,30 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import BinaryIO, Final, final
 
 from tlkit.errors import ImageError
 from tlkit.images.decoder import BadFile
-from tlkit.images.loader import Decoded
+from tlkit.images.loader import Decoded, ReadMany, read_images
 from tlkit.scale.places import read_anywhere
 
 _COMMAND: Final = "from tlkit.scale.careful import serve; serve()"
 
 
-def read_carefully(locations: Iterable[str], image_size: tuple[int, int]) -> Iterator[Decoded]:
+def reader(*, careful: bool) -> ReadMany:
+    """Return what decodes the images of a shard.
+
+    Args:
+        careful: Decode in a child process, because one of them may end it.
+    """
+    return read_carefully if careful else partial(read_images, read=read_anywhere)
+
+
+def read_carefully(
+    locations: Iterable[str | Path], image_size: tuple[int, int]
+) -> Iterator[Decoded]:
     """Decode images in a child process and yield what comes of each, in the order given.
 
     Args:
@@ -45,7 +58,7 @@ def read_carefully(locations: Iterable[str], image_size: tuple[int, int]) -> Ite
                     answer = child.read(location, image_size)
                 except (EOFError, BrokenPipeError, pickle.UnpicklingError):
                     how = child.how_it_ended()
-                    yield BadFile(location, f"decoding it ends the process ({how})")
+                    yield BadFile(str(location), f"decoding it ends the process ({how})")
                     location = next(waiting, None)
                     break
                 if isinstance(answer, OSError):
@@ -67,7 +80,7 @@ class _Child:
             env={**os.environ, "PYTHONPATH": paths},
         )
 
-    def read(self, location: str, image_size: tuple[int, int]) -> Decoded | OSError:
+    def read(self, location: str | Path, image_size: tuple[int, int]) -> Decoded | OSError:
         """Decode one image, or return what the file system says: raised, it might be taken for an end.
 
         Raises:

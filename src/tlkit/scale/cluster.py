@@ -22,12 +22,11 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol, TypeAlias, final
 
-from tlkit.core.quiet import held_back
+from tlkit.core.ignoring import ignoring
 from tlkit.core.spec import check_int, check_kind
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 
@@ -109,8 +108,7 @@ def _window(
 ) -> Iterator[tuple[int, Any]]:
     rows = [{"number": number, "task": pickle.dumps(task)} for number, task in tasks]
     with _quiet(ray):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's words on its own settings
+        with ignoring(Warning):  # Ray's words on its own settings
             results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 Worker,
                 fn_constructor_args=arguments,
@@ -234,8 +232,7 @@ def connected(address: str | None) -> Iterator[Any]:
         else:
             _probe(address)
         try:
-            with held_back():
-                ray.init(**settings)
+            ray.init(**settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise TlkitError(_no_answer(address, str(error))) from error
         try:
@@ -311,8 +308,7 @@ def _own_folder() -> Iterator[str | None]:
 @contextlib.contextmanager
 def _quiet(ray: Any) -> Iterator[None]:
     """Keep Ray Data from telling what it does: the progress is shown by tlkit."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as above
+    with ignoring(Warning):  # as above
         context = ray.data.DataContext.get_current()
     log = logging.getLogger("ray.data")
     before = context.enable_progress_bars, context.print_on_execution_start, log.level

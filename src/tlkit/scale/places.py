@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 from urllib.parse import unquote
 
+from tlkit.core.home import expanded
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, check_path
 from tlkit.data.dataset import DatasetSpec, Example, Listing
@@ -61,7 +62,7 @@ def location_of(name: str, place: object) -> str:
     if isinstance(place, os.PathLike) and (folded := _FOLDED.fullmatch(text)):
         text = f"{folded[1]}://{'/' if folded[1] == 'file' else ''}{folded[2]}"  # as it was before
     if not is_uri(text):
-        return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 - names stay as they are
+        return os.path.abspath(expanded(name, text))  # noqa: PTH100 - names stay as they are
     if text.startswith("file://"):
         return os.path.abspath(unquote(text.removeprefix("file://")))  # noqa: PTH100
     return text.rstrip("/")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.backbones.engines import Engine, TensorFlowEngine, frozen_model
+from tlkit.backbones.engines import BATCH_SIZE, Engine, TensorFlowEngine
 from tlkit.backbones.onnx_engine import VARIABLE, OnnxEngine, fast_engine
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.progress import progress
@@ -23,14 +23,16 @@ from tlkit.errors import TlkitError, printable
 from tlkit.features.frozen_part import FORMAT
 from tlkit.features.passes import KeptImages, Originals
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import warn_of_bad_files
+from tlkit.images.loader import FileOutcome, read_batches, warn_of_bad_files
+from tlkit.scale.careful import reader
 from tlkit.scale.cluster import Work, run
-from tlkit.scale.decoding import batches
 from tlkit.scale.places import PathLike, Source, location_of, need_pyarrow
-from tlkit.scale.store import FeatureStore, Outcome
+from tlkit.scale.store import FeatureStore
 
 if TYPE_CHECKING:
     import keras
+
+    from tlkit.backbones.network import Network
 
 SHARD_SIZE: Final = 1024
 """Images in a file: some 8 MB with MobileNetV2's 1,280 features. A multiple of the engines' batches."""
@@ -121,7 +123,7 @@ def compute_features(
         done.store.location,
         image_count=len(listing.examples),
         bad_files=done.bad_files,
-        feature_count=done.feature_count,
+        feature_count=sum(done.stage_widths),
         part_count=len(shards(listing, done.shard_size)),
         engine=done.engine,
         backbone_parameters=done.backbone_parameters,
@@ -137,7 +139,7 @@ class Done:
     store: FeatureStore
     bad_files: tuple[BadFile, ...]
     shard_size: int
-    feature_count: int
+    stage_widths: tuple[int, ...]
     backbone_parameters: int
     engine: str
 
@@ -163,13 +165,16 @@ def compute(
     """
     store, engine = FeatureStore(location_of("output", output)), engine_name()
     facts = manifest(source, listing, backbone, engine)
-    network: keras.Model | None = None
+    network: Network | None = None
     note = store.noted(facts)
     if note is None:
-        network = _network(backbone)
-        size, width = _shard_size(len(listing.examples)), int(network.outputs[0].shape[-1])
-        sizes = {"shard size": size, "feature count": width}
-        note = {**facts, **sizes, "backbone parameters": int(network.count_params())}
+        network = backbone.build()
+        features = network.features()
+        sizes = {
+            "shard size": _shard_size(len(listing.examples)),
+            "stage widths": list(network.stage_widths),
+        }
+        note = {**facts, **sizes, "backbone parameters": int(features.count_params())}
         store.begin(note)
     parts, there = shards(listing, note["shard size"]), store.done()
     missing = [number for number in range(len(parts)) if number not in there]
@@ -178,7 +183,9 @@ def compute(
         _check(bad_files, source)
     if missing:
         job = FeatureJob(
-            network=network or _network(backbone),
+            network=(
+                network or backbone.build()
+            ).features(),  # here: no worker has to fetch weights
             facts=(FORMAT, backbone.fingerprint(), (True, False)),
             engine=engine,
             store=store,
@@ -200,7 +207,7 @@ def compute(
         store=store,
         bad_files=tuple(bad for number in sorted(found) for bad in found[number]),
         shard_size=note["shard size"],
-        feature_count=note["feature count"],
+        stage_widths=tuple(note["stage widths"]),
         backbone_parameters=note["backbone parameters"],
         engine=engine,
     )
@@ -248,8 +255,8 @@ def read_back(done: Done, listing: Listing) -> Originals:
         TlkitError: A file is missing, damaged or of other images.
     """
     examples, source = listing.examples, done.source
-    rows = Rows(len(examples), (done.feature_count,), np.float32)
-    outcomes: list[Outcome] = []
+    rows = Rows(len(examples), (sum(done.stage_widths),), np.float32)
+    outcomes: list[FileOutcome] = []
     for number, shard in enumerate(shards(listing, done.shard_size)):
         part = done.store.read(number)
         if part.names != [printable(example.name) for example in shard]:
@@ -272,6 +279,7 @@ def read_back(done: Done, listing: Listing) -> Originals:
         outputs=(rows,),
         images=KeptImages(examples, (1, 1), keep=False),
         backbone_parameters=done.backbone_parameters,
+        stage_widths=done.stage_widths,
     )
 
 
@@ -295,9 +303,12 @@ class FeatureJob:
         def work(task: tuple[int, Sequence[str]], careful: bool) -> list[BadFile]:  # noqa: FBT001 - by place
             number, names = task
             features = [np.empty((0, count), np.float32)]
-            outcomes: list[Outcome] = []
+            outcomes: list[FileOutcome] = []
             locations = [f"{self.base}/{name}" for name in names]
-            for images, found in batches(locations, self.image_size, careful=careful):
+            read = reader(careful=careful)
+            for _, images, found in read_batches(
+                locations, self.image_size, BATCH_SIZE, read_many=read
+            ):
                 if len(images):
                     features.append(engine(images)[0].astype(np.float32, copy=False))
                 outcomes += found
@@ -318,11 +329,6 @@ class FeatureJob:
                 f"network or run it: install tlkit[fast] on every one, or leave {VARIABLE} out"
             )
         return fast or TensorFlowEngine(self.network)
-
-
-def _network(backbone: BackboneAdapter) -> keras.Model:
-    """Build the whole network with its weights, here, so that no worker has to fetch them."""
-    return frozen_model(backbone.build(), None, features=True, activations=False)
 
 
 def _shard_size(count: int) -> int:

@@ -8,14 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.backbones.onnx_engine import VARIABLE
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.delivery.prediction_files import Shard
 from tlkit.delivery.prediction_job import Outcome
 from tlkit.delivery.predictions import PredictionSummary, write_predictions
 from tlkit.images.decoder import BadFile
+from tlkit.images.loader import read_batches
+from tlkit.scale.careful import reader
 from tlkit.scale.cluster import Work, run
-from tlkit.scale.decoding import batches
 from tlkit.scale.places import PathLike, image_locations, is_uri, location_of
 from tlkit.scale.ray_features import engine_name
 
@@ -108,8 +110,8 @@ class PredictJob:
 
         def work(locations: Sequence[str], careful: bool) -> list[Outcome]:  # noqa: FBT001 - by place
             outcomes: list[Outcome] = []
-            size = self.classifier.image_size
-            for images, found in batches(locations, size, careful=careful):
+            size, read = self.classifier.image_size, reader(careful=careful)
+            for _, images, found in read_batches(locations, size, BATCH_SIZE, read_many=read):
                 said = iter(self.classifier.predict(images) if len(images) else ())
                 outcomes += [o if isinstance(o, BadFile) else next(said) for o in found]
             return outcomes

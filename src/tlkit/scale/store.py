@@ -20,12 +20,12 @@ import numpy.typing as npt
 from tlkit.core.spec import Json
 from tlkit.errors import SettingError, TlkitError, printable
 from tlkit.images.decoder import BadFile, ImageFacts
+from tlkit.images.loader import FileOutcome
 from tlkit.scale.places import opened
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-Outcome: TypeAlias = ImageFacts | BadFile
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 NOTE: Final = "_tlkit.json"  # readers of Parquet folders pass over names that begin so
@@ -38,7 +38,7 @@ class Part(NamedTuple):
     """What one file holds."""
 
     names: list[str]
-    outcomes: list[Outcome]
+    outcomes: list[FileOutcome]
     features: Floats  # [M, D], of what could be read
 
 
@@ -105,7 +105,7 @@ class FeatureStore:
         return {int(found[1]) for name in names if (found := _PART.fullmatch(name))}
 
     def write(
-        self, number: int, names: Sequence[str], outcomes: Sequence[Outcome], features: Floats
+        self, number: int, names: Sequence[str], outcomes: Sequence[FileOutcome], features: Floats
     ) -> None:
         """Write one shard, whole or not at all.
 
@@ -201,5 +201,5 @@ def _part_name(number: int) -> str:
     return f"part-{number:07d}.parquet"
 
 
-def _outcome(note: Mapping[str, Any]) -> Outcome:
+def _outcome(note: Mapping[str, Any]) -> FileOutcome:
     return BadFile.from_config(note) if "reason" in note else ImageFacts.from_config(note)

@@ -3,6 +3,8 @@
 In: a folder or its spec, and what to train. Out: a `TransferClassifier`.
 
 Files in reading order: `transfer` (the whole flow), `schedule` (what to train), `settings` (all
-defaults filled in), `fit` (head, then phases), `head` (the exact head), `newton` (its solver),
-`finetune` (one phase), `epoch_state` (its checkpoint), `cross_validation`.
+defaults filled in), `division` (which images train and which evaluate), `fit` (head, then phases),
+`heads` (a head on its backbone), `head` (the exact head), `newton` (its solver), `finetune` (one
+phase), `epoch_state` and `fold_state` (checkpoints), `recording` (metrics and metadata),
+`cross_validation`.
 """

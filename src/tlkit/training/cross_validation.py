@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.classifier.classifier import PathLike
 from tlkit.core.progress import progress
 from tlkit.core.rows import Indices
-from tlkit.core.spec import check_int
+from tlkit.core.spec import PathLike, check_int
 from tlkit.data.audit import audit_of
-from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Listing
 from tlkit.data.split import assign_folds, assign_parts
 from tlkit.evaluation.calibration import fit_calibration
+from tlkit.evaluation.log_loss import log_losses
+from tlkit.evaluation.paired import paired_difference
 from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals
 from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.loader import warn_of_bad_files
-from tlkit.training.fit import calibrated, train
+from tlkit.training.finetune import FoldChoice
+from tlkit.training.fit import train
+from tlkit.training.fold_state import Fold
+from tlkit.training.head import class_weights
 from tlkit.training.schedule import FineTuneSchedule
 from tlkit.training.settings import RunSettings, needs_of
 
-_CHOOSING: Final = 0.2
-"""Share of what a fold may learn from that chooses epochs, where the spec does not say."""
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def cross_validate(
@@ -54,9 +59,10 @@ def cross_validate(
         folds: How many, at least 2; every fold needs images of both classes.
         backbone: The pretrained network. None: `BackboneAdapter("MobileNetV2")`.
         augmentation: As in `transfer_classifier`.
-        schedule: What is trained in each fold. None: `FineTuneSchedule.head_only()`.
-        seed: Of views, orders and dropout, at least 0.
-        cache_dir: A folder for what came out of the frozen part, shared with `transfer_classifier`.
+        schedule: What is trained in each fold. None: `FineTuneSchedule.standard()`, as in
+            `transfer_classifier`.
+        seed: Random seed of augmentation, shuffling and dropout, at least 0.
+        cache_dir: Directory for cached backbone features, shared with `transfer_classifier`.
 
     Returns:
         Every image's out-of-fold probability, and what follows from them. The interval of a rate is
@@ -79,96 +85,169 @@ def cross_validate(
         does it do it?, Journal of the American Statistical Association 119: 1434-1445.
     """
     check_int("folds", folds, at_least=2)
-    schedule = schedule or FineTuneSchedule.head_only()
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     spec = settings.dataset
     listing = spec.listing()
     run_folders = RunFolders.open({}, cache_dir, None)
     frozen = FrozenPart(
-        settings.backbone, needs_of(schedule), settings.augmentation, settings.seed, run_folders
+        settings.backbone,
+        needs_of(settings.schedule),
+        settings.augmentation,
+        settings.seed,
+        run_folders,
     )
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files)
     found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
     groups = found.groups(listing, spec.group_by)
-    return evaluate_folds(
-        settings, frozen, originals, listing, groups, originals.readable, folds=folds
-    )
+    run = Run(settings, frozen, originals, listing, groups, run_folders)
+    return judge_by_folds(run, originals.readable, folds=folds).result
 
 
-def evaluate_folds(
-    settings: RunSettings,
-    frozen: FrozenPart,
-    originals: Originals,
-    listing: Listing,
-    groups: Sequence[str],
-    among: Indices,
-    *,
-    folds: int,
-) -> CrossValidation:
-    """Train and judge fold by fold; the network is left as it was before.
+@final
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What every step of a training works on.
 
-    Args:
+    Attributes:
         settings: What to train, and how.
         frozen: The frozen part.
         originals: What came out of it.
         listing: What the folder holds.
         groups: The group of each of its examples.
-        among: Indices of the readable examples that are dealt out to the folds, int64 `[N]`.
+        run_folders: Where states are kept.
+    """
+
+    settings: RunSettings
+    frozen: FrozenPart
+    originals: Originals
+    listing: Listing
+    groups: Sequence[str]
+    run_folders: RunFolders
+
+    def groups_of(self, indices: Indices) -> list[str]:
+        """Return the groups of these examples."""
+        return [self.groups[index] for index in indices.tolist()]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What folds found.
+
+    Attributes:
+        result: Every image's out-of-fold prediction, calibrated, and what follows from them.
+        among: Indices of the examples that were judged, int64 `[N]`.
+        logits: Out-of-fold, of each of them, not calibrated, float64 `[N]`.
+        choice: What the folds chose for the classifier that learns from all images.
+    """
+
+    result: CrossValidation
+    among: Indices
+    logits: Floats
+    choice: FoldChoice
+
+
+def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
+    """Train and judge fold by fold; the network is left as it was before.
+
+    Args:
+        run: What to work on.
+        among: Indices of the readable examples that are dealt out to the folds, int64 `[N]`, ascending.
         folds: How many, at least 2.
     """
-    labels, keys = listing.labels[among], [groups[index] for index in among]
-    fold_of = assign_folds(labels, keys, count=folds, seed=settings.dataset.seed)
-    logits = np.empty(len(among))
-    pretrained = frozen.network.base.get_weights() if settings.schedule.phases else None
+    settings, network = run.settings, run.frozen
+    labels = run.listing.labels[among].astype(np.int64)
+    dealt_by = run.listing.split_labels[among]
+    fold_of = assign_folds(dealt_by, run.groups_of(among), count=folds, seed=settings.dataset.seed)
+    pretrained = network.network.base.get_weights() if settings.schedule.phases else None
+    found: list[Fold] = []
     with progress(folds, "Folds", unit="folds") as advance:
-        for fold in range(folds):
-            judged = fold_of == fold
-            logits[judged] = _fold_logits(
-                settings, frozen, originals, listing, groups, among[~judged], among[judged]
-            )
+        for number in range(folds):
+            judged = fold_of == number
+            kept_at = run.run_folders.of_fold(number, folds)
+            fold = Fold.read(kept_at) or _one_fold(run, among[~judged], among[judged])
+            fold.write(kept_at)
+            found.append(fold)
             if pretrained is not None:
-                frozen.network.base.set_weights(pretrained)
+                network.network.base.set_weights(pretrained)
             advance(1)
+    tried = np.empty((len(found[0].tried), len(among)))
+    for number, fold in enumerate(found):
+        tried[:, fold_of == number] = fold.tried
+    weights = class_weights(labels, settings.schedule.class_weight)
+    choice = _chosen(found, tried, labels, weights)
+    logits = tried[choice.kept]
     scores = Scores(
-        names=tuple(listing.examples[index].name for index in among),
+        names=tuple(run.listing.examples[index].name for index in among.tolist()),
         labels=tuple(labels.tolist()),
-        logits=tuple(logits.tolist()),
+        logits=tuple(_calibrated_apart(logits, labels, weights, fold_of).tolist()),
     )
-    return CrossValidation.counted(
+    result = CrossValidation.counted(
         scores,
         fold_of.tolist(),
-        class_names=listing.class_names,
-        positive_class=listing.positive_class,
+        class_names=run.listing.class_names,
+        positive_class=run.listing.positive_class,
+        used_to_choose=("whether to fine-tune",) if settings.schedule.phases else (),
     )
+    return Judged(result, among, logits, choice)
 
 
-def _fold_logits(
-    settings: RunSettings,
-    frozen: FrozenPart,
-    originals: Originals,
-    listing: Listing,
-    groups: Sequence[str],
-    known: Indices,
-    judged: Indices,
-) -> npt.NDArray[np.float64]:
-    """Return the logits that a classifier which learned from `known` gives to `judged`."""
-    learned, choosing = known, judged  # an exact head chooses nothing on what it is shown
+def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
+    """Train on `known`, of which some choose the epochs where there are any, and judge the rest."""
+    settings, learned = run.settings, known
+    choosing = judged[:0]
     if settings.chooses:
         inner = assign_parts(
-            listing.labels[known],
-            [groups[index] for index in known],
-            validation_fraction=settings.dataset.validation_fraction or _CHOOSING,
+            run.listing.split_labels[known],
+            run.groups_of(known),
+            validation_fraction=settings.dataset.validation_fraction or USUAL_FRACTION,
             test_fraction=0.0,
             seed=settings.dataset.seed,
         )
         learned, choosing = known[inner.train], known[inner.validation]
     viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
-    data = settings.learned_from(listing, groups, learned, choosing, viewed=viewed)
-    trained = train(frozen, originals, data, settings.schedule, RunFolders())
-    if trained.out_of_fold is None:
-        return trained.logits(judged)
-    line = fit_calibration(
-        trained.out_of_fold, data.labels[learned], sample_weight=data.weights[learned]
+    data = settings.learned_from(run.listing, run.groups, learned, choosing, viewed=viewed)
+    trained = train(run.frozen, run.originals, data, settings.schedule, RunFolders(), judged=judged)
+    return Fold(trained.tried, trained.phases[1:])
+
+
+def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floats) -> FoldChoice:
+    """Return after how many epochs to stop each phase, and which phase is better beyond the noise."""
+    phases = [[fold.phases[stage] for fold in found] for stage in range(len(tried) - 1)]
+    epochs = [round(fmean(one.best_epoch + 1 for one in each)) for each in phases]
+    kept, differences = 0, []
+    for stage in range(1, len(tried)):
+        new, old = log_losses(labels, tried[stage]), log_losses(labels, tried[kept])
+        differences.append(paired_difference(new, old, sample_weight=weights))
+        kept = stage if differences[-1].is_better else kept
+    return FoldChoice(
+        kept=kept,
+        epochs=tuple(epochs),
+        losses=tuple(
+            _mean_curve([one.validation_loss for one in each], count)
+            for each, count in zip(phases, epochs, strict=True)
+        ),
+        accuracies=tuple(
+            _mean_curve([one.validation_accuracy for one in each], count)
+            for each, count in zip(phases, epochs, strict=True)
+        ),
+        differences=tuple(differences),
     )
-    return calibrated(trained, line).logits(judged)
+
+
+def _mean_curve(curves: Sequence[tuple[float, ...]], epochs: int) -> tuple[float, ...]:
+    """The mean over folds after each epoch; a fold that had stopped by then counts as it ended."""
+    return tuple(
+        fmean(curve[min(epoch, len(curve) - 1)] for curve in curves) for epoch in range(epochs)
+    )
+
+
+def _calibrated_apart(logits: Floats, labels: Indices, weights: Floats, fold_of: Indices) -> Floats:
+    """Calibrate the logits of each fold by the line through those of all others."""
+    result = logits.copy()
+    for number in range(fold_of.max() + 1):
+        judged = fold_of == number
+        line = fit_calibration(logits[~judged], labels[~judged], sample_weight=weights[~judged])
+        result[judged] = line.apply(logits[judged]) if line else logits[judged]
+    return result

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.backbones.engines import pooled
+from tlkit.backbones.network import pooled
+from tlkit.core.keras_config import check_keras_config
 from tlkit.core.progress import progress
 from tlkit.core.rows import Indices
 from tlkit.errors import SettingError
 from tlkit.evaluation.history import PhaseHistory
 from tlkit.evaluation.log_loss import log_losses
+from tlkit.evaluation.paired import PairedDifference
 from tlkit.features.views import Views
 from tlkit.training.epoch_state import EpochState
 from tlkit.training.head import LinearHead
@@ -48,9 +50,9 @@ class TrainingData:
 
     Attributes:
         labels: 0 or 1 for every example of the listing, float64 `[N]`.
-        weights: How much each counts in the training loss, float64 `[N]`.
+        weights: How much each counts, in the training loss and wherever something is chosen, float64 `[N]`.
         train: Indices of the training split, int64 `[T]`.
-        validation: Indices of the validation split, int64 `[V]`.
+        validation: Indices of the validation split, int64 `[V]`; empty where folds have judged.
         folds: A fold number for each of the training split, int64 `[T]`; None where nothing is searched.
         batch_size: Training examples per step.
         seed: Decides the order of the examples, which view of each an epoch sees, and dropout.
@@ -80,6 +82,12 @@ class TrainingData:
             batch = order[start : start + self.batch_size]
             yield self.train[batch], (first_view[batch] + number) % view_count
 
+    def judge(self, logits: Floats) -> tuple[float, float]:
+        """Return log-loss, weighted as training is, and accuracy of logits `[V]` of the validation images."""
+        targets, weights = self.labels[self.validation], self.weights[self.validation]
+        loss = float(weights @ log_losses(targets, logits) / weights.sum())
+        return loss, float(np.mean((logits > 0) == (targets > 0)))
+
     def steps(self) -> int:
         """Return the number of batches of one epoch."""
         return -(-len(self.train) // self.batch_size)
@@ -88,6 +96,30 @@ class TrainingData:
         """Return how many rows an epoch has once each of its batches is filled up for so many devices."""
         full, last = divmod(len(self.train), self.batch_size)
         return full * _filled(self.batch_size, devices) + _filled(last, devices)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FoldChoice:
+    """What folds chose for the classifier that learns from all images.
+
+    Attributes:
+        kept: Which phase to end with; 0 is the head.
+        epochs: For each phase, after how many epochs to stop.
+        losses: For each phase, the mean log-loss after each of these epochs on images not learned from.
+        accuracies: For each phase, the mean accuracy there.
+        differences: For each phase, its out-of-fold log-loss minus that of what it replaces or does not.
+    """
+
+    kept: int
+    epochs: tuple[int, ...] = ()
+    losses: tuple[tuple[float, ...], ...] = ()
+    accuracies: tuple[tuple[float, ...], ...] = ()
+    differences: tuple[PairedDifference, ...] = ()
+
+    def judged(self, stage: int, epoch: int) -> tuple[float, float]:
+        """Return log-loss and accuracy of the folds after this epoch, counted from 0, of this phase."""
+        return self.losses[stage - 1][epoch], self.accuracies[stage - 1][epoch]
 
 
 @final
@@ -112,6 +144,7 @@ class Trainee:
         backbone_parameters: int,
         dropout_fraction: float = 0.0,
     ) -> None:
+        check_keras_config()
         import keras
 
         self._backbone_parameters = backbone_parameters
@@ -150,6 +183,8 @@ class Trainee:
         """Return the logit of each of these examples' images, float64 `[B]`."""
         import tensorflow as tf
 
+        if not len(indices):
+            return np.empty(0)
         starts = range(0, len(indices), _FORWARD_BATCH)
         batches = (views.read(indices[start : start + _FORWARD_BATCH]) for start in starts)
         outputs = [self._forward(tf.constant(batch, tf.float32)).numpy()[:, 0] for batch in batches]
@@ -180,8 +215,9 @@ def train_phase(
     name: str,
     stage: int,
     checkpoint: Path | None = None,
+    chosen: FoldChoice | None = None,
 ) -> PhaseHistory:
-    """Run one phase and leave the trainee with the weights of its best epoch.
+    """Run one phase and leave the trainee with the weights of its best epoch, or of the one that folds chose.
 
     Args:
         trainee: What to train, with its layers already frozen or not.
@@ -191,11 +227,13 @@ def train_phase(
         name: What the history calls the phase.
         stage: The place of the phase in the schedule; phases draw different orders.
         checkpoint: A file that holds the state after each epoch, to go on from; None keeps none.
+        chosen: What folds chose, where there are no validation images.
 
     Returns:
         What happened.
     """
     started = time.perf_counter()
+    last = chosen.epochs[stage - 1] if chosen else phase.epochs
     model = trainee.model
     _seed_dropout(model, [data.seed, stage])
     _compile(model, phase, phase.epochs * data.steps())
@@ -204,35 +242,35 @@ def train_phase(
 
     def after_epoch(epoch: int, logs: dict[str, float]) -> None:
         logits = trainee.logits(views, data.validation)
-        targets = data.labels[data.validation]
         if not np.isfinite([logs["loss"], *logits]).all():
             _diverged(state, name, phase)
             model.stop_training = True
             return
+        loss, accuracy = data.judge(logits) if chosen is None else chosen.judged(stage, epoch)
         better = state.add(
             loss=logs["mean_loss"] * filling,
             accuracy=logs["accuracy"] * filling,
-            validation_loss=float(log_losses(targets, logits).mean()),
-            validation_accuracy=float(np.mean((logits > 0) == (targets > 0))),
+            validation_loss=loss,
+            validation_accuracy=accuracy,
         )
-        if better:
+        if better or chosen:
             state.best_weights = trainee.weights()
-        if epoch - state.best_epoch >= _patience(phase):
+        if epoch + 1 == last or (not chosen and epoch - state.best_epoch >= _patience(phase)):
             model.stop_training = True
             state.finished = True
         state.save(checkpoint, model)
         advance(1)
 
-    with progress(phase.epochs, name.capitalize(), unit="epochs") as advance:
+    with progress(last, name.capitalize(), unit="epochs") as advance:
         advance(state.epochs)
-        if not state.finished and state.epochs < phase.epochs:
+        if not state.finished and state.epochs < last:
             import keras
 
             model.fit(
                 _dataset(views, data, phase, first=state.epochs, stage=stage),
                 steps_per_epoch=data.steps(),
                 initial_epoch=state.epochs,
-                epochs=phase.epochs,
+                epochs=last,
                 shuffle=False,
                 verbose=0,
                 callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)],
@@ -245,8 +283,11 @@ def train_phase(
         trainable_parameters=trainable,
         frozen_parameters=total - trainable,
         seconds=time.perf_counter() - started,
-        best_epoch=state.best_epoch,
-        **state.curves,
+        best_epoch=last - 1 if chosen else state.best_epoch,
+        loss=state.curves["loss"],
+        accuracy=state.curves["accuracy"],
+        validation_loss=state.curves["validation_loss"],
+        validation_accuracy=state.curves["validation_accuracy"],
     )
 
 

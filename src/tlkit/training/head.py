@@ -19,7 +19,8 @@ Newton's method finds it to the last digits that matter. Two ways to solve Newto
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, final
 
 import numpy as np
@@ -39,6 +40,10 @@ SEARCH_ROWS: Final = 5_000
 
 SAMPLE_NUMBERS: Final = 1 << 25
 """Features in the sample whose Hessian stands for that of all rows: 128 MB of float32. A guess."""
+
+_FOLD_HEAD_ROWS: Final = 10
+"""Up to so many times the rows of the search, the heads of its folds are solved again on all rows, at the
+final strength; of more rows a sample says the same, and memory and passes would grow with the folds."""
 
 _SAMPLE_SHAPE: Final = 8  # rows for each feature, at least, or its Hessian says too little
 # Strengths to try, as fractions of the features' total variance: half decades, strongest first.
@@ -133,6 +138,7 @@ def fit_head(
     folds: npt.ArrayLike | None = None,
     l2: float | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    blocks: Sequence[int] = (),
 ) -> LinearHead:
     """Solve the logistic regression of labels on features exactly.
 
@@ -152,6 +158,9 @@ def fit_head(
             on a path of half decades below the features' total variance. Of more than `SEARCH_ROWS` rows an
             evenly spread part is searched, and the strength shrinks as the rows become more.
         sample_weight: float [N], at least 0: how much each row counts, in the fit and in the held-out loss.
+        blocks: How many features each stage of the backbone gives, in their order; they sum to D. Every stage
+            is scaled by one number, so that its features have variance 1 on average and one penalty is fair
+            to all; the kernel is for the features as they are. Fewer than two: nothing is scaled.
 
     Returns:
         The head. The same numbers give the same bits on one machine with one thread count.
@@ -171,6 +180,7 @@ def fit_head(
     targets = _check_labels(labels)
     weights = _check_weights(sample_weight, targets)
     raw = CentredRows.centred(_check_features(features, targets), weights)
+    raw = replace(raw, scale=_stage_scales(raw, weights, blocks))
     rows, basis = raw.in_own_span()
     start = np.zeros((rows.width + 1, 1))
     path: tuple[tuple[float, float], ...] = ()
@@ -181,6 +191,9 @@ def fit_head(
         if l2 is None:
             # What suits n rows is n / N times as strong for N rows: the same C of scikit-learn.
             l2 = best * min(1.0, SEARCH_ROWS / targets.size)
+        # The search saw a sample of the rows, at the strength that suits as many as the sample has.
+        if SEARCH_ROWS < targets.size <= _FOLD_HEAD_ROWS * SEARCH_ROWS:
+            per_fold = _fold_heads(rows, targets, weights, fold_of, l2, per_fold)
         held_out = rows.own_logits(per_fold, fold_of)
         held_out.setflags(write=False)
         start = per_fold.mean(axis=1, keepdims=True)
@@ -188,9 +201,23 @@ def fit_head(
         raise SettingError("give `folds` to choose the strength by, or `l2` itself")
     solved = _solved(rows, targets, weights, l2, start)[:, 0]
     kernel = solved[:-1] if basis is None else basis @ solved[:-1]
+    kernel = kernel if raw.scale is None else kernel * raw.scale
     kernel.setflags(write=False)
     bias = float(solved[-1] - raw.centre @ kernel)
     return LinearHead(kernel=kernel, bias=bias, l2=l2, path=path, out_of_fold_logits=held_out)
+
+
+def _stage_scales(rows: CentredRows, weights: Floats, blocks: Sequence[int]) -> Floats | None:
+    """Return what each feature is multiplied by, [D], one number a stage; None where nothing is scaled."""
+    if len(blocks) < 2:
+        return None
+    if sum(blocks) != rows.width:
+        raise SettingError(
+            f"`blocks` must sum to {rows.width}, the number of features, got {blocks}"
+        )
+    starts = np.cumsum([0, *blocks[:-1]])
+    spread = np.sqrt(np.add.reduceat(rows.variances(weights), starts) / np.array(blocks))
+    return np.repeat(1 / np.where(spread > 0, spread, 1.0), blocks)
 
 
 def _solved(rows: CentredRows, targets: Ints, weights: Floats, l2: float, start: Floats) -> Floats:
@@ -204,6 +231,20 @@ def _solved(rows: CentredRows, targets: Ints, weights: Floats, l2: float, start:
     start = minimise(few.rows, targets[chosen], shares[:, None], l2, start, few, _SAMPLE_TOLERANCE)
     rest = ConjugateGradients(rows, l2, lambda _: few.inverse.__matmul__, _FINAL_TOLERANCE / 1000)
     return minimise(rows, targets, weights[:, None], l2, start, rest, _FINAL_TOLERANCE)
+
+
+def _fold_heads(
+    rows: CentredRows, targets: Ints, weights: Floats, fold_of: Ints, l2: float, start: Floats
+) -> Floats:
+    """The head of each fold at the final strength, learned from all rows of the others: [D + 1, K]."""
+    training = weights[:, None] * (fold_of[:, None] != np.arange(start.shape[1]))
+    training /= training.sum(axis=0)
+    chosen, shares = _sample(targets, weights, np.zeros_like(targets), SEARCH_ROWS)
+    few = Factorised(rows.some(chosen), l2)
+    middle = start.mean(axis=1, keepdims=True)
+    minimise(few.rows, targets[chosen], shares[:, None], l2, middle, few, _SAMPLE_TOLERANCE)
+    solver = ConjugateGradients(rows, l2, lambda _: few.inverse.__matmul__)
+    return minimise(rows, targets, training, l2, start, solver, _SEARCH_TOLERANCE)
 
 
 def _search(

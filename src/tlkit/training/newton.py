@@ -32,10 +32,11 @@ NEWTON_STEPS: Final = 500  # some 30 are needed at worst; a loop that cannot end
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CentredRows:
-    """Rows of features, minus their centre, read in blocks; the last coefficient is the bias."""
+    """Rows of features, centred and scaled, read in blocks; the last coefficient is the bias."""
 
     features: FeatureRows
     centre: Floats
+    scale: Floats | None = None
 
     @classmethod
     def centred(cls, features: FeatureRows, weights: Floats) -> CentredRows:
@@ -50,7 +51,7 @@ class CentredRows:
 
     def blocks(self) -> Iterator[tuple[slice, Floats]]:
         """Yield the rows a block at a time, centred and in float64, each with its place."""
-        moved = bool(self.centre.any())
+        moved = self.scale is not None or bool(self.centre.any())
         height = max(1, BLOCK_NUMBERS // max(1, self.width))
         starts = range(0, len(self.features), height)
 
@@ -60,6 +61,8 @@ class CentredRows:
                 return part, np.asarray(self.features[part], np.float64)
             block = np.array(self.features[part], np.float64)
             block -= self.centre  # in place: a third large array costs more than all the arithmetic
+            if self.scale is not None:
+                block *= self.scale
             return part, block
 
         if len(starts) < 2:
@@ -122,7 +125,14 @@ class CentredRows:
 
     def some(self, indices: Indices) -> CentredRows:
         """These rows alone, held in memory."""
-        return CentredRows(self.features[indices], self.centre)
+        return CentredRows(self.features[indices], self.centre, self.scale)
+
+    def variances(self, weights: Floats) -> Floats:
+        """The weighted mean square of each feature [D]; of weights [N] that sum to 1."""
+        squares = np.zeros(self.width)
+        for part, block in self.blocks():
+            squares += weights[part] @ np.square(block)
+        return squares
 
     def times_matrix(
         self, matrix: npt.NDArray[np.floating], dtype: npt.DTypeLike = np.float64
@@ -137,7 +147,8 @@ class CentredRows:
         """Fewer rows than features: the same rows in N coordinates, and the basis [D, N] that leads back."""
         if len(self.features) >= self.width:
             return self, None
-        basis = np.linalg.qr((np.asarray(self.features, np.float64) - self.centre).T)[0]
+        moved = np.concatenate([block for _, block in self.blocks()])
+        basis = np.linalg.qr(moved.T)[0]
         return self.times_matrix(basis), basis
 
 

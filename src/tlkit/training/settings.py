@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self, final
 
 import numpy as np
+import numpy.typing as npt
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.core.rows import Indices
@@ -16,7 +18,7 @@ from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec, Listing
 from tlkit.data.split import assign_folds
-from tlkit.errors import DatasetError, SettingError
+from tlkit.errors import DatasetError, SettingError, TlkitWarning
 from tlkit.features.frozen_part import Needs, listing_facts
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.finetune import TrainingData, device_count
@@ -62,14 +64,18 @@ class RunSettings:
         device_count()  # refuses a strategy that training does not work with
         schedule = schedule or FineTuneSchedule.standard()
         if augmentation and not augmentation.is_identity and not schedule.uses_views:
-            raise SettingError(
-                "`augmentation` makes views of the training images, but this `schedule` uses none "
-                f"({schedule}): leave it out, or choose a schedule with views, such as "
-                "FineTuneSchedule.standard()"
+            warnings.warn(
+                f"`augmentation` changes nothing: this `schedule` ({schedule}) learns from the images "
+                "themselves. FineTuneSchedule.thorough() uses augmented views",
+                TlkitWarning,
+                stacklevel=3,
             )
+        backbone = backbone or BackboneAdapter("MobileNetV2")
+        if isinstance(schedule.head, GradientHead) and backbone.features == "stages":
+            backbone = backbone.with_features("last")  # as the courses that train a head so have it
         return cls(
             dataset=data if isinstance(data, DatasetSpec) else DatasetSpec(data),
-            backbone=backbone or BackboneAdapter("MobileNetV2"),
+            backbone=backbone,
             augmentation=augmentation or AugmentationPolicy.standard(),
             schedule=schedule,
             seed=check_int("seed", seed, at_least=0),
@@ -128,20 +134,23 @@ class RunSettings:
             DatasetError: There are too few different images to choose the head's strength by.
         """
         labels = listing.labels.astype(np.int64)
-        weights = np.zeros(len(labels))
-        weights[train] = class_weights(labels[train], self.schedule.class_weight)
+        of_class = np.ones(2)
+        of_class[labels[train]] = class_weights(labels[train], self.schedule.class_weight)
+        weights = of_class[labels]
         return TrainingData(
             labels=labels.astype(np.float64),
             weights=weights,
             train=train,
             validation=validation,
             viewed=viewed,
-            folds=self._folds(labels, groups, train),
+            folds=self._folds(listing.split_labels, groups, train),
             batch_size=self.schedule.batch_size,
             seed=self.seed,
         )
 
-    def _folds(self, labels: Indices, groups: Sequence[str], train: Indices) -> Indices | None:
+    def _folds(
+        self, labels: npt.NDArray[np.integer], groups: Sequence[str], train: Indices
+    ) -> Indices | None:
         """Return the folds that choose the head's strength, where it has to be chosen."""
         head = self.schedule.head
         if not isinstance(head, ExactHead) or head.l2 is not None:

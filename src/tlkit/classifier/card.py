@@ -1,0 +1,127 @@
+"""What a classifier has to know to decide, and to say how good it is: all that an export takes along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Final, Self
+
+from tlkit.core.fingerprint import fingerprint
+from tlkit.core.spec import Spec, check_choice, check_float, check_int
+from tlkit.errors import SettingError
+from tlkit.evaluation.calibration import Calibration
+from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
+from tlkit.evaluation.scores import CrossValidation, Scores
+from tlkit.evaluation.threshold import ThresholdChoice
+
+RESIZE: Final = "stretch-bilinear-antialias"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ModelCard(Spec):
+    """What a classifier has to know to decide, and to say how good it is.
+
+    A field that is added here travels with every `.keras` file and with every exported folder.
+
+    Attributes:
+        class_names: Both classes, in the order of the dataset.
+        positive_class: The one whose probability the network gives.
+        threshold: From this probability on an image is called positive.
+        image_size: `(height, width)` of the network's images, in pixels.
+        resize: How an image is brought to that size.
+        evaluation: Metrics on the validation split, or out-of-fold without one; None in a folder that
+            tlkit's first export wrote.
+        test_evaluation: Metrics on the test split; None without one.
+        scores: Labels and logits of the validation split and of the test split, if there is one; as
+            `"out-of-fold"` out-of-fold predictions of training images, where an exact head was kept.
+        calibration: Platt scaling of the logit; None if not fitted.
+        threshold_choice: What the threshold was chosen for, and what it reached; None where it was not chosen
+            for a goal.
+        cross_validation: Cross-validation of the same settings; None unless trained with `folds`.
+    """
+
+    class_names: tuple[str, str]
+    positive_class: str
+    threshold: float
+    image_size: tuple[int, int]
+    resize: str = RESIZE
+    evaluation: Evaluation | None = None
+    test_evaluation: Evaluation | None = None
+    scores: dict[str, Scores] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    threshold_choice: ThresholdChoice | None = None
+    cross_validation: CrossValidation | None = None
+
+    def __post_init__(self) -> None:
+        if len({*self.class_names}) != 2:
+            raise SettingError(f"`class_names` must be two names, got {self.class_names!r}")
+        check_choice("positive class", self.positive_class, self.class_names)
+        check_float("threshold", self.threshold, at_least=0, at_most=1)
+        height, width = self.image_size
+        check_int("image_size[0]", height, at_least=1)
+        check_int("image_size[1]", width, at_least=1)
+        check_choice("resize rule", self.resize, (RESIZE,))
+        for measured in filter(None, (self.evaluation, self.test_evaluation)):
+            check_choice("evaluated part", measured.part, list(self.scores))
+
+    def fingerprint_with(self, network: str) -> str:
+        """Return hex digits that stand for what a classifier does, see `TransferClassifier.fingerprint`.
+
+        Args:
+            network: What stands for the network and its weights.
+        """
+        return fingerprint(
+            self.class_names,
+            self.positive_class,
+            self.threshold,
+            self.image_size,
+            self.resize,
+            self.calibration and self.calibration.to_config(),
+            network,
+        )
+
+    def without_names(self) -> ModelCard:
+        """Return the card alone, as an export takes it along: the names of images stay behind."""
+        card = ModelCard(**{field.name: getattr(self, field.name) for field in fields(ModelCard)})
+        crossed = self.cross_validation
+        return replace(
+            card,
+            scores={part: replace(scores, names=()) for part, scores in self.scores.items()},
+            cross_validation=crossed and replace(crossed, scores=replace(crossed.scores, names=())),
+        )
+
+    def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Self:
+        """Return the same predictions, evaluated at another threshold.
+
+        Args:
+            threshold: 0-1.
+            choice: What it was chosen for and on; None where nobody chose it so.
+        """
+        used = (THE_THRESHOLD,) if choice else ()  # out of fold: cross-validation judges these too
+        validation, crossed = self.evaluation, self.cross_validation
+        fairly = choice is None or validation is None or choice.part != validation.part
+        return replace(
+            self,
+            threshold=float(threshold),
+            threshold_choice=choice,
+            evaluation=validation and self._rescored(validation, threshold, () if fairly else used),
+            test_evaluation=self.test_evaluation
+            and self._rescored(self.test_evaluation, threshold),
+            cross_validation=crossed and crossed.recounted(threshold, used_to_choose=used),
+        )
+
+    def _rescored(
+        self, evaluation: Evaluation, threshold: float, used: tuple[str, ...] = ()
+    ) -> Evaluation:
+        scores = self.scores[evaluation.part]  # there are some, or there were no card
+        before = tuple(word for word in evaluation.used_to_choose if word != THE_THRESHOLD)
+        return evaluate(
+            scores.labels,
+            scores.probabilities,
+            threshold=threshold,
+            class_names=self.class_names,
+            positive_class=self.positive_class,
+            part=evaluation.part,
+            random_head_baseline=evaluation.random_head_baseline,
+            used_to_choose=(*before, *used),
+            folds=evaluation.fold_count,
+        )

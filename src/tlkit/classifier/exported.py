@@ -1,0 +1,196 @@
+"""An exported folder as a classifier: its network in its own runtime, its card from `tlkit.json`.
+
+Nothing here imports TensorFlow or Keras. What needs the network itself says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, NoReturn, final
+
+import numpy as np
+
+from tlkit.classifier.artifact import LIMIT, RECORD_NAME, first_line, parsed
+from tlkit.classifier.card import ModelCard
+from tlkit.classifier.predictor import Floats, Predictor
+from tlkit.classifier.runtimes import LOGIT, RUNTIMES, Run
+from tlkit.core.rows import Images
+from tlkit.errors import ArtifactError, printable
+
+EXPORT_VERSION: Final = 2
+"""Of an export's `tlkit.json`: raised when it changes so that programs written for the old one fail.
+
+1: one output, the probability; no scores. 2: a logit beside it, and all that a `ModelCard` holds.
+"""
+
+
+@final
+class ExportedPredictor(Predictor):
+    """An exported network, run by its own runtime.
+
+    Args:
+        format: A name of `RUNTIMES`.
+        network: Its file, or what is in it.
+        least: Where it gives no logit: what its probability of 0 counts as, and 1 less this for 1. Half a
+            step between its probabilities.
+
+    Raises:
+        ArtifactError: The runtime cannot run it.
+        MissingExtraError: The runtime is not installed.
+    """
+
+    def __init__(self, format: str, network: Path | bytes, least: float) -> None:  # noqa: A002 - as in `export`
+        self._given = format, network, least
+        self._lock = Lock()
+        self._start()
+
+    def _start(self) -> None:
+        name, network, _ = self._given
+        runtime = RUNTIMES[name]
+        runtime.check()
+        try:
+            self.run: Run = runtime.load(network)
+        except Exception as error:  # runtimes raise anything
+            shown = printable(network) if isinstance(network, Path) else "the network"
+            raise ArtifactError(
+                f"{runtime.distribution} cannot run {shown}: {first_line(error)}"
+            ) from error
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[type[ExportedPredictor], tuple[str, bytes, float]]:
+        """Copy and pickle the network itself: where it goes there need be no such folder."""
+        name, _, least = self._given
+        return ExportedPredictor, (name, self._content(), least)
+
+    @property
+    def model(self) -> NoReturn:
+        """None.
+
+        Raises:
+            ArtifactError: Always.
+        """
+        raise lacking("Keras model")
+
+    @property
+    def network(self) -> NoReturn:
+        """None.
+
+        Raises:
+            ArtifactError: Always.
+        """
+        raise lacking("Keras model")
+
+    def identity(self) -> str:
+        """Return hex digits that stand for its file."""
+        return self.digest()
+
+    def digest(self) -> str:
+        """Return hex digits that identify the network: its file."""
+        return hashlib.sha256(self._content()).hexdigest()
+
+    def _content(self) -> bytes:
+        network = self._given[1]
+        return network if isinstance(network, bytes) else network.read_bytes()
+
+    def _batches(self, _images: Images, _count: int) -> Callable[[Images], Floats]:
+        with self._lock:
+            if self._process != os.getpid():  # a fork, which the threads did not come along with
+                self._start()
+        return self._logits
+
+    def _logits(self, images: Images) -> Floats:
+        outputs = self.run(images)
+        if LOGIT in outputs:
+            return outputs[LOGIT]
+        least = self._given[2]
+        (probabilities,) = outputs.values()
+        probabilities = np.clip(probabilities, least, 1 - least)
+        logits: Floats = np.log(probabilities / (1 - probabilities))
+        return logits
+
+
+def lacking(
+    what: str, advice: str = "load the .keras file that it was exported from"
+) -> ArtifactError:
+    """Return the error of what an exported folder does not hold."""
+    return ArtifactError(
+        f"this classifier was loaded from an exported folder, which predicts but holds no {what}: {advice}"
+    )
+
+
+def read_export(folder: Path) -> tuple[ExportedPredictor, ModelCard]:
+    """Read a folder that `export` wrote, without TensorFlow.
+
+    Raises:
+        ArtifactError: It is no such folder, is damaged, is of a format that needs TensorFlow, or comes from a
+            newer tlkit.
+        MissingExtraError: Its runtime is not installed.
+    """
+    contents = _contents(folder)
+    name, version = contents.get("format"), contents.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ArtifactError(
+            f"{printable(folder)} is damaged: its {RECORD_NAME} has no format_version"
+        )
+    if version > EXPORT_VERSION:
+        raise ArtifactError(
+            f"{printable(folder)} has format version {version}, this tlkit reads up to {EXPORT_VERSION}: "
+            "update tlkit (pip install --upgrade tlkit)"
+        )
+    if not isinstance(name, str) or name not in RUNTIMES:
+        raise ArtifactError(
+            f"{printable(folder)} holds the format {name!r}; what runs without TensorFlow is "
+            f"{' or '.join(RUNTIMES)}: load the .keras file, or export it anew"
+        )
+    try:
+        card = ModelCard.from_config(_card_config(contents))
+    except Exception as error:  # nothing in it need be of the kind that is expected there
+        raise ArtifactError(
+            f"the {RECORD_NAME} of {printable(folder)} is damaged: {first_line(error)}"
+        ) from error
+    least = 2.0**-9 if contents.get("precision") == "int8" else 2.0**-25
+    predictor = ExportedPredictor(name, folder / RUNTIMES[name].file, least)
+    _check_network(folder, predictor.run, card, version)
+    return predictor, card
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    file = folder / RECORD_NAME
+    try:
+        if file.stat().st_size > LIMIT:
+            raise ArtifactError(
+                f"{printable(file)} is damaged: it takes more than {LIMIT >> 20} MiB"
+            )
+        contents = parsed(file.read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{printable(folder)} is a folder without {RECORD_NAME}: name a file that "
+            "TransferClassifier.save wrote, or a folder that `export` made"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{printable(file)} cannot be read: {first_line(error)}") from error
+    if not isinstance(contents, dict):
+        raise ArtifactError(f"{printable(file)} is damaged: it is no JSON object")
+    return contents
+
+
+def _card_config(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `ModelCard` reads: the other entries are for programs without tlkit."""
+    names = [field.name for field in fields(ModelCard)]
+    config = {name: contents[name] for name in names if name in contents}
+    return {"class_names": contents.get("labels"), **config}
+
+
+def _check_network(folder: Path, run: Run, card: ModelCard, version: int) -> None:
+    """Refuse a network that is not what the card describes."""
+    fits = LOGIT in run.outputs if version > 1 else len(run.outputs) == 1
+    if run.image_size != card.image_size or not fits:
+        raise ArtifactError(
+            f"{printable(folder)} holds a network from images of {run.image_size} to "
+            f"{', '.join(run.outputs)}, which is not what its {RECORD_NAME} describes"
+        )
