@@ -13,10 +13,9 @@ import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from drawn_images import draw_folder
-from PIL import Image, ImageOps
+from read_image import read_image
 
 import tlkit
 
@@ -49,11 +48,9 @@ def ask(export: Path, image: Path) -> tuple[str, float]:
     """Say what is on an image with LiteRT, NumPy and Pillow alone."""
     card = json.loads((export / "tlkit.json").read_text("utf-8"))
     height, width = card["image_size"]
-    with Image.open(image) as file:
-        upright = ImageOps.exif_transpose(file).convert("RGB")
-    pixels = upright.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = read_image(image, height, width, card["value_range"])
     model = Interpreter(str(export / card["file"])).get_signature_runner()
-    given = model(images=np.asarray(pixels, np.float32)[np.newaxis])
+    given = model(images=pixels)
     probability = float(given["probability"][0, 0])
     positive = probability >= card["threshold"]
     return card["positive_class" if positive else "negative_class"], probability

@@ -159,6 +159,7 @@ def of_many_images(record: Record, count: int, *, bytes_in_name: int) -> Record:
     return replace(
         record,
         training_names=tuple(known),
+        training_digests=tuple(f"{number:012x}" for number in range(count)),
         cross_validation=crossed,
         scores={**record.scores, OUT_OF_FOLD: scores},
     )

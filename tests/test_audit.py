@@ -10,7 +10,7 @@ from pathlib import Path
 import hostile
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_duplicates import camera, half, jpeg, photograph
@@ -68,7 +68,8 @@ def test_label_conflicts_come_first_and_are_no_duplicates(folder: Path) -> None:
         ("tiny", "dog/small.jpg"),
     ]
     again, small, *_ = report.problems
-    assert again.detail == "same bytes as 'cat/3.jpg'"
+    assert again.detail == "same bytes as 'cat/3.jpg': one of the labels is wrong"
+    assert small.detail.endswith("): under the other label")
     assert small.detail.startswith("looks like 'cat/4.jpg' (")
     assert report.exit_code() == 1
 
@@ -172,6 +173,48 @@ def test_the_shape_of_images(folder: Path) -> None:
     assert found(audit(folder)) == [("tiny", "cat/tiny.jpg"), ("extreme-aspect", "cat/long.jpg")]
 
 
+def test_hardly_any_contrast(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name, low, high, kind in (
+        ("black", 0, 3, np.uint8),
+        ("grey", 100, 118, np.uint8),
+        ("faint", 100, 130, np.uint8),
+        ("12 bits", 0, 4096, np.uint16),
+        ("14 bits", 0, 16384, np.uint16),
+    ):
+        values = rng.integers(low, high, (96, 96)).astype(kind)
+        values[0, 0] = np.iinfo(kind).max  # a dead pixel is no contrast
+        write(folder, f"cat/{name}.png", hostile.encode(Image.fromarray(values), "PNG"))
+    blank = np.full((96, 96, 3), (200, 30, 40), np.uint8)  # a colour, and nothing else
+    write(folder, "dog/blank.png", hostile.encode(Image.fromarray(blank), "PNG"))
+    report = audit(folder)
+    problems = {problem.path: problem.detail for problem in report.of_kind("low-contrast")}
+    assert problems.keys() == {f"cat/{n}.png" for n in ("black", "grey", "12 bits")} | {
+        "dog/blank.png"
+    }
+    assert problems["cat/black.png"] == "its values go from 0 to 2, of 0 to 255"
+    assert re.fullmatch(
+        r"its values go from [0-9] to 4,09\d, of 0 to 65,535", problems["cat/12 bits.png"]
+    )
+    told = audit(DatasetSpec(folder, value_range=(0, 4095)))
+    assert "cat/12 bits.png" not in {problem.path for problem in told.of_kind("low-contrast")}
+
+
+def test_what_holds_for_nearly_all_images_takes_one_line(tmp_path: Path) -> None:
+    for n in range(20):
+        grey = photograph(1000 + n, 96).convert("L")
+        write(tmp_path, f"{('cat', 'dog')[n % 2]}/{n}.jpg", jpeg(grey))
+    lines = str(audit(tmp_path)).splitlines()
+    assert lines[-1] == "greyscale     20  stored without colour (all images)"
+    write(tmp_path, "cat/colour.jpg", jpeg(photograph(2000, 96)))
+    report = audit(tmp_path)
+    assert str(report).endswith("stored without colour (nearly all images)")
+    assert report.to_text(None).count("JPEG of mode L") == 20
+    for n in range(10):
+        write(tmp_path, f"cat/colour {n}.jpg", jpeg(photograph(3000 + n, 96)))
+    assert "… and 17 more" in str(audit(tmp_path))
+
+
 def test_imbalance_counts_what_can_be_read(tmp_path: Path) -> None:
     fill(tmp_path, [*(f"cat/{n}.jpg" for n in range(3)), *(f"dog/{n}.jpg" for n in range(11))])
     assert audit(tmp_path).kinds() == ()
@@ -189,6 +232,8 @@ def test_a_fixed_camera_is_one_problem(tmp_path: Path) -> None:
     assert report.totals == {"large-cluster": 1}
     assert list(report.large_clusters.values()) == [60]
     assert report.clusters == ()
+    assert [len(cluster) for cluster in report.alike] == [60]
+    assert report.shortened().alike == ()
     assert "`group_by`" in str(report)
 
 
@@ -216,6 +261,7 @@ def test_the_training_flow_gets_the_same_report_from_its_own_facts(folder: Path)
     assert audit_of(spec, listing, np.array(good, np.int64), stored, bad) == audit(spec)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_neither_duplicates_nor_user_groups_straddle_parts(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -258,7 +304,8 @@ def test_exit_codes() -> None:
 
 def test_shortened_keeps_the_totals_and_says_so() -> None:
     problems = tuple(Problem(f"{n:03d}.jpg", "greyscale", "JPEG of mode L") for n in range(250))
-    report = AuditReport("x", counts={}, problems=problems, totals={"greyscale": 250})
+    counts = {"all": {"cat": 300, "dog": 300}}
+    report = AuditReport("x", counts=counts, problems=problems, totals={"greyscale": 250})
     short = report.shortened()
     assert len(short.problems) == 100
     assert short.totals == report.totals
@@ -266,7 +313,7 @@ def test_shortened_keeps_the_totals_and_says_so() -> None:
     assert "… and 247 more" in str(report)
     assert "--all" in str(report)
     assert "--all" not in report.to_text(None)
-    assert report.to_text(None).count("\n    ") == 250
+    assert report.to_text(None).count(".jpg: JPEG of mode L") == 250
 
 
 def test_text_is_short_and_in_the_order_of_the_kinds(folder: Path) -> None:
@@ -281,7 +328,7 @@ def test_text_is_short_and_in_the_order_of_the_kinds(folder: Path) -> None:
         "",
         "unreadable           1  cannot be read as an image: left out",
         "    cat/broken.jpg: not an image (its bytes are HTML)",
-        "exact-duplicate      9  the same file once more: kept in one part",
+        "exact-duplicate      9  the same file once more: kept in one split",
         "    cat/copy 0.jpg: same bytes as 'cat/1.jpg'",
         "    cat/copy 1.jpg: same bytes as 'cat/1.jpg'",
         "    cat/copy 2.jpg: same bytes as 'cat/1.jpg'",

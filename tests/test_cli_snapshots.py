@@ -82,12 +82,15 @@ MASKS = (
     (r"(?s)usage: .*?(?=tlkit( \w+)?: error:)", ""),  # Pythons wrap it differently
     (r"(?<=\(choose from )[^)]*", lambda found: found[0].replace("'", "")),  # and quote differently
     (r"n{200,}", "n…n"),
+    (r"\b[0-9a-f]{32}\b", "FINGERPRINT"),
     (re.escape(tlkit.__version__), "VERSION"),
     (r"\b\d+(\.\d+)? (s\b|MB)", r"N \2"),
     (r"differ by up to \S+ \(mean [^)]+\)", "differ by up to N (mean N)"),
     (r"logit · \S+ [-+] [\d.]+", "logit · N + N"),
-    (r"-?\b\d+\.\d{3,}(e-?\d+)?", "0.###"),  # the last digits are the processor's
-    (r"\b\d+\.\d\d?e-\d+", "0.###"),
+    (r"-?\b\d+\.\d{2,}(e-?\d+)?", "0.##"),  # the last digits are the processor's
+    (r"\b\d+\.\d?e-\d+", "0.##"),
+    (r"(?m)^(is '.*?' +)\d+( +)\d+ ", r"\1N\2N "),
+    (r"fingerprint [0-9a-f]+", "fingerprint FINGERPRINT"),
 )
 
 

@@ -54,6 +54,7 @@ def test_settings_survive_json_and_repr() -> None:
         group_by={"a/1.jpg": "herd"},
         on_bad_file="raise",
         classes=("b", "a"),
+        value_range=(0, 4095),
     )
     assert spec.directory == Path("al pacas")
     assert DatasetSpec.from_json(spec.to_json()) == spec
@@ -103,6 +104,11 @@ def test_something_must_be_left_to_learn_from() -> None:
         ("classes", ("a", 1)),
         ("positive_class", 1),
         ("positive_class", ""),
+        ("value_range", 4095),
+        ("value_range", (0,)),
+        ("value_range", (0, "4095")),
+        ("value_range", (4095, 4095)),
+        ("value_range", (0, float("inf"))),
     ],
 )
 def test_settings_outside_what_they_may_be(setting: str, value: object) -> None:
@@ -461,6 +467,14 @@ def test_very_many_class_folders_are_not_all_named(make: Make) -> None:
 def test_an_empty_class(make: Make) -> None:
     folder = make("cat/1.jpg", "dog/notes.txt", "dog/.1.jpg")
     assert f"'{folder / 'dog'}' must hold images, found none" in refused(folder)
+
+
+def test_a_class_of_files_that_must_be_converted_first(make: Make) -> None:
+    scans = [f"dog/{n}.dcm" for n in range(12)]
+    message = refused(make("cat/1.jpg", "cat/notes.txt", "dog/list.csv", *scans))
+    assert (
+        "found none, only what tlkit does not read (12 x .dcm, 1 x .csv): convert them" in message
+    )
 
 
 def test_an_empty_class_in_one_part(make: Make) -> None:

@@ -116,6 +116,7 @@ def corner_images(folder: Path) -> None:
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
 
 
+@pytest.mark.filterwarnings("ignore::tlkit.errors.AuditWarning")  # all but the corner is alike
 def test_the_corner_that_decides_is_the_one_that_glows(tmp_path: Path) -> None:
     corner_images(tmp_path)
     convolutions = [

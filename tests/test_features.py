@@ -14,7 +14,7 @@ from PIL import Image
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.engines import ImagesToo, TensorFlowEngine
 from tlkit.data.dataset import DatasetSpec, Example
-from tlkit.errors import ImageError
+from tlkit.errors import BadFileWarning, ImageError
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
@@ -131,6 +131,44 @@ def test_unreadable_files_are_named_and_left_out(drawn_folder: Path, tmp_path: P
     assert len(originals.facts) == 46
     with pytest.raises(ImageError, match=r"03\.jpg"):
         part(FineTuneSchedule.head_only()).read(examples, stop_at_bad_file=True)
+
+
+@pytest.mark.parametrize("schedule", [FineTuneSchedule.head_only(), TUNED], ids=["head", "views"])
+def test_a_batch_of_which_nothing_is_left_is_passed_over(
+    schedule: FineTuneSchedule, drawn_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "holes"
+    shutil.copytree(drawn_folder, folder)
+    for number in range(70):  # two whole batches and some, before the first that can be read
+        (folder / "disc" / f"0 {number:02d}.heic").write_bytes(b"no image")
+    examples = examples_of(folder)
+    originals = part(schedule, RunFolders(cache=tmp_path / "cache")).read(examples)
+    assert len(originals.bad_files) == 70
+    assert originals.readable.tolist() == list(range(70, 118))
+    whole = part(schedule).read(examples_of(drawn_folder))
+    for found, expected in zip(originals.outputs, whole.outputs, strict=True):
+        assert np.allclose(found.read(originals.readable), expected.read(whole.readable), atol=1e-6)
+
+
+def test_images_that_vanish_during_a_run_are_named_and_stay_as_they_are(
+    drawn_folder: Path, tmp_path: Path
+) -> None:
+    folder, run_folders = tmp_path / "images", RunFolders(cache=tmp_path / "cache")
+    shutil.copytree(drawn_folder, folder)
+    examples, train = examples_of(folder), np.arange(40, dtype=np.int64)
+    part(TUNED, run_folders).read(examples)
+    again = part(TUNED, run_folders)  # has features and facts, but none of the images
+    originals = again.read(examples)
+    gone = [3, *range(32, 40)]  # one of the first batch, and all of the second
+    for index in gone:
+        examples[index].path.unlink()
+    with pytest.warns(BadFileWarning, match="left out 9 files") as caught:
+        (views,) = again.views(originals, train, 3, features=False, activations=True)
+    assert len(caught) == 1
+    expected = originals.outputs[1].read(train)
+    for view in (1, 2):
+        same = (views.read(train, view) == expected).reshape(40, -1).all(axis=1)
+        assert np.flatnonzero(same).tolist() == gone
 
 
 def test_a_kept_pass_is_read_back_without_a_network(

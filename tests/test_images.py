@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import time
 import warnings
 import zlib
@@ -25,7 +26,9 @@ from hostile import HEIGHT, WIDTH, Case
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from tlkit.core.machine import Budget
 from tlkit.errors import ImageError, SettingError
+from tlkit.images import decoder
 from tlkit.images.decoder import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, read_image
 from tlkit.images.loader import LOADING_BYTES, read_batches, reading_ahead
 
@@ -62,6 +65,21 @@ def test_every_unreadable_case_says_why_and_what_it_is(case: Case, tmp_path: Pat
     assert case.reason in caught.value.reason
     assert caught.value.format == case.format
     assert caught.value.path == str(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "advice"),
+    [
+        ("pillow_heif", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r'pip install "tlkit\[heic\]"'),
+        ("pillow_jxl", b"\xff\x0a" + bytes(100), "pillow-jxl-plugin"),
+    ],
+)
+def test_formats_that_need_a_package_say_which(
+    module: str, data: bytes, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(ImageError, match=advice):
+        read_image(data, SIZE)
 
 
 def test_what_no_file_system_has() -> None:
@@ -286,6 +304,7 @@ def test_facts_say_how_a_file_is_stored() -> None:
         animated=True,
         transparent=False,
         bits=8,
+        values=(20, 200),
         byte_count=len(data),
         digest=read_image(data, (9, 9))[1].digest,
         thumbnail=np.zeros((32, 32), np.uint8),
@@ -410,6 +429,16 @@ def test_threads_read_what_one_thread_reads() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+def test_images_of_more_pixels_than_may_be_in_flight_go_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = hostile.encode(hostile.rgb(), "PNG")
+    monkeypatch.setattr(decoder, "_IN_FLIGHT", Budget(WIDTH * HEIGHT // 2))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: read_image(data, SIZE)[0], range(16)))
+    np.testing.assert_array_equal(found, [hostile.quadrants()] * 16)
+
+
 def test_arrays_are_resized_as_files_are() -> None:
     image = photograph(300, 400)
     from_file, _ = read_image(hostile.encode(Image.fromarray(image), "PNG"), (160, 224))
@@ -472,7 +501,7 @@ def test_decoding_begins_at_once_and_at_most_256_mib_wait(
     asked: list[str | Path] = []
     tiny = np.zeros((1, 1, 3), np.uint8)
 
-    def read(path: str | Path, _size: tuple[int, int]) -> Any:
+    def read(path: str | Path, _size: tuple[int, int], **_options: object) -> Any:
         asked.append(path)
         return tiny, path
 

@@ -273,7 +273,7 @@ def test_hostile_names_stay_text(page: Page, drawn_folder: Path, tmp_path: Path)
             (target.parent / f"bad {target.name}").write_bytes(b"")
     with pytest.warns(BadFileWarning):
         classifier = transfer_classifier(
-            DatasetSpec(tmp_path / "hostile", positive_class=classes[1]),
+            DatasetSpec(tmp_path / "hostile", positive_class=classes[1], validation_fraction=0.2),
             backbone=BackboneAdapter("tiny_random"),
             schedule=FineTuneSchedule.head_only(),
         )

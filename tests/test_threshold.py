@@ -296,3 +296,61 @@ def test_numbers_of_numpy_are_kept_as_plain_ones() -> None:
         ThresholdGoal.cost(false_positive=2, false_negative=5),
     )
     assert all(ThresholdGoal.from_json(goal.to_json()) == goal for goal in goals)
+
+
+@pytest.mark.parametrize("text", ["precision=0.8@0.9", "recall=0.95@0.9"])
+def test_a_goal_with_a_confidence_is_kept_on_new_images(text: str) -> None:
+    """Of many draws no more than one in ten chooses a threshold that falls short; without it, half do."""
+    goal, random = ThresholdGoal.parse(text), np.random.default_rng(0)
+    bare = ThresholdGoal(kind=goal.kind, at_least=goal.at_least)
+    labels, probabilities = made_up(5, 40_000)
+    short = {goal: 0, bare: 0}
+    for _ in range(200):
+        drawn = random.integers(labels.size, size=400)
+        for asked in short:
+            choice = choose_threshold(labels[drawn], probabilities[drawn], asked)
+            tp, fp, _, fn = counted(labels, probabilities, choice.threshold)
+            reached = tp / (tp + fp) if goal.kind == "precision" else tp / (tp + fn)
+            short[asked] += reached < goal.at_least
+    assert short[goal] / 200 <= 0.1 + 3 * (0.1 * 0.9 / 200) ** 0.5
+    assert short[bare] / 200 > 0.3
+
+
+def test_a_confident_recall_is_the_largest_there_is() -> None:
+    labels, probabilities = made_up(1, 300)
+    choice = choose_threshold(labels, probabilities, ThresholdGoal.recall(0.95, confidence=0.9))
+    positives = np.sort(probabilities[labels == 1])
+    assert choice.false_negatives == 3  # of 150 positives, or a few less: 4 of them would need 158
+    assert positives[2] < choice.threshold <= positives[3]
+
+
+def test_groups_count_once_for_a_confidence() -> None:
+    labels, probabilities = made_up(1, 300)
+    goal = ThresholdGoal.recall(0.95, confidence=0.9)
+    with pytest.raises(
+        SettingError, match=r"takes at least 45 validation positives .* there are 20"
+    ):
+        choose_threshold(labels, probabilities, goal, groups=np.arange(300) % 20)
+    alone = choose_threshold(labels, probabilities, goal, groups=np.arange(300))
+    assert alone == choose_threshold(labels, probabilities, goal)
+
+
+def test_a_confidence_is_read_said_and_saved() -> None:
+    goal = ThresholdGoal.parse("precision=0.75@0.9")
+    assert goal == ThresholdGoal.precision(0.75, confidence=0.9)
+    assert str(goal) == "precision of at least 0.75 with 90 % confidence"
+    assert ThresholdGoal.from_json(goal.to_json()) == goal
+    old = {"kind": "recall", "at_least": 0.9, "false_positive": 1.0, "false_negative": 1.0}
+    assert ThresholdGoal.from_config(old) == ThresholdGoal.recall(0.9)
+    labels, probabilities = made_up(2, 400)
+    assert "expect less" not in str(choose_threshold(labels, probabilities, goal))
+    for text, message in (
+        ("precision=0.95@", "must look like"),
+        ("precision=0.95@much", "must look like"),
+        ("f1@0.9", "unknown threshold goal"),
+        ("cost=1:5@0.9", "a confidence belongs to precision and recall, not to cost"),
+        ("recall=1@0.9", "`at_least` must be above 0 and below 1"),
+        ("recall=0.9@1", "`confidence` must be above 0 and below 1"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            ThresholdGoal.parse(text)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from test_duplicates import camera, jpeg, photograph
 
 from tlkit import (
     AugmentationPolicy,
@@ -289,7 +290,76 @@ def test_bad_files_from_a_cache_are_spelled_as_in_this_run(
 def test_leaks_between_ready_made_parts_are_said_aloud(drawn_folder: Path, tmp_path: Path) -> None:
     for part in ("train", "val"):
         shutil.copytree(drawn_folder, tmp_path / part)
-    with pytest.warns(AuditWarning, match=r"48 leak \(one image in two parts"):
+    with pytest.warns(AuditWarning, match=r"48 images are in two splits: .*the first:"):
+        tiny(tmp_path)
+
+
+def twelve_bits(drawn_folder: Path, folder: Path) -> Path:
+    """The drawn images as microscopes store them: 12 bits of grey in PNGs of 16."""
+    for path in drawn_folder.rglob("*.jpg"):
+        with Image.open(path) as image:
+            values = np.asarray(image.convert("L")).astype(np.uint16) * 16
+        target = folder / path.relative_to(drawn_folder).with_suffix(".png")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(target)
+    return folder
+
+
+def test_values_that_use_a_small_part_of_their_range_are_said_aloud(
+    drawn_folder: Path, tmp_path: Path
+) -> None:
+    folder = twelve_bits(drawn_folder, tmp_path / "scans")
+    with pytest.warns(AuditWarning) as caught:
+        tiny(folder)
+    (said,) = [str(warning.message) for warning in caught]
+    assert "48 of 48 images have hardly any contrast: their values go from" in said
+    assert "0 to 65,535 are read as black to white" in said
+    assert "DatasetSpec(…, value_range=(0, 4095)), or --value-range 0 4095" in said
+
+
+def test_the_range_of_values_travels_with_the_classifier(
+    drawn_folder: Path, tmp_path: Path
+) -> None:
+    folder = twelve_bits(drawn_folder, tmp_path / "scans")
+    spec = DatasetSpec(folder, value_range=(0, 4080))  # 255 times 16
+    classifier = tiny(spec)
+    assert "low-contrast" not in classifier.audit.totals
+    classifier.save(tmp_path / "scans.keras")
+    again = TransferClassifier.load(tmp_path / "scans.keras")
+    assert again.value_range == (0, 4080)
+    scan = folder / "disc" / "03.png"
+    with Image.open(scan) as image:
+        plain = np.repeat((np.asarray(image) // 16).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    expected = again.predict_proba(plain)
+    assert again.predict(scan).probability == pytest.approx(expected[0], abs=1e-6)
+    assert again.evaluate(folder).accuracy > 0.9
+
+
+def test_black_images_are_said_aloud(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        folder = tmp_path / ("day", "night")[number % 2]
+        folder.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256 if number % 2 == 0 else 3, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+    with pytest.warns(AuditWarning, match="12 of 24 images have hardly any contrast: look at them"):
+        tiny(tmp_path)
+
+
+def test_images_that_look_alike_on_both_sides_of_the_split_are_said_aloud(tmp_path: Path) -> None:
+    for number, data in enumerate(camera(40, moves=3)):
+        folder = tmp_path / ("whole", "scratched")[number % 2]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number:02d}.jpg").write_bytes(data)
+    with pytest.warns(AuditWarning, match="40 images look alike") as caught:
+        tiny(tmp_path)
+    said = str(caught[0].message)
+    assert "of the 8 images that it is measured on; and there are no others" in said
+    assert "`group_by`" in said
+    for number in range(20):
+        folder = tmp_path / ("whole", "scratched")[number % 2]
+        (folder / f"other {number:02d}.jpg").write_bytes(jpeg(photograph(number, 96)))
+    with pytest.warns(AuditWarning, match=r"of the 12 images .*; \d of the \d others\."):
         tiny(tmp_path)
 
 
@@ -333,7 +403,9 @@ def test_training_finishes_on_a_hostile_folder(drawn_folder: Path, tmp_path: Pat
     before = {path: path.lstat().st_size for path in folder.rglob("*")}
     broken = {path for path, case in cases.items() if case.listed and not case.readable}
     with (
-        pytest.warns(AuditWarning, match="large-cluster"),  # all the readable ones show one image
+        pytest.warns(
+            AuditWarning, match="images look alike"
+        ),  # all the readable ones show one image
         pytest.warns(BadFileWarning, match=f"left out {len(broken)} files"),
     ):
         classifier = tiny(folder)

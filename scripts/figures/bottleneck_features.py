@@ -15,7 +15,7 @@ SIDE = 32  # pixels of the shrunken photographs whose colours are compared with 
 def measure(sources: Sources) -> Numbers:
     """Project both, and measure how well a linear head does on each."""
     seen = sources.read(1.0, 224)
-    pixels = seen.originals.images.read(seen.everything).astype(np.float32) / 255
+    pixels = seen.originals.images.read(seen.everything)[0].astype(np.float32) / 255
     block = pixels.shape[1] // SIDE
     shape = (len(pixels), SIDE, block, SIDE, block, 3)
     small = pixels.reshape(shape).mean(axis=(2, 4)).reshape(len(pixels), -1)

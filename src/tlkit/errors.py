@@ -11,7 +11,7 @@ TlkitError                     catch this one to catch them all
 
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
-├── AuditWarning               one image has two labels, or lies in two splits
+├── AuditWarning               something in the folder makes metrics wrong, or images useless
 └── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
@@ -55,6 +55,9 @@ class ImageError(TlkitError, OSError):
         self.reason = self.strerror = reason
         self.format = format
 
+    def __str__(self) -> str:
+        return str(self.args[0])  # an OSError with a file name would write a sentence of its own
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle, notes included: Python's own way calls `__init__` with the message alone."""
         return partial(type(self), format=self.format), (self.path, self.reason), self.__dict__
@@ -81,7 +84,7 @@ class BadFileWarning(TlkitWarning):
 
 
 class AuditWarning(TlkitWarning):
-    """One image has two labels, or lies in two splits: metrics computed on it are wrong."""
+    """Something in the folder makes metrics wrong, or images useless; the message says what."""
 
 
 class BackboneWarning(TlkitWarning):

@@ -5,7 +5,6 @@ One interface, so that what lies above need not know what computes. TensorFlow i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.core.forks import refuse_after_fork
+from tlkit.core.machine import cpu_count
 from tlkit.core.rows import Images
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class TensorFlowEngine:
 
 def workers() -> ThreadPoolExecutor:
     """Return threads for `in_shares`, one a core; they end with the engine that holds them."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-engine")
+    return ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-engine")
 
 
 def in_shares(

@@ -12,6 +12,7 @@ from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdChoice
+from tlkit.images.reader import ValueRange, check_value_range
 
 RESIZE: Final = "stretch-bilinear-antialias"
 
@@ -28,6 +29,8 @@ class ModelCard(Spec):
         threshold: From this probability on an image is called positive.
         image_size: `(height, width)` of the network's images, in pixels.
         resize: How an image is brought to that size.
+        value_range: Which values are black and white in files of more than 8 bits a sample, as
+            `DatasetSpec` has it; None: all that the bits can say.
         evaluation: Metrics on the validation split, or out-of-fold without one; None in a folder that
             tlkit's first export wrote.
         test_evaluation: Metrics on the test split; None without one.
@@ -44,6 +47,7 @@ class ModelCard(Spec):
     threshold: float
     image_size: tuple[int, int]
     resize: str = RESIZE
+    value_range: ValueRange = None
     evaluation: Evaluation | None = None
     test_evaluation: Evaluation | None = None
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -60,6 +64,7 @@ class ModelCard(Spec):
         check_int("image_size[0]", height, at_least=1)
         check_int("image_size[1]", width, at_least=1)
         check_choice("resize rule", self.resize, (RESIZE,))
+        object.__setattr__(self, "value_range", check_value_range(self.value_range))
         for measured in filter(None, (self.evaluation, self.test_evaluation)):
             check_choice("evaluated part", measured.part, list(self.scores))
 
@@ -77,6 +82,7 @@ class ModelCard(Spec):
             self.resize,
             self.calibration and self.calibration.to_config(),
             network,
+            *([self.value_range] if self.value_range else []),  # as it was before there was one
         )
 
     def without_names(self) -> ModelCard:

@@ -161,6 +161,11 @@ class TransferClassifier:
         return self.card.image_size
 
     @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Which values are black and white in files of more than 8 bits a sample, as `DatasetSpec` has it."""
+        return self.card.value_range
+
+    @property
     def evaluation(self) -> Evaluation:
         """Metrics on images that it has not learned from: the validation split, or out-of-fold.
 
@@ -300,7 +305,9 @@ class TransferClassifier:
         Yields:
             A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
-        for path, found in self._predictor.outcomes(files, self.image_size, count):
+        for path, found in self._predictor.outcomes(
+            files, self.image_size, count, value_range=self.value_range
+        ):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
 
     def predict_proba(self, images: npt.NDArray[np.generic]) -> Floats:

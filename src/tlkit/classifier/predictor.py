@@ -24,6 +24,7 @@ from tlkit.core.rows import Images
 from tlkit.errors import SettingError, TlkitError, TlkitWarning
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_batches
+from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
     import keras
@@ -80,7 +81,12 @@ class Predictor(ABC):
         return np.concatenate([run(images[start : start + BATCH_SIZE]) for start in starts])
 
     def outcomes(
-        self, paths: Iterable[PathLike], image_size: tuple[int, int], count: int
+        self,
+        paths: Iterable[PathLike],
+        image_size: tuple[int, int],
+        count: int,
+        *,
+        value_range: ValueRange = None,
     ) -> Iterator[tuple[PathLike, float | BadFile]]:
         """Yield each file with its logit, or with what is wrong with it, in the order given.
 
@@ -88,10 +94,12 @@ class Predictor(ABC):
             paths: The files; taken as they are needed, some hundred ahead.
             image_size: Height and width of the network's images, in pixels.
             count: How many files there are in all: decides which engine pays.
+            value_range: As in `read_image`.
         """
         names, waiting = tee(paths)
         files = (os.fspath(path) for path in waiting)
-        for _, pixels, found in read_batches(files, image_size, BATCH_SIZE):
+        decoded = read_batches(files, image_size, BATCH_SIZE, value_range=value_range)
+        for _, pixels, found in decoded:
             logits = iter(self.logits(pixels, count).tolist())
             for path, outcome in zip(islice(names, len(found)), found, strict=True):
                 yield path, outcome if isinstance(outcome, BadFile) else next(logits)

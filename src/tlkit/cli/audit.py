@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, command
+from tlkit.cli.shared import Commands, Options, add_dataset, command, given
 from tlkit.core.tables import print_table
 
 
@@ -14,8 +14,7 @@ def add_audit(commands: Commands) -> None:
     )
     add = parser.add_argument
     add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
-    about = "the two class folders, where there are others"
-    add("--classes", metavar="CLASS", type=arguments.class_name, nargs=2, help=about)
+    add_dataset(add)
     add(
         "--fail-on", metavar="KINDS", type=arguments.kinds,
         help="kinds of problems, with commas, that make the exit code 1; any; none "
@@ -31,7 +30,7 @@ def audit(options: Options) -> int:
     from tlkit.data.audit import audit as audited
     from tlkit.data.dataset import DatasetSpec
 
-    report = audited(DatasetSpec(options.directory, classes=getattr(options, "classes", None)))
+    report = audited(DatasetSpec(options.directory, **given(options, "classes", "value_range")))
     code = report.exit_code(getattr(options, "fail_on", FAIL_ON))
     print(report.to_json() if options.json else report.to_text(None if options.all else 3))
     return code

@@ -38,6 +38,16 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_dataset(add: Callable[..., argparse.Action]) -> None:
+    """Declare what says which images of a folder count, and how their samples are to be read."""
+    about = "the two class folders, where there are others"
+    add("--classes", metavar="CLASS", type=arguments.class_name, nargs=2, help=about)
+    add(
+        "--value-range", metavar=("BLACK", "WHITE"), nargs=2, type=float,
+        help="values of black and white in files of more than 8 bits, such as 0 4095 (all there are)",
+    )  # fmt: skip
+
+
 def given(options: Options, *names: str) -> dict[str, Any]:
     """Return those of these options that were given."""
     return {name: getattr(options, name) for name in names if hasattr(options, name)}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, add_threshold, command, given, quoted
+from tlkit.cli.shared import Commands, Options, add_dataset, add_threshold, command, given, quoted
 from tlkit.errors import TlkitError
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def add_train(commands: Commands) -> None:
     kind = arguments.class_name
     about = "the class that probabilities are of"
     add("--positive-class", metavar="CLASS", type=kind, help=about)
-    about = "the two class folders, where there are others"
-    add("--classes", metavar="CLASS", type=kind, nargs=2, help=about)
+    add_dataset(add)
     add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
     add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
     add("--group-by", metavar="REGEX", help="images whose names match alike stay in one part")
@@ -118,10 +117,12 @@ def train(options: Options) -> int:
             raise
     classifier.save(options.output)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
+    crossed = classifier.cross_validation
+    shown_below = crossed is not None and crossed.evaluation == classifier.evaluation
     found = (
-        classifier.evaluation,
+        None if shown_below else classifier.evaluation,
         classifier.test_evaluation,
-        classifier.cross_validation,
+        crossed,
         classifier.record.threshold_choice,
         classifier.calibration or f"probabilities are not calibrated: {reason}",
         classifier.history,
@@ -198,7 +199,8 @@ def _dataset(options: Options) -> DatasetSpec:
     from tlkit.data.dataset import DatasetSpec
 
     names = (
-        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file"
+        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file",
+        "value_range",
     )  # fmt: skip
     values = {"seed": options.seed, **given(options, *names)}
     if hasattr(options, "split_seed"):
@@ -212,11 +214,10 @@ def _backbone(options: Options) -> BackboneAdapter | None:
     from tlkit.backbones.default import DEFAULT
 
     asked = {**given(options, "weights"), **dict(options.options)}
-    if not asked and not hasattr(options, "backbone"):
-        return None
-    return BackboneAdapter(
+    named = BackboneAdapter(
         getattr(options, "backbone", DEFAULT), image_size=_image_size(options), **asked
     )
+    return named if asked or hasattr(options, "backbone") else None
 
 
 def _default_backbone(options: Options) -> BackboneAdapter:

@@ -17,6 +17,8 @@ from tlkit.core.rows import Indices
 from tlkit.core.spec import Spec, check_choice
 from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Example, GroupBy, Listing
 from tlkit.data.duplicates import Copy, Duplicates, find_duplicates, merged_groups
+from tlkit.data.oddities import KINDS as ODDITIES
+from tlkit.data.oddities import oddities
 from tlkit.errors import printable, unprintable
 from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.images.loader import read_files
@@ -25,22 +27,15 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "label-conflict": "one image in both classes: one of them is wrong",
-        "leak": "one image in two parts: figures measured on it are too good",
+        "label-conflict": "one image, or nearly the same, under both labels: look at it",
+        "leak": "one image, or nearly the same, in two splits: metrics measured on it are too good",
         "unreadable": "cannot be read as an image: left out",
-        "exact-duplicate": "the same file once more: kept in one part",
-        "near-duplicate": "the same image once more: kept in one part",
+        "low-contrast": ODDITIES["low-contrast"],
+        "exact-duplicate": "the same file once more: kept in one split",
+        "near-duplicate": "the same image once more: kept in one split",
         "large-cluster": "too many images alike to tell duplicates: give `group_by`",
         "imbalance": "one class is much rarer: see `class_weight`",
-        "wrong-extension": "the name says another format than the bytes: read by its bytes",
-        "rotated": "stored on its side or mirrored: turned upright when read",
-        "transparent": "see-through pixels: laid over white",
-        "greyscale": "stored without colour",
-        "cmyk": "stored in printing colours: converted to RGB",
-        "16-bit": "more than 8 bits a sample: scaled to 8",
-        "animated": "several images in one file: the first one counts",
-        "tiny": "shorter side below 64 pixels: will be enlarged",
-        "extreme-aspect": "more than 3 times as long as wide: will be squeezed",
+        **ODDITIES,
         "ignored": "not taken for an image: never read",
     }
 )
@@ -51,23 +46,11 @@ _RENAMED_KINDS = {"scene": "large-cluster"}  # as earlier releases called them
 FAIL_ON = ("label-conflict", "leak", "unreadable")
 """The kinds that make `exit_code` 1 unless it is told otherwise."""
 
-TINY = 64
-"""Shorter side, in pixels, below which an image is tiny: networks look at 96 to 224. A guess."""
-
-EXTREME_ASPECT = 3.0
-"""Longer by shorter side above which stretching an image to the network's square distorts it. A guess."""
-
 IMBALANCE = 4.0
 """Images of one class for each of the other from which they are imbalanced. A guess."""
 
 _SIZE = (32, 32)  # only the facts are wanted, and they do not depend on it
-_SUFFIXES = {
-    "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng", "GIF": ".gif", "WEBP": ".webp",
-    "BMP": ".bmp .dib", "TIFF": ".tif .tiff", "AVIF": ".avif .avifs .heif .hif", "HEIF": ".heic .heif .hif",
-    "JPEG2000": ".jp2 .j2k .jpx .jpf .j2c .jpc", "PPM": ".ppm .pgm .pbm .pnm .pfm", "TGA": ".tga",
-    "ICO": ".ico", "PCX": ".pcx", "PSD": ".psd", "QOI": ".qoi", "SGI": ".sgi", "SUN": ".ras", "JXL": ".jxl",
-}  # fmt: skip
-_GREY = ("1", "L", "LA", "La", "I", "F")
+_NEARLY_ALL = 0.9  # of the images: then one line says it, and examples say no more
 
 
 @final
@@ -107,6 +90,7 @@ class AuditReport(Spec):
         totals: How many problems of each kind there are, also where `shortened` left some out.
         clusters: Names of the images that show one image, as `printable` writes them, sorted.
         large_clusters: How many images look alike, by the name of a typical one.
+        alike: Names of the images in each large cluster, sorted; left out by `shortened`.
     """
 
     directory: str
@@ -117,6 +101,7 @@ class AuditReport(Spec):
     totals: Mapping[str, int] = field(default_factory=dict)
     clusters: tuple[tuple[str, ...], ...] = ()
     large_clusters: Mapping[str, int] = field(default_factory=dict)
+    alike: tuple[tuple[str, ...], ...] = ()
     _renamed: ClassVar[Mapping[str, str]] = {"scenes": "large_clusters"}
 
     def __post_init__(self) -> None:
@@ -172,22 +157,27 @@ class AuditReport(Spec):
     def shortened(self, per_kind: int = 100) -> AuditReport:
         """Return the report with at most so many problems of each kind; `totals` still counts all."""
         kept = [p for kind in self.kinds() for p in self.of_kind(kind)[:per_kind]]
-        return replace(self, problems=tuple(kept))
+        return replace(self, problems=tuple(kept), alike=())
 
     def to_text(self, per_kind: int | None = 3) -> str:
         """Write the report for people.
 
         Args:
-            per_kind: How many problems of each kind are named; None names all.
+            per_kind: How many problems of each kind are named, but none of a kind that holds for nearly
+                all images; None names all.
         """
         lines = [printable(self.directory), "", *_table(self.counts), ""]
         width = max(map(len, self.totals), default=0)
+        images = sum(sum(of.values()) for of in self.counts.values())
         unnamed = 0
         for kind in self.kinds():
-            shown = self.of_kind(kind)[:per_kind]
-            lines.append(f"{kind:<{width}} {self.totals[kind]:>6,}  {KINDS[kind]}")
+            count, shown = self.totals[kind], self.of_kind(kind)[:per_kind]
+            lines.append(f"{kind:<{width}} {count:>6,}  {KINDS[kind]}")
+            if kind in ODDITIES and per_kind and count > max(per_kind, _NEARLY_ALL * images):
+                lines[-1] += f" ({'all' if count == images else 'nearly all'} images)"
+                continue
             lines += [f"    {problem}" for problem in shown]
-            if more := self.totals[kind] - len(shown):
+            if more := count - len(shown):
                 lines.append(f"    … and {more:,} more")
                 unnamed += more
         if not self.totals:
@@ -231,7 +221,8 @@ def audit(data: DatasetSpec | PathLike) -> AuditReport:
     spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
     listing = spec.listing()
     paths = [example.path for example in listing.examples]
-    return audit_of(spec, listing, *read_files(paths, _SIZE, "Auditing"))
+    read = read_files(paths, _SIZE, "Auditing", value_range=spec.value_range)
+    return audit_of(spec, listing, *read)
 
 
 def audit_of(
@@ -266,7 +257,8 @@ def audit_of(
     ]
     for example, fact in zip(examples, facts, strict=True):
         name = printable(example.name)
-        problems += [Problem(name, kind, detail) for kind, detail in _oddities(example, fact)]
+        found = oddities(example, fact, spec.value_range)
+        problems += [Problem(name, kind, detail) for kind, detail in found]
     order = list(KINDS)
     problems.sort(key=lambda problem: (order.index(problem.kind), problem.path))
     totals = Counter(problem.kind for problem in problems)
@@ -284,6 +276,10 @@ def audit_of(
             printable(examples[cluster[0]].name): len(cluster)
             for cluster in duplicates.large_clusters
         },
+        alike=tuple(
+            tuple(sorted(printable(examples[place].name) for place in cluster))
+            for cluster in duplicates.large_clusters
+        ),
     )
 
 
@@ -313,7 +309,8 @@ def _repeated(examples: Sequence[Example], duplicates: Duplicates) -> Iterator[P
         name, detail = printable(one.name), _sameness(copy, printable(other.name))
         conflict, leak = one.label != other.label, one.part != other.part
         if conflict:
-            yield Problem(name, "label-conflict", detail)
+            what = "one of the labels is wrong" if copy.exact else "under the other label"
+            yield Problem(name, "label-conflict", f"{detail}: {what}")
         if leak:
             yield Problem(name, "leak", detail)
         if not conflict and not leak:
@@ -339,7 +336,7 @@ def _imbalance(listing: Listing, examples: Sequence[Example]) -> Iterator[Proble
     for part, counts in _counts(examples, listing.class_names).items():
         (rare, few), (common, many) = sorted(counts.items(), key=lambda item: (item[1], item[0]))
         if many >= IMBALANCE * few:
-            where = "" if part == "all" else f" in the {part} part"
+            where = "" if part == "all" else f" in the {part} split"
             ratio = f"{many:,} of '{printable(common)}' and {few:,} of '{printable(rare)}'"
             yield Problem(".", "imbalance", f"{ratio} can be read{where}")
 
@@ -348,30 +345,6 @@ def _ignored(listing: Listing) -> Iterator[Problem]:
     for kind, count in listing.ignored.items():
         if kind != "hidden":
             yield Problem(".", "ignored", f"{count:,} x {printable(kind)}")
-
-
-def _oddities(example: Example, facts: ImageFacts) -> Iterator[tuple[str, str]]:
-    """Yield what one image's facts say that a user may not expect: kind and detail."""
-    suffixes = _SUFFIXES.get(facts.format, "").split()
-    width, height = facts.width, facts.height
-    if suffixes and example.path.suffix.lower() not in suffixes:
-        yield "wrong-extension", f"its bytes are {facts.format}"
-    if facts.orientation != 1:
-        yield "rotated", f"EXIF orientation {facts.orientation}"
-    if facts.transparent:
-        yield "transparent", f"{facts.format} of mode {facts.mode}"
-    if facts.mode.startswith("I;") or facts.mode in _GREY:
-        yield "greyscale", f"{facts.format} of mode {facts.mode}"
-    if facts.mode == "CMYK":
-        yield "cmyk", f"{facts.format} of mode {facts.mode}"
-    if facts.bits > 8:
-        yield "16-bit", f"{facts.bits} bits a sample"
-    if facts.animated:
-        yield "animated", f"{facts.format} of several images"
-    if min(width, height) < TINY:
-        yield "tiny", f"{width} x {height} pixels"
-    if max(width, height) > EXTREME_ASPECT * min(width, height):
-        yield "extreme-aspect", f"{width} x {height} pixels"
 
 
 def _table(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -22,6 +22,7 @@ from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.data.folders import Scan, kind_of, scan_folder, walk
 from tlkit.data.folders import quoted as _quoted
 from tlkit.errors import DatasetError, SettingError, printable
+from tlkit.images.reader import ValueRange, check_value_range
 
 GroupBy: TypeAlias = "str | Mapping[str, str] | Callable[[Path], str | None] | None"
 PARTS = ("train", "validation", "test")
@@ -147,6 +148,9 @@ class DatasetSpec(Spec):
             written as JSON. A file of which the rule says nothing (no match, None) is on its own.
         on_bad_file: "skip" leaves out what cannot be read, with a warning; "raise" stops.
         classes: The two class folders, in order, where there are others too. None: all there are, sorted.
+        value_range: Which values are black and white in PNG, TIFF and PGM files with more than 8 bits a
+            sample, such as (0, 4095) for 12 bits kept in 16. Such files are scaled by it in training, and by
+            the classifier ever after. None: by all values that the bits can say.
 
     Raises:
         SettingError: A setting is outside what it may be.
@@ -165,6 +169,7 @@ class DatasetSpec(Spec):
     group_by: GroupBy = None
     on_bad_file: str = "skip"
     classes: tuple[str, str] | None = None
+    value_range: ValueRange = None
 
     if TYPE_CHECKING:  # what is given as text is a Path from then on, which a field cannot say
 
@@ -179,6 +184,7 @@ class DatasetSpec(Spec):
             group_by: GroupBy = None,
             on_bad_file: str = "skip",
             classes: tuple[str, str] | None = None,
+            value_range: tuple[float, float] | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -196,6 +202,7 @@ class DatasetSpec(Spec):
         object.__setattr__(self, "directory", expanded("directory", self.directory))
         object.__setattr__(self, "group_by", _checked_group_by(self.group_by))
         object.__setattr__(self, "classes", _checked_classes(self.classes))
+        object.__setattr__(self, "value_range", check_value_range(self.value_range))
         given: object = self.positive_class
         if given == "" or not isinstance(given, str | None):
             raise SettingError(f"`positive_class` must be a name, got {given!r}")

@@ -23,6 +23,12 @@ IMAGE_SUFFIXES = frozenset(
 """What makes a file an example, in any case: the still images that Pillow reads by itself or with its
 usual plugins (HEIF, JPEG XL). Documents (EPS, WMF), films and scientific arrays are left out."""
 
+# Images, of a kind, that are no pixels yet: they need a window, a slice or a page to be chosen.
+_CONVERTIBLE = frozenset(
+    ".dcm .dicom .nii .gz .mat .npy .npz .h5 .hdf5 .fits .svs .czi .nd2 .svg .pdf .eps "  # noqa: SIM905 - as above
+    ".cr2 .cr3 .nef .arw .dng .raf .orf .rw2".split()
+)
+
 # What operating systems and network drives leave behind; @eaDir holds thumbnails named like images.
 _HIDDEN_NAMES = {"__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini"}
 
@@ -118,11 +124,11 @@ def walk(
     real_folder = Path(os.path.realpath(folder))
     entered = set(map(str, real_folder.parents))
     waiting = [(0, name, folder, str(real_folder))]
-    found = False
+    found, passed_over = False, Counter[str]()
     while waiting:
         links, prefix, path, real = heapq.heappop(waiting)
         if real in entered:
-            ignored["link to a folder already listed"] += 1
+            passed_over["link to a folder already listed"] += 1
             continue
         entered.add(real)
         for entry in scan(path):
@@ -138,9 +144,10 @@ def walk(
                 )
                 heapq.heappush(waiting, (links + link, name, entry.path, inside))
             else:
-                ignored[kind] += 1
+                passed_over[kind] += 1
+    ignored.update(passed_over)
     if not found:
-        raise DatasetError(f"{quoted(folder)} must hold images, found none: add some")
+        raise DatasetError(f"{quoted(folder)} must hold images, found {_others(passed_over)}")
 
 
 def kind_of(entry: Entry) -> str:
@@ -158,6 +165,16 @@ def kind_of(entry: Entry) -> str:
         return suffix
     # A broken link is an example: it is named as a bad file later. Opening a pipe would wait for ever.
     return "image" if link or entry.is_file() else "not a regular file"
+
+
+def _others(passed_over: Counter[str]) -> str:
+    """Say what there is instead of images, and what to do."""
+    if not passed_over:
+        return "none: add some"
+    others = ", ".join(f"{count:,} x {printable(k)}" for k, count in passed_over.most_common(3))
+    more = " …" if len(passed_over) > 3 else ""
+    advice = "convert them to PNG or TIFF" if passed_over.keys() & _CONVERTIBLE else "add some"
+    return f"none, only what tlkit does not read ({others}{more}): {advice}"
 
 
 def quoted(path: str) -> str:

@@ -64,7 +64,9 @@ def read_split(
         The indices of each part.
     """
     paths = [example.path for example in listing.examples]
-    readable, facts, bad_files = read_files(paths, image_size, "Reading", each=each)
+    readable, facts, bad_files = read_files(
+        paths, image_size, "Reading", value_range=spec.value_range, each=each
+    )
     if bad_files and spec.on_bad_file == "raise":
         raise bad_files[0].error()
     warn_of_bad_files(bad_files, stacklevel=stacklevel)

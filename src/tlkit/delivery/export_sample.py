@@ -69,8 +69,8 @@ def read_sample(
         kept = max(1, min(COMPARED, len(fresh) * COMPARED // (COMPARED + CALIBRATING)))
         fresh, others = fresh[:kept], fresh[kept:] or fresh
     compared = fresh[:COMPARED]
-    pixels, bad = _read(compared, classifier.image_size)
-    calibrating, more_bad = _read(others[: CALIBRATING * calibrate], classifier.image_size)
+    pixels, bad = _read(compared, classifier)
+    calibrating, more_bad = _read(others[: CALIBRATING * calibrate], classifier)
     bad += more_bad
     if bad and isinstance(data, DatasetSpec) and data.on_bad_file == "raise":
         raise bad[0].error()
@@ -141,11 +141,13 @@ def _in_turn(images: Sequence[_Labelled]) -> list[_Labelled]:
 
 
 def _read(
-    images: Sequence[_Labelled], image_size: tuple[int, int]
+    images: Sequence[_Labelled], classifier: TransferClassifier
 ) -> tuple[list[tuple[_Labelled, Images]], list[BadFile]]:
     good: list[tuple[_Labelled, Images]] = []
     bad: list[BadFile] = []
-    outcomes = read_images([path for path, _ in images], image_size)
+    outcomes = read_images(
+        [path for path, _ in images], classifier.image_size, value_range=classifier.value_range
+    )
     for image, outcome in zip(images, outcomes, strict=True):
         if isinstance(outcome, BadFile):
             bad.append(outcome)

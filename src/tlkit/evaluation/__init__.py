@@ -1,10 +1,11 @@
 """From labels and logits to metrics with intervals, in NumPy alone.
 
-In: labels, logits or probabilities. Out: an `Evaluation`, a calibration, a threshold; the history
-of a training.
+In: labels, logits or probabilities, features. Out: an `Evaluation`, a calibration, a threshold or two of
+them with a guarantee, what is unfamiliar and whether the images have changed; the history of a training.
 
 Files in reading order: `log_loss`, `rate` (a proportion with its interval), `metrics`,
 `reliability` (calibration error), `evaluate`,
 `scores` (labels and logits of a split, cross-validation), `paired` (two sets of predictions on the same
-images), `calibration`, `threshold`, `history`.
+images), `calibration`, `bounds` (what so few mistakes prove), `threshold`, `decisions` (two thresholds with
+a guarantee), `familiarity`, `drift`, `history`.
 """

@@ -42,6 +42,24 @@ def check_pairs(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[In
     return truth.astype(np.int64), given.astype(np.float64)
 
 
+def check_logits(labels: npt.ArrayLike, logits: npt.ArrayLike) -> tuple[Ints, Floats]:
+    """Return both as arrays, int64 and float64 `[N]`.
+
+    Raises:
+        SettingError: No images, shapes differ, a label is not 0 or 1, a logit is not a finite number.
+    """
+    given = np.asarray(logits)
+    if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
+        raise SettingError(f"`logits` must be finite numbers, got {given.dtype}: {given[:5]}")
+    if given.shape != np.shape(labels):
+        raise SettingError(
+            "`labels` and `logits` must be two lists of one length, "
+            f"got shapes {list(np.shape(labels))} and {list(given.shape)}"
+        )
+    truth, _ = check_pairs(labels, np.zeros(given.shape))
+    return truth, given.astype(np.float64)
+
+
 def roc_auc(truth: Ints, given: Floats) -> float | None:
     """Return the rank statistic of Mann and Whitney; tied probabilities share their mean rank.
 

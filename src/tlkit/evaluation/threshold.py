@@ -8,6 +8,7 @@ side. Two more call every image positive (0) and none of them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias, final
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
+from tlkit.evaluation.bounds import longest_proven, one_per_group, proven_quantile
 from tlkit.evaluation.metrics import check_pairs
 from tlkit.evaluation.rate import Rate, share
 
@@ -42,6 +44,8 @@ class ThresholdGoal(Spec):
         at_least: The precision or recall that is asked for, above 0 and up to 1; 0 for the other goals.
         false_positive: What calling a negative positive costs, above 0, in any unit; 1 for the other goals.
         false_negative: What missing a positive costs, above 0, in the same unit; 1 for the other goals.
+        confidence: In how many draws of images, at least, a precision or recall is kept on new images
+            too, above 0 and below 1; None: it is what the images at hand show.
 
     Examples:
         >>> print(ThresholdGoal.precision(0.95))
@@ -54,6 +58,7 @@ class ThresholdGoal(Spec):
     at_least: float = 0.0
     false_positive: float = 1.0
     false_negative: float = 1.0
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("threshold goal", self.kind, _KINDS)
@@ -64,6 +69,8 @@ class ThresholdGoal(Spec):
             check_float("at_least", self.at_least, above=0, at_most=1)
         elif self.at_least:
             raise SettingError(f"`at_least` belongs to precision and recall, not to {self.kind}")
+        if self.confidence is not None:
+            _check_confidence(self.kind, self.at_least, self.confidence)
         if self.kind != "cost" and (self.false_positive, self.false_negative) != (1, 1):
             raise SettingError(f"costs of mistakes belong to the goal cost, not to {self.kind}")
 
@@ -82,22 +89,26 @@ class ThresholdGoal(Spec):
         return cls(kind="youden")
 
     @classmethod
-    def precision(cls, at_least: float) -> Self:
+    def precision(cls, at_least: float, *, confidence: float | None = None) -> Self:
         """As many positives as can be found while this share of what is called positive is right.
 
         Args:
-            at_least: Above 0, up to 1.
+            at_least: Above 0, up to 1 (below 1 with a confidence).
+            confidence: In how many draws of images, at least, it is kept on new images too, above 0 and
+                below 1. None: it is what the images at hand show, and half of the time less on new ones.
         """
-        return cls(kind="precision", at_least=at_least)
+        return cls(kind="precision", at_least=at_least, confidence=confidence)
 
     @classmethod
-    def recall(cls, at_least: float) -> Self:
+    def recall(cls, at_least: float, *, confidence: float | None = None) -> Self:
         """As few false positives as possible while this share of the positives is found.
 
         Args:
-            at_least: Above 0, up to 1.
+            at_least: Above 0, up to 1 (below 1 with a confidence).
+            confidence: In how many draws of images, at least, it is kept on new images too, above 0 and
+                below 1. None: it is what the images at hand show, and half of the time less on new ones.
         """
-        return cls(kind="recall", at_least=at_least)
+        return cls(kind="recall", at_least=at_least, confidence=confidence)
 
     @classmethod
     def cost(cls, *, false_positive: float = 1.0, false_negative: float = 1.0) -> Self:
@@ -115,24 +126,26 @@ class ThresholdGoal(Spec):
 
         Args:
             text: `"f1"`, `"youden"`, `"precision=0.95"`, `"recall=0.9"` or `"cost=1:5"` (what a false
-                positive costs, then a false negative).
+                positive costs, then a false negative); `"precision=0.95@0.9"` with a confidence.
 
         Raises:
             SettingError: It is none of these, or a number is outside its limits.
         """
         kind, equals, rest = text.strip().lower().partition("=")
         wanted = _NUMBERS[check_choice("threshold goal", kind, _KINDS)]
+        rest, at, sure = rest.partition("@")
         parts = rest.split(":") if equals else []
         try:
             numbers = [float(part) for part in parts]
+            confidence = float(sure) if at else None
         except ValueError:
-            numbers = []
+            numbers, confidence = [], None
         if len(parts) != len(wanted) or len(numbers) != len(wanted):
             forms = {"precision": "precision=0.95", "recall": "recall=0.9", "cost": "cost=1:5"}
             raise SettingError(
                 f"a threshold goal must look like {forms.get(kind, kind)!r}, got {text!r}"
             )
-        return cls(kind=kind, **dict(zip(wanted, numbers, strict=True)))
+        return cls(kind=kind, confidence=confidence, **dict(zip(wanted, numbers, strict=True)))
 
     def __str__(self) -> str:
         if self.kind == "cost":
@@ -141,7 +154,8 @@ class ThresholdGoal(Spec):
                 f"{self.false_negative:g}"
             )
         names = {"f1": "best F1", "youden": "best sum of recall and specificity (Youden's J)"}
-        return names.get(self.kind) or f"{self.kind} of at least {self.at_least:g}"
+        sure = "" if self.confidence is None else f" with {100 * self.confidence:g} % confidence"
+        return names.get(self.kind) or f"{self.kind} of at least {self.at_least:g}{sure}"
 
 
 @final
@@ -203,8 +217,8 @@ class ThresholdChoice(Spec):
             if rate is not None
         ]
         return (
-            f"threshold {self.threshold:.3g} for {self.goal}, chosen on {self.count} {part} images: "
-            "expect less on new ones\n"
+            f"threshold {self.threshold:.3g} for {self.goal}, chosen on {self.count} {part} images"
+            f"{': expect less on new ones' if self.goal.confidence is None else ''}\n"
             f"  {called} called positive, {self.true_positives} rightly: {', '.join(rates)}"
         )
 
@@ -215,11 +229,13 @@ def choose_threshold(
     goal: ThresholdGoal,
     *,
     part: str = "validation",
+    groups: Sequence[Any] | npt.NDArray[Any] | None = None,
 ) -> ThresholdChoice:
     """Choose the threshold that serves a goal best.
 
     What the images show decides (the point estimates), and the choice carries the intervals around it. Of
-    equally good thresholds the one nearest to 0.5 is taken.
+    equally good thresholds the one nearest to 0.5 is taken. A goal with a confidence is kept on images
+    drawn like these in that share of the draws (`tlkit.evaluation.bounds` says how).
 
     Args:
         labels: `[N]` of 0 and 1; 1 is the positive class. Both must occur.
@@ -227,6 +243,8 @@ def choose_threshold(
             not learned from these images.
         goal: What the threshold is for.
         part: Where the images come from; the printed choice names it.
+        groups: `[N]`, the group of each image (patient, video, object), for a goal with a confidence: groups
+            are then what is drawn, and one image of each counts. None: each image is its own.
 
     Returns:
         The choice; `print` it for two lines with the metrics it reached.
@@ -261,11 +279,44 @@ def choose_threshold(
             false_negatives=positives - int(hits[index]),
         )
 
+    if goal.confidence is not None:
+        least = _proven(truth, given, goal, goal.confidence, part, groups)
+        return choice(int(np.searchsorted(np.unique(given), least)))
     allowed, merits = _wanted(goal, hits, false_alarms)
     if not allowed.any():
         most_precise = _best(hits > 0, (hits / np.maximum(hits + false_alarms, 1), hits))
         raise _refusal(choice(most_precise))
     return choice(_best(allowed, (*merits, -np.abs(thresholds - 0.5))))
+
+
+def _proven(
+    truth: Ints,
+    given: Floats,
+    goal: ThresholdGoal,
+    confidence: float,
+    part: str,
+    groups: Sequence[Any] | npt.NDArray[Any] | None,
+) -> float:
+    """Return the smallest probability that is called positive where the goal must hold on new images."""
+    among, images = np.arange(truth.size), f"{printable(part)} images"
+    if goal.kind == "recall":
+        among, images = np.flatnonzero(truth == 1), f"{printable(part)} positives"
+    own = None if groups is None else [groups[int(index)] for index in among]
+    drawn = among[one_per_group(own, among.size)]
+    share = 1 - goal.at_least
+    if goal.kind == "recall":
+        return proven_quantile(given[drawn], share=share, confidence=confidence, images=images)
+    wrong = truth[drawn] == 0
+    return longest_proven(wrong, given[drawn], share=share, confidence=confidence, images=images)
+
+
+def _check_confidence(kind: str, at_least: float, confidence: float) -> None:
+    if kind not in {"precision", "recall"}:
+        raise SettingError(f"a confidence belongs to precision and recall, not to {kind}")
+    check_float("confidence", confidence, above=0, below=1)
+    check_float(
+        "at_least", at_least, above=0, below=1
+    )  # that nothing ever goes wrong is not provable
 
 
 def _candidates(truth: Ints, given: Floats) -> tuple[Floats, Ints, Ints]:

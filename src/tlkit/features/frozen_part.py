@@ -30,13 +30,14 @@ from tlkit.features.views import Views
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.augmenter import Augmenter
 from tlkit.images.loader import LOADING_BYTES, Decoded, read_images, reading_ahead
+from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
     import keras
 
     from tlkit.backbones.network import CutPoint, Network
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
 
 _IMAGES: Final = "images"  # the name of the pass over the images themselves
@@ -74,6 +75,7 @@ class FrozenPart:
         policy: How further views are made.
         seed: Of the views.
         run_folders: Where passes are kept.
+        value_range: As in `read_image`.
         elsewhere: Runs the images through in the place of this process.
     """
 
@@ -85,6 +87,7 @@ class FrozenPart:
         seed: int,
         run_folders: RunFolders,
         *,
+        value_range: ValueRange = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._adapter = adapter
@@ -92,6 +95,7 @@ class FrozenPart:
         self._policy = policy
         self._seed = seed
         self._run_folders = run_folders
+        self._value_range = value_range
         self._elsewhere = elsewhere
         self._key: tuple[object, ...] = ()
         self._sample: list[Path] = []
@@ -135,6 +139,7 @@ class FrozenPart:
             self._adapter.fingerprint(),
             _identity(examples) if self._run_folders.keeps else "",
             views,
+            self._value_range,
         )
         with self._decoding(examples) as decoded:
             plan = self._plan(
@@ -146,6 +151,7 @@ class FrozenPart:
                 examples,
                 plan.engine,
                 self._adapter.image_size,
+                value_range=self._value_range,
                 stage_widths=lambda: self.network.stage_widths,
                 views=views,
                 stop_at_bad_file=stop_at_bad_file,
@@ -160,7 +166,8 @@ class FrozenPart:
         if self._run_folders.holds(_IMAGES):
             return nullcontext()
         paths = [example.path for example in examples]
-        return reading_ahead(paths, self._adapter.image_size, first_bytes=LOADING_BYTES)
+        size, value_range = self._adapter.image_size, self._value_range
+        return reading_ahead(paths, size, value_range=value_range, first_bytes=LOADING_BYTES)
 
     def views(
         self,
@@ -254,7 +261,9 @@ class FrozenPart:
         """Some images of the folder to compare engines on; noise, if none of the first can be read."""
         size = self._adapter.image_size
         decoded = [
-            found[0] for found in read_images(self._sample, size) if isinstance(found, tuple)
+            found[0]
+            for found in read_images(self._sample, size, value_range=self._value_range)
+            if isinstance(found, tuple)
         ]
         noise = np.random.default_rng(0).integers(256, size=(1, *size, 3), dtype=np.uint8)
         return np.stack(decoded[:SAMPLE_SIZE]) if decoded else noise

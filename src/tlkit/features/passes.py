@@ -7,7 +7,7 @@ is read back without any network being built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,15 @@ from tlkit.data.dataset import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import Decoded, FileOutcome, ReadMany, read_batches, read_images
+from tlkit.images.loader import (
+    Decoded,
+    FileOutcome,
+    ReadMany,
+    read_batches,
+    read_images,
+    warn_of_bad_files,
+)
+from tlkit.images.reader import ValueRange
 
 
 @final
@@ -34,13 +42,20 @@ class KeptImages:
         examples: The listing.
         image_size: Height and width, in pixels.
         keep: Keep what is decoded (in memory, or in a temporary file when it is much).
+        value_range: As in `read_image`.
     """
 
     def __init__(
-        self, examples: Sequence[Example], image_size: tuple[int, int], *, keep: bool
+        self,
+        examples: Sequence[Example],
+        image_size: tuple[int, int],
+        *,
+        keep: bool,
+        value_range: ValueRange = None,
     ) -> None:
         self._examples = examples
         self._image_size = image_size
+        self._value_range = value_range
         self._kept = np.zeros(len(examples), bool)
         self._rows = Rows(len(examples), (*image_size, 3), np.uint8) if keep else None
 
@@ -50,25 +65,28 @@ class KeptImages:
             self._rows.write(indices, images)
             self._kept[indices] = True
 
-    def read(self, indices: Indices) -> Images:
+    def read(self, indices: Indices) -> tuple[Images, list[BadFile | None]]:
         """Return the images of these examples, uint8 `[B, H, W, 3]`.
 
-        Raises:
-            ImageError: A file that could be read before cannot be read any more.
+        Returns:
+            The images; and for each of them None, or why the file, which could be read before, cannot be read
+            any more: the image is then black.
         """
         missing = indices[~self._kept[indices]]
-        block = np.empty((len(indices), *self._image_size, 3), np.uint8)
+        block = np.zeros((len(indices), *self._image_size, 3), np.uint8)
+        gone: list[BadFile | None] = [None] * len(indices)
         if self._rows is not None:
             kept = self._kept[indices]
             block[kept] = self._rows.read(indices[kept])
         paths = [self._examples[index].path for index in missing]
-        decoded = read_images(paths, self._image_size)
+        decoded = read_images(paths, self._image_size, value_range=self._value_range)
         for place, outcome in zip(np.flatnonzero(~self._kept[indices]), decoded, strict=True):
             if isinstance(outcome, BadFile):
-                raise outcome.error()
-            block[place] = outcome[0]
-        self.add(missing, block[~self._kept[indices]])
-        return block
+                gone[place] = outcome
+            else:
+                block[place] = outcome[0]
+                self.add(indices[[place]], block[[place]])
+        return block, gone
 
 
 @final
@@ -101,6 +119,7 @@ def read_originals(
     engine: Callable[[], Engine],
     image_size: tuple[int, int],
     *,
+    value_range: ValueRange = None,
     stage_widths: Callable[[], tuple[int, ...]] = tuple,
     views: int = 1,
     stop_at_bad_file: bool = False,
@@ -113,6 +132,7 @@ def read_originals(
         examples: What to read, in this order.
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
+        value_range: As in `read_image`.
         stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
@@ -126,7 +146,7 @@ def read_originals(
     Raises:
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
-    images = KeptImages(examples, image_size, keep=views > 1)
+    images = KeptImages(examples, image_size, keep=views > 1, value_range=value_range)
     batches = -(-len(examples) // BATCH_SIZE)
     with Journal(folder, len(examples), batches=batches, views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
@@ -137,7 +157,9 @@ def read_originals(
             advance(done)
             paths = (example.path for example in examples[done:])
             read_many = read_images if done else _begun(decoded)
-            batches_of_files = read_batches(paths, image_size, BATCH_SIZE, read_many=read_many)
+            batches_of_files = read_batches(
+                paths, image_size, BATCH_SIZE, value_range=value_range, read_many=read_many
+            )
             for indices, batch, found in batches_of_files:
                 rows = indices + done
                 _check(found, stop_at_bad_file=stop_at_bad_file)
@@ -161,7 +183,16 @@ def read_originals(
 
 
 def _begun(decoded: Iterator[Decoded] | None) -> ReadMany:
-    return read_images if decoded is None else lambda _paths, _image_size: decoded
+    if decoded is None:
+        return read_images
+    begun = decoded
+
+    def read_many(
+        _paths: Iterable[str | Path], _size: tuple[int, int], **_: object
+    ) -> Iterator[Decoded]:
+        return begun
+
+    return read_many
 
 
 def _outcome(note: Mapping[str, Json], example: Example) -> FileOutcome:
@@ -215,21 +246,31 @@ def read_views(
     Returns:
         For each of `outputs`, its rows by example and view.
 
-    Raises:
-        ImageError: A file that could be read before cannot be read any more.
+    A file that could be read before and cannot be read any more is named in a warning; the further views of
+    its image are then the image itself.
     """
     wanted = [originals.outputs[index] for index in outputs]
     starts = range(0, len(indices), BATCH_SIZE)
     batches = ((view, start) for view in range(1, views) for start in starts)
     count = len(indices) * (views - 1)
+    bad_files: dict[str, BadFile] = {}
     with (
         Journal(folder, count, batches=len(starts) * (views - 1), like=wanted) as journal,
         progress(count, "Augmenting", unit="views") as advance,
     ):
         for view, start in islice(batches, journal.done, None):
-            images = originals.images.read(indices[start : start + BATCH_SIZE])
-            rows = np.arange(start, start + len(images)) + (view - 1) * len(indices)
-            journal.add(rows, engine()(augment(images, view, start)), [])
-            advance(len(rows))
+            batch = indices[start : start + BATCH_SIZE]
+            images, gone = originals.images.read(batch)
+            bad_files.update({file.path: file for file in gone if file})
+            lost = np.array([file is not None for file in gone])
+            made = engine()(augment(images, view, start))
+            if lost.any():
+                made = tuple(map(np.array, made))
+                for output, original in zip(made, wanted, strict=True):
+                    output[lost] = original.read(batch[lost])
+            rows = np.arange(start, start + len(batch)) + (view - 1) * len(indices)
+            journal.add(rows, made, [])
+            advance(len(batch))
+    warn_of_bad_files([*bad_files.values()])
     pairs = zip(wanted, journal.outputs, strict=True)
     return [Views(original, more, indices) for original, more in pairs]

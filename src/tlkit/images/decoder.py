@@ -1,77 +1,88 @@
 """Files, bytes and arrays become uint8 RGB images here, and nowhere else in the package.
 
 One function, `read_image`, opens an image; training, validation, prediction and the audit all see
-the pixels that it gives. It holds no state and changes none, so that threads may call it freely.
-
-Pillow's usual warnings do not reach the user: the metadata that it would warn about is blanked before it
-looks (`imagebytes`), and the limit on size is checked here instead of by `Image.open`. What
-is left can only be said about a damaged TIFF, AVIF, ICO or APNG; where warnings are errors, such a file is
-unreadable.
+the pixels that it gives. It holds no state and changes none, so that threads may call it freely. Each
+format has a reader of its own (`jpeg`, `png`, `tiff` …), which refuses whatever it cannot give rightly.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
-import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, final
+from types import MappingProxyType
+from typing import Any, Final, Self, final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
+from tlkit.core.machine import Budget
 from tlkit.core.spec import Json, Spec
 from tlkit.errors import ImageError, SettingError, printable
-from tlkit.images.file_formats import (
-    SIDEWAYS,
-    ends_early,
-    orientation_of,
-    read_file,
-    sniff,
-    take_orientation,
-)
+from tlkit.images.bitmap import open_bmp, open_ico
+from tlkit.images.file_formats import ends_early, read_file, sniff
+from tlkit.images.gif import open_gif
+from tlkit.images.heif import open_heif
+from tlkit.images.jpeg import open_jpeg
+from tlkit.images.jpeg2000 import open_jpeg2000
+from tlkit.images.metadata import SIDEWAYS
+from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
+from tlkit.images.png import open_png
+from tlkit.images.pnm import open_pnm
+from tlkit.images.reader import Decoded, Opened, UnreadableError, ValueRange
+from tlkit.images.samples import BACKGROUND, Pixels
+from tlkit.images.tiff import open_tiff
+from tlkit.images.webp import open_webp
 
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
+__all__ = [
+    "BACKGROUND",
+    "MAX_PIXELS",
+    "BadFile",
+    "ImageFacts",
+    "Pixels",
+    "as_batch",
+    "read_image",
+]
 
 MAX_PIXELS = 178_956_970
-"""Pixels that an image may have, as stored, unless said otherwise: Pillow's own error limit."""
-
-BACKGROUND = (255, 255, 255)
-"""The RGB colour behind transparent pixels: white, as a page shows them."""
+"""Pixels that an image may have, as stored, unless told otherwise: Pillow's own error limit."""
 
 THUMBNAIL_SIZE = (32, 32)
 """Height and width of `ImageFacts.thumbnail`."""
 
-# A JPEG is decoded at the coarsest DCT scale that still covers both the size asked for and this one, so
-# that for every size up to it the thumbnail comes from the very same pixels. 224 is the default size.
-_DRAFT_SIZE = (224, 224)
+_IN_FLIGHT: Final = Budget(100_000_000)
+"""Pixels that are decoded at one time, by however many threads: about 1 GB. A larger image goes alone."""
 
 _T = Image.Transpose
 _TURNS = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE}
 _TURNS |= {6: _T.ROTATE_270, 7: _T.TRANSVERSE, 8: _T.ROTATE_90}
-_PLUGINS = {"HEIC": "HEIF", "JPEG XL": "JXL"}  # what add-on packages call them once registered
-_REFUSALS = {
-    "HEIC": "HEIC needs the pillow-heif package, registered before tlkit reads",
-    "JPEG XL": "JPEG XL needs the pillow-jxl-plugin package, imported before tlkit reads",
-    "AppleDouble": "not an image but the side file that macOS writes beside one",
-    "Git LFS pointer": "not an image but a Git LFS pointer: run `git lfs pull`",
-    "SVG": "a drawing, not pixels: convert it to PNG first",
-}
-# They start a program (EPS), or only look inside and decode nothing.
-_NOT_OPENED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "IPTC"})
-
-
-class _UnreadableError(Exception):
-    """What stands in the way, in words for the user; becomes an `ImageError` with path and format."""
+_READERS: Final[Mapping[str, Callable[[bytes], Opened]]] = MappingProxyType(
+    {
+        "BMP": open_bmp,
+        "GIF": open_gif,
+        "HEIC": open_heif,
+        "ICO": open_ico,
+        "JPEG": open_jpeg,
+        "JPEG2000": open_jpeg2000,
+        "PNG": open_png,
+        "PPM": open_pnm,
+        "TIFF": open_tiff,
+        "WEBP": open_webp,
+    }
+)
+_REFUSALS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "AppleDouble": "not an image but the side file that macOS writes beside one",
+        "DICOM": "a DICOM file, with numbers that need a window: convert it to PNG first",
+        "Git LFS pointer": "not an image but a Git LFS pointer: run `git lfs pull`",
+        "SUN": "a Sun raster file, which programs read differently: convert it to PNG first",
+        "SVG": "a drawing, not pixels: convert it to PNG first",
+    }
+)
 
 
 @final
@@ -87,7 +98,9 @@ class ImageFacts:
         orientation: The EXIF orientation, 1 to 8; 1 is upright.
         animated: Whether the file holds more than one image; the first one was read.
         transparent: Whether a pixel of it is not opaque.
-        bits: Bits of each stored sample: 1, 2, 4, 8, 12, 16 or 32.
+        bits: Bits of each stored sample, 1 to 64.
+        values: The lowest and the highest sample of the channel that varies most, with one in a thousand
+            left out at either end: as stored where they have more than 8 bits, else 0 to 255.
         byte_count: Size of the file.
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
@@ -101,6 +114,7 @@ class ImageFacts:
     animated: bool
     transparent: bool
     bits: int
+    values: tuple[float, float] = (0, 255)
     byte_count: int
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
@@ -114,14 +128,15 @@ class ImageFacts:
     def to_config(self) -> dict[str, Json]:
         """Return the facts as plain JSON values, the thumbnail in hexadecimal."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"thumbnail": self.thumbnail.tobytes().hex()}
+        return values | {"values": [*self.values], "thumbnail": self.thumbnail.tobytes().hex()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Read what `to_config` wrote."""
         pixels = np.frombuffer(bytes.fromhex(config["thumbnail"]), np.uint8)
         side = math.isqrt(len(pixels))
-        return cls(**{**config, "thumbnail": pixels.reshape(side, side)})
+        low, high = config.get("values", (0, 255))  # earlier releases did not look at them
+        return cls(**{**config, "values": (low, high), "thumbnail": pixels.reshape(side, side)})
 
 
 @final
@@ -164,13 +179,14 @@ def read_image(
     image_size: tuple[int, int],
     *,
     max_pixels: int = MAX_PIXELS,
+    value_range: ValueRange = None,
 ) -> tuple[Pixels, ImageFacts]:
     """Read one image, upright, as RGB pixels of the size asked for, and the facts about its file.
 
     The whole image is stretched to the size, as the directory loader of Keras does it; nothing is
     cropped. Large JPEGs are shrunk by 2, 4 or 8 while they are decoded, never below the size asked for,
     and then resized with Pillow's antialiased `BILINEAR`. EXIF orientation is applied, transparency
-    is laid over white (`BACKGROUND`), samples of 16 bits are scaled by 1/257, of animations and
+    is laid over white (`BACKGROUND`), samples of more than 8 bits are scaled to 8, of animations and
     multi-page files the first image counts, and colour profiles are not applied.
 
     Args:
@@ -178,6 +194,9 @@ def read_image(
         image_size: Height and width of the result.
         max_pixels: Width x height that an image may have as stored; larger ones are refused from
             their header, before anything is decoded.
+        value_range: Which values are black and white in PNG, TIFF and PGM files with more than 8 bits a
+            sample; other values become the nearer of the two. None: all values that the bits can say, and
+            files that leave open what is white (floating-point numbers, signed ones) are refused.
 
     Returns:
         The pixels, uint8 [height, width, 3] in 0-255, and the facts.
@@ -198,8 +217,8 @@ def read_image(
     data = source if isinstance(source, bytes) else read_file(path, at_most=8 * max_pixels + 2**26)
     kind = sniff(data)
     try:
-        return _decode(data, kind, image_size, max_pixels)
-    except _UnreadableError as error:
+        return _decode(data, kind, image_size, max_pixels, value_range)
+    except UnreadableError as error:
         raise ImageError(path, str(error), format=kind) from error.__cause__
     except Exception as error:  # Pillow's plugins raise anything on damaged files
         raise ImageError(path, _damage(error, data, kind), format=kind) from error
@@ -247,145 +266,75 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
 
 
 def _decode(
-    data: bytes, kind: str | None, image_size: tuple[int, int], max_pixels: int
+    data: bytes,
+    kind: str | None,
+    image_size: tuple[int, int],
+    max_pixels: int,
+    value_range: ValueRange,
 ) -> tuple[Pixels, ImageFacts]:
     if not data:
-        raise _UnreadableError("the file is empty")
-    clean, orientation = take_orientation(data, kind)
-    image = _open(clean, kind)
-    (width, height), mode, bits = image.size, image.mode, _bits(image)
+        raise UnreadableError("the file is empty")
+    opened = _open(data, kind)
+    width, height = opened.size
     if width * height > max_pixels:
-        raise _UnreadableError(
+        raise UnreadableError(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    animated = bool(getattr(image, "is_animated", False))
-    if isinstance(image, JpegImageFile):
-        size = image_size if orientation in SIDEWAYS else image_size[::-1]
-        rgb, coarse, transparent = *_decode_jpeg(image, clean, size), False
-    else:
-        image.load()  # only then has a PNG said all that it says
-        orientation = orientation or orientation_of(image.info)
-        size = image_size if orientation in SIDEWAYS else image_size[::-1]
-        rgb, transparent = _to_rgb(image, bits)
-        coarse = rgb
-    # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
-    thumbnail = coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.array(_turn(rgb.resize(size, Image.Resampling.BILINEAR), orientation)), ImageFacts(
-        format=image.format or kind or "unknown",
-        mode=mode,
+    size = image_size if opened.orientation in SIDEWAYS else image_size[::-1]
+    with _IN_FLIGHT.taken(width * height // opened.divisor(size) ** 2):
+        found = _resized(opened.decode(size, value_range), size)
+    return np.array(_turn(found.rgb, opened.orientation)), ImageFacts(
+        format=opened.format,
+        mode=opened.mode,
         width=width,
         height=height,
-        orientation=orientation,
-        animated=animated,
-        transparent=transparent,
-        bits=bits,
+        orientation=opened.orientation,
+        animated=opened.animated,
+        transparent=found.transparent,
+        bits=opened.bits,
+        values=found.values,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(thumbnail.convert("L"), orientation)),
+        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
     )
 
 
-def _bits(image: ImageFile) -> int:
-    """Bits of a stored sample; before loading, while the tiles still say how the file has it."""
-    if image.mode == "1":
-        return 1
-    raw = re.search(r";(\d+)", str(image.tile[:1])) if image.format in ("PNG", "TIFF") else None
-    return int(raw[1]) if raw else 16 if image.mode.startswith("I") else 8
+def _resized(found: Decoded, size: tuple[int, int]) -> Decoded:
+    """Return the image and its thumbnail, both as they are stored; what was decoded is let go."""
+    # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
+    thumbnail = found.coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return found._replace(rgb=found.rgb.resize(size, Image.Resampling.BILINEAR), coarse=thumbnail)
 
 
-def _open(data: bytes, kind: str | None) -> ImageFile:
-    """Let Pillow read the header; not through `Image.open`, which warns, and races between threads."""
-    if kind == "JPEG":  # and not what its factory may make of it: an MPO of several images
-        return JpegImageFile(io.BytesIO(data))
-    Image.init()
-    name = _PLUGINS.get(kind or "", kind)
-    if kind not in (None, "text") and (name not in Image.OPEN or name in _NOT_OPENED):
-        raise _UnreadableError(_REFUSALS.get(kind or "", "not an image"))
-    for candidate in [name] if name in Image.OPEN else sorted(set(Image.ID) - _NOT_OPENED):
-        factory, accept = Image.OPEN[candidate]
+def _open(data: bytes, kind: str | None) -> Opened:
+    """Let the reader of its format read the header."""
+    reader = _READERS.get(kind or "")
+    if reader:
+        return reader(data)
+    if kind in PILLOW_FORMATS:
+        return open_with_pillow(data, kind)
+    if kind is None:
         try:
-            accepted = accept is None or accept(data[:16])
-            if accepted is True:
-                return factory(io.BytesIO(data), "")
-        except (SyntaxError, IndexError, TypeError, KeyError, struct.error):
-            if name == candidate:
-                raise
-        else:
-            if isinstance(accepted, str):
-                raise _UnreadableError(f"this Pillow was built without {candidate}")
-    raise _UnreadableError("not an image")
-
-
-def _decode_jpeg(
-    image: JpegImageFile, data: bytes, size: tuple[int, int]
-) -> tuple[Image.Image, Image.Image]:
-    """Decode a JPEG once, or, for sizes that need a finer scale than the thumbnail's, twice."""
-    stored = image.size
-    wanted = (max(size[0], _DRAFT_SIZE[0]), max(size[1], _DRAFT_SIZE[1]))
-    rgb = _drafted(image, data, wanted)
-    if _draft_scale(stored, wanted) == _draft_scale(stored, _DRAFT_SIZE):
-        return rgb, rgb
-    return rgb, _drafted(JpegImageFile(io.BytesIO(data)), data, _DRAFT_SIZE)
-
-
-def _drafted(image: JpegImageFile, data: bytes, size: tuple[int, int]) -> Image.Image:
-    image.decodermaxblock = len(data)  # it is in memory already: one piece instead of 64 KB ones
-    image.draft(None, size)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _draft_scale(stored: tuple[int, int], size: tuple[int, int]) -> int:
-    """Log2 of what `draft` divides by: 8, 4, 2 or 1."""
-    return max(1, min(8, stored[0] // size[0], stored[1] // size[1])).bit_length() - 1
+            return open_with_pillow(data, "TGA")  # which says nothing in its first bytes
+        except SyntaxError as error:
+            raise UnreadableError("not an image") from error
+    raise UnreadableError(_REFUSALS.get(kind, "not an image"))
 
 
 def _turn(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
-def _to_rgb(image: Image.Image, bits: int) -> tuple[Image.Image, bool]:
-    """Return the image as RGB over the background, and whether a pixel was not opaque."""
-    if image.mode == "F":
-        raise _UnreadableError("floating-point pixels have no agreed white: save it as 16 bits")
-    key = image.info.get("transparency")
-    if image.mode.startswith("I"):
-        return _grey_to_rgb(image, key, bits)
-    if image.mode == "RGB" and isinstance(key, tuple) and bits == 16:
-        image.info["transparency"] = tuple(value >> 8 for value in key)  # as its pixels were
-    if image.mode == "L" and isinstance(key, int) and bits < 8:
-        image.info["transparency"] = key * 255 // (2**bits - 1)  # as its pixels were
-    if not image.has_transparency_data:
-        return (image if image.mode == "RGB" else image.convert("RGB")), False
-    rgba = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
-    if rgba.getchannel("A").getextrema() == (255, 255):
-        return rgba.convert("RGB"), False
-    rgb = Image.new("RGB", rgba.size, BACKGROUND)
-    rgb.paste(rgba, mask=rgba)
-    return rgb, True
-
-
-def _grey_to_rgb(image: Image.Image, key: object, bits: int) -> tuple[Image.Image, bool]:
-    values, white = np.asarray(image), 2 ** min(bits, 16) - 1
-    if values.min() < 0 or values.max() > white:
-        raise _UnreadableError(f"samples beyond {white} have no agreed white: save it as 16 bits")
-    grey = ((values.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
-    rgb = Image.fromarray(grey).convert("RGB")
-    clear = values == key if isinstance(key, int) else np.zeros(values.shape, bool)
-    if clear.any():
-        rgb.paste(BACKGROUND, mask=Image.fromarray(clear))
-    return rgb, bool(clear.any())
-
-
 def _damage(error: Exception, data: bytes, kind: str | None) -> str:
-    """Say in a few words what an exception of Pillow means."""
+    """Say in a few words what an exception means."""
     text = str(error).split("\n")[0]
     if isinstance(error, MemoryError):
         return "there is not enough memory to decode it"
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return "it has more pixels than Pillow allows"
     if "truncat" in text.lower() or isinstance(error, EOFError) or ends_early(data, kind):
         return "it ends too early (truncated)"
+    if re.search("unknown|unsupported|not support|cannot handle", text, re.IGNORECASE):
+        return f"a kind of {kind or 'file'} that cannot be read ({text}): save it in a common one"
     return f"damaged ({text or type(error).__name__})"
 
 

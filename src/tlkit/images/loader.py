@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,21 +9,44 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from tlkit.core.machine import cpu_count
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images, Indices
 from tlkit.errors import BadFileWarning, ImageError
 from tlkit.images.decoder import BadFile, ImageFacts, read_image
+from tlkit.images.reader import ValueRange
 
 Decoded: TypeAlias = tuple[Images, ImageFacts] | BadFile
 FileOutcome: TypeAlias = ImageFacts | BadFile
 """What is known of a file: the facts of its image, or why it cannot be read."""
 
-Read: TypeAlias = Callable[[str | Path, tuple[int, int]], tuple[Images, ImageFacts]]
-ReadMany: TypeAlias = Callable[[Iterable[str | Path], tuple[int, int]], Iterator[Decoded]]
+
+class Read(Protocol):
+    """Decodes one file, as `read_image` does, wherever it lies."""
+
+    def __call__(
+        self, path: str | Path, image_size: tuple[int, int], /, *, value_range: ValueRange
+    ) -> tuple[Images, ImageFacts]:
+        """Return pixels and facts."""
+
+
+class ReadMany(Protocol):
+    """Decodes files, as `read_images` does."""
+
+    def __call__(
+        self,
+        paths: Iterable[str | Path],
+        image_size: tuple[int, int],
+        /,
+        *,
+        value_range: ValueRange,
+    ) -> Iterator[Decoded]:
+        """Yield what comes of each."""
+
 
 _AHEAD_BYTES = 64 * 2**20  # of decoded images that wait: decoding goes on while a network is built
 _AHEAD_AT_LEAST, _AHEAD_AT_MOST = 96, 1024  # images
@@ -37,6 +59,7 @@ def read_files(
     image_size: tuple[int, int],
     description: str,
     *,
+    value_range: ValueRange = None,
     each: Callable[[int, Images], None] | None = None,
 ) -> tuple[Indices, list[ImageFacts], list[BadFile]]:
     """Decode files, showing progress, and return what is known of them.
@@ -45,6 +68,7 @@ def read_files(
         paths: The files.
         image_size: Height and width of the resized images, in pixels.
         description: What to call it in the progress bar.
+        value_range: As in `read_image`.
         each: Called with the place in `paths` and the pixels of each file that can be read.
 
     Returns:
@@ -55,7 +79,7 @@ def read_files(
     facts: list[ImageFacts] = []
     bad_files: list[BadFile] = []
     with progress(len(paths), description) as advance:
-        for place, outcome in enumerate(read_images(paths, image_size)):
+        for place, outcome in enumerate(read_images(paths, image_size, value_range=value_range)):
             if isinstance(outcome, BadFile):
                 bad_files.append(outcome)
             else:
@@ -68,19 +92,24 @@ def read_files(
 
 
 def read_images(
-    paths: Iterable[str | Path], image_size: tuple[int, int], *, read: Read = read_image
+    paths: Iterable[str | Path],
+    image_size: tuple[int, int],
+    *,
+    value_range: ValueRange = None,
+    read: Read = read_image,
 ) -> Iterator[Decoded]:
     """Decode files in threads and yield what comes of each, in the order given.
 
     Args:
         paths: The files; taken as they are needed.
         image_size: Height and width of the resized images, in pixels.
+        value_range: As in `read_image`.
         read: Decodes one of them; several threads call it.
 
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read.
     """
-    with reading_ahead(paths, image_size, read=read) as decoded:
+    with reading_ahead(paths, image_size, value_range=value_range, read=read) as decoded:
         yield from decoded
 
 
@@ -89,6 +118,7 @@ def reading_ahead(
     paths: Iterable[str | Path],
     image_size: tuple[int, int],
     *,
+    value_range: ValueRange = None,
     read: Read = read_image,
     first_bytes: int = _AHEAD_BYTES,
 ) -> Iterator[Iterator[Decoded]]:
@@ -100,6 +130,7 @@ def reading_ahead(
     Args:
         paths: As in `read_images`.
         image_size: As in `read_images`.
+        value_range: As in `read_images`.
         read: As in `read_images`.
         first_bytes: How many bytes of images may wait until the first one is taken.
 
@@ -109,7 +140,7 @@ def reading_ahead(
 
     def decode(path: str | Path) -> Decoded:
         try:
-            return read(path, image_size)
+            return read(path, image_size, value_range=value_range)
         except ImageError as error:
             return BadFile.from_error(error)
 
@@ -117,7 +148,7 @@ def reading_ahead(
     at_most = max(1, LOADING_BYTES // bytes_each)
     count = min(max(_AHEAD_BYTES // bytes_each, _AHEAD_AT_LEAST), _AHEAD_AT_MOST, at_most)
     first = max(min(first_bytes // bytes_each, _AHEAD_AT_MOST), count)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tlkit-decode") as pool:
+    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-decode") as pool:
         waiting = iter(paths)
         ahead: deque[Future[Decoded]] = deque(
             pool.submit(decode, path) for path in islice(waiting, first)
@@ -141,6 +172,7 @@ def read_batches(
     image_size: tuple[int, int],
     batch_size: int,
     *,
+    value_range: ValueRange = None,
     read_many: ReadMany = read_images,
 ) -> Iterator[tuple[Indices, Images, list[FileOutcome]]]:
     """Decode files ahead and yield them in batches, in the order given.
@@ -149,13 +181,14 @@ def read_batches(
         paths: The files; taken as they are needed.
         image_size: Height and width of the resized images, in pixels.
         batch_size: Files in a batch, readable or not; the last batch may be smaller.
+        value_range: As in `read_image`.
         read_many: Decodes the files, as `read_images` does.
 
     Yields:
         The indices among `paths` of the files of the batch that can be read (int64 `[B]`, ascending; there
         may be none), their pixels (uint8 `[B, H, W, 3]`), and what is known of every file of the batch.
     """
-    decoded = enumerate(read_many(paths, image_size))
+    decoded = enumerate(read_many(paths, image_size, value_range=value_range))
     while batch := list(islice(decoded, batch_size)):
         readable = [(index, found) for index, found in batch if not isinstance(found, BadFile)]
         pixels = np.empty((len(readable), *image_size, 3), np.uint8)

@@ -31,6 +31,7 @@ from tlkit.core.spec import check_choice, check_float, check_int, check_path
 from tlkit.errors import SettingError
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
 from tlkit.images.loader import read_batches
+from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
     import keras
@@ -62,6 +63,7 @@ class Explanation:
             MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the image is told apart.
         size: Height and width of the image itself, upright, in pixels.
         image: The file, or uint8 RGB `[H, W, 3]`.
+        value_range: Which values of a file of more than 8 bits a sample are black and white.
     """
 
     prediction: Prediction
@@ -69,6 +71,7 @@ class Explanation:
     coarse_map: Floats = field(repr=False)
     size: tuple[int, int]
     image: PathLike | Pixels = field(repr=False)
+    value_range: ValueRange = field(default=None, repr=False)
 
     @property
     def heat_map(self) -> Floats:
@@ -100,7 +103,7 @@ class Explanation:
         if isinstance(self.image, np.ndarray):
             pixels = as_batch(self.image, size)[0]
         else:
-            pixels = read_image(self.image, size)[0]
+            pixels = read_image(self.image, size, value_range=self.value_range)[0]
         heat, places = self._stretched(size), np.linspace(0, 1, len(_GLOW))
         grey = (1 - strength) * np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
         mixed: Pixels = np.empty_like(pixels)
@@ -169,7 +172,9 @@ def explain(
         given = as_batch(image, size)[0].copy()
         pixels = as_batch(given, classifier.image_size)[0]
         return grad_cam([_Subject(given, pixels, size, towards)])[0]
-    pixels, facts = read_image(check_path("image", image), classifier.image_size)
+    pixels, facts = read_image(
+        check_path("image", image), classifier.image_size, value_range=classifier.value_range
+    )
     return grad_cam([_Subject(image, pixels, facts.upright_size, towards)])[0]
 
 
@@ -197,7 +202,9 @@ def explain_files(
     given = list(zip(paths, wanted, strict=True))
     grad_cam = _GradCam(classifier, wanted)
     files = (os.fspath(path) for path in paths)
-    for indices, images, found in read_batches(files, classifier.image_size, BATCH_SIZE):
+    size, value_range = classifier.image_size, classifier.value_range
+    decoded = read_batches(files, size, BATCH_SIZE, value_range=value_range)
+    for indices, images, found in decoded:
         facts = (outcome for outcome in found if not isinstance(outcome, BadFile))
         readable = [
             _Subject(given[index][0], pixels, fact.upright_size, given[index][1])

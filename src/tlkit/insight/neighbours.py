@@ -114,6 +114,7 @@ class FeatureIndex:
         from tlkit.core.tensorflow import keras
 
         self._image_size = classifier.image_size
+        self._value_range = classifier.value_range
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
         spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
         self.examples, self.features = self._read(spec)
@@ -148,7 +149,8 @@ class FeatureIndex:
                 raise SettingError(f"`image` must be one image, got {len(pixels)}")
         else:
             own = os.path.realpath(check_path("image", image))
-            pixels = read_image(own, self._image_size)[0][np.newaxis]
+            pixels, _ = read_image(own, self._image_size, value_range=self._value_range)
+            pixels = pixels[np.newaxis]
         similarity = self.features @ self._features(pixels)[0]
         found: list[Neighbour] = []
         for place in np.argsort(-similarity, kind="stable"):
@@ -167,7 +169,9 @@ class FeatureIndex:
         bad_files: list[BadFile] = []
         with progress(len(listed), "Comparing") as advance:
             paths = (example.path for example in listed)
-            for indices, images, found in read_batches(paths, self._image_size, BATCH_SIZE):
+            size, value_range = self._image_size, self._value_range
+            decoded = read_batches(paths, size, BATCH_SIZE, value_range=value_range)
+            for indices, images, found in decoded:
                 bad_files += [outcome for outcome in found if isinstance(outcome, BadFile)]
                 if bad_files and spec.on_bad_file == "raise":
                     raise bad_files[0].error()

@@ -20,6 +20,7 @@ from tlkit.evaluation.scores import CrossValidation
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.decoder import BadFile, Pixels
 from tlkit.images.loader import read_images, warn_of_bad_files
+from tlkit.images.reader import ValueRange
 from tlkit.insight.explain import explain_files
 from tlkit.plot.points import Judged
 from tlkit.plot.style import Grid, Palette, add_legend, drawing, new_grid, shortened, title
@@ -59,7 +60,7 @@ def samples(data: str | Path | DatasetSpec, *, count: int = 9, seed: int = 0) ->
     chosen, bad_files = _readable(
         candidates,
         count,
-        lambda batch: _plain([example.path for example in batch]),
+        lambda batch: _plain([example.path for example in batch], spec.value_range),
         stop_at_bad_file=spec.on_bad_file == "raise",
     )
     if not chosen:
@@ -159,7 +160,7 @@ def gallery(
     def read(batch: list[int]) -> Iterator[Shown | BadFile]:
         paths = [folder / judged.scores.names[index] for index in batch]
         if explained_by is None:
-            return _plain(paths)
+            return _plain(paths, _value_range(result, data))
         return _explained(explained_by, paths, [str(predicted[index]) for index in batch])
 
     chosen, bad_files = _readable(iter(order), count, read)
@@ -267,9 +268,17 @@ def _readable(
     return found, bad_files
 
 
-def _plain(paths: Sequence[Path]) -> Iterator[Shown | BadFile]:
-    for outcome in read_images(paths, _PIXELS):
+def _plain(paths: Sequence[Path], value_range: ValueRange) -> Iterator[Shown | BadFile]:
+    for outcome in read_images(paths, _PIXELS, value_range=value_range):
         yield outcome if isinstance(outcome, BadFile) else (outcome[0], outcome[1].upright_size)
+
+
+def _value_range(
+    result: TransferClassifier | CrossValidation, data: PathLike | DatasetSpec | None
+) -> ValueRange:
+    if isinstance(result, TransferClassifier):
+        return result.value_range
+    return data.value_range if isinstance(data, DatasetSpec) else None
 
 
 def _explained(

@@ -24,6 +24,7 @@ from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.images.decoder import BadFile, ImageFacts, Pixels, read_image
 from tlkit.images.loader import read_images
+from tlkit.images.reader import ValueRange
 from tlkit.insight.label_issues import LabelIssue, rank_label_issues
 from tlkit.plot.points import Judged
 
@@ -132,7 +133,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     doubts = _doubts(parts, classifier)
     probabilities = _probabilities(parts)
     telling = [examples[name] for name in probabilities if name in examples]
-    images = _images(telling[:IMAGES], doubts, bad)
+    images = _images(telling[:IMAGES], doubts, bad, classifier.value_range)
     gone = sorted(names - examples.keys()) if is_own else []
     fresh = [name for name in probabilities if is_own and name in examples and name not in known]
     return Album(
@@ -156,13 +157,17 @@ def data_address(pixels: Pixels, size: Size, *, quality: int = 75) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def thumbnail(path: PathLike) -> str:
+def thumbnail(path: PathLike, value_range: ValueRange) -> str:
     """Return an image in small, as a `data:` address.
+
+    Args:
+        path: The file.
+        value_range: As in `read_image`.
 
     Raises:
         ImageError: The file cannot be read.
     """
-    return _thumbnail(*read_image(path, _READ))
+    return _thumbnail(*read_image(path, _READ, value_range=value_range))
 
 
 def _thumbnail(pixels: Pixels, facts: ImageFacts) -> str:
@@ -344,11 +349,15 @@ def _probabilities(parts: Sequence[Part]) -> dict[str, float]:
 
 
 def _images(
-    examples: Sequence[Example], doubts: Sequence[LabelIssue], bad: list[BadFile]
+    examples: Sequence[Example],
+    doubts: Sequence[LabelIssue],
+    bad: list[BadFile],
+    value_range: ValueRange,
 ) -> tuple[AlbumImage, ...]:
     doubt_of = {issue.name: issue for issue in doubts}
     images = []
-    decoded = read_images([os.fspath(example.path) for example in examples], _READ)
+    paths = [os.fspath(example.path) for example in examples]
+    decoded = read_images(paths, _READ, value_range=value_range)
     with progress(len(examples), "Looking") as advance:
         for example, outcome in zip(examples, decoded, strict=True):
             advance(1)

@@ -75,8 +75,9 @@ def look_closer(
     for example, seen in zip(chosen, found, strict=True):
         if not isinstance(seen, BadFile):
             size = fitted(seen.size, _LARGE)
+            pixels, _ = read_image(example.path, size, value_range=classifier.value_range)
             closer[example.name] = Closer(
-                image=data_address(read_image(example.path, size)[0], size),
+                image=data_address(pixels, size),
                 heat_map=data_address(seen.overlay(image_size=size), size),
                 towards=seen.towards,
                 prediction=seen.prediction,
@@ -115,7 +116,8 @@ def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[
         return None
     example = min(examples, key=lambda e: e.name)
     size = classifier.image_size
-    seen = policy.views(example.path, _VIEWS, image_size=size)
+    image, _ = read_image(example.path, size, value_range=classifier.value_range)
+    seen = policy.views(image, _VIEWS)
     return example, tuple(data_address(pixels, fitted(size, THUMBNAIL)) for pixels in seen)
 
 
@@ -138,7 +140,7 @@ def _alike(
     thumbnails = {image.example.name: image.thumbnail for image in album.images}
     for neighbour in chain(*found.values()):  # of a large folder, the page may not hold it yet
         if neighbour.name not in thumbnails:
-            thumbnails[neighbour.name] = thumbnail(neighbour.path)
+            thumbnails[neighbour.name] = thumbnail(neighbour.path, classifier.value_range)
     return {
         name: tuple((neighbour, thumbnails[neighbour.name]) for neighbour in alike)
         for name, alike in found.items()

@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, final
 from tlkit.errors import ImageError
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import Decoded, ReadMany, read_images
+from tlkit.images.reader import ValueRange
 from tlkit.scale.places import read_anywhere
 
 _COMMAND: Final = "from tlkit.scale.careful import serve; serve()"
@@ -35,13 +36,17 @@ def reader(*, careful: bool) -> ReadMany:
 
 
 def read_carefully(
-    locations: Iterable[str | Path], image_size: tuple[int, int]
+    locations: Iterable[str | Path],
+    image_size: tuple[int, int],
+    *,
+    value_range: ValueRange = None,
 ) -> Iterator[Decoded]:
     """Decode images in a child process and yield what comes of each, in the order given.
 
     Args:
         locations: Paths or URIs.
         image_size: Height and width of the resized images, in pixels.
+        value_range: As in `read_image`.
 
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read or ends the process.
@@ -55,7 +60,7 @@ def read_carefully(
         with _Child() as child:
             while location is not None:
                 try:
-                    answer = child.read(location, image_size)
+                    answer = child.read(location, image_size, value_range)
                 except (EOFError, BrokenPipeError, pickle.UnpicklingError):
                     how = child.how_it_ended()
                     yield BadFile(str(location), f"decoding it ends the process ({how})")
@@ -80,7 +85,9 @@ class _Child:
             env={**os.environ, "PYTHONPATH": paths},
         )
 
-    def read(self, location: str | Path, image_size: tuple[int, int]) -> Decoded | OSError:
+    def read(
+        self, location: str | Path, image_size: tuple[int, int], value_range: ValueRange
+    ) -> Decoded | OSError:
         """Decode one image, or return what the file system says: raised, it might be taken for an end.
 
         Raises:
@@ -89,7 +96,7 @@ class _Child:
         to, back = self._process.stdin, self._process.stdout
         if to is None or back is None:
             raise EOFError
-        pickle.dump((location, image_size), to)
+        pickle.dump((location, image_size, value_range), to)
         to.flush()
         answer: Decoded | OSError = pickle.load(back)  # noqa: S301 - from a process of our own
         return answer
@@ -118,10 +125,10 @@ def serve() -> None:
 
 
 def _answer(requests: BinaryIO, answers: BinaryIO) -> None:
-    location, image_size = pickle.load(requests)  # noqa: S301 - from the process that started this one
+    location, image_size, value_range = pickle.load(requests)  # noqa: S301 - from the process that started this one
     answer: Decoded | OSError
     try:
-        answer = read_anywhere(location, image_size)
+        answer = read_anywhere(location, image_size, value_range=value_range)
     except ImageError as error:
         answer = BadFile.from_error(error)
     except OSError as error:

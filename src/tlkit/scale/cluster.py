@@ -194,7 +194,7 @@ def _keep_to(cpus: int) -> None:
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(cpus)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.cpu_count = lambda: cpus  # what tlkit's own threads go by; Python 3.13 has an option for it
+    os.environ["PYTHON_CPU_COUNT"] = str(cpus)  # what tlkit's own threads go by
 
 
 @contextlib.contextmanager

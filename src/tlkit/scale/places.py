@@ -23,6 +23,7 @@ from tlkit.data.folders import cannot_list, walk
 from tlkit.errors import ImageError, MissingExtraError, SettingError
 from tlkit.features.frozen_part import listing_facts
 from tlkit.images.decoder import MAX_PIXELS, ImageFacts, read_image
+from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -129,19 +130,22 @@ def need_pyarrow() -> None:
         ) from error
 
 
-def read_anywhere(location: str | Path, image_size: tuple[int, int]) -> tuple[Images, ImageFacts]:
+def read_anywhere(
+    location: str | Path, image_size: tuple[int, int], *, value_range: ValueRange = None
+) -> tuple[Images, ImageFacts]:
     """Read one image from wherever it lies, as `images.read_image` does.
 
     Args:
         location: A path or a URI.
         image_size: Height and width of the result, in pixels.
+        value_range: As in `read_image`.
 
     Raises:
         ImageError: The file is not there, or cannot be read as an image.
         OSError: The file system does not answer; that says nothing about the image.
     """
     if not isinstance(location, str) or not is_uri(location):
-        return read_image(location, image_size)
+        return read_image(location, image_size, value_range=value_range)
     try:
         system, path = opened(location)
         with system.open_input_file(path) as file:
@@ -154,7 +158,7 @@ def read_anywhere(location: str | Path, image_size: tuple[int, int]) -> tuple[Im
     if size > _MOST_BYTES:
         raise ImageError(location, f"{size / 1e6:,.0f} MB are too many for an image")
     try:
-        return read_image(data, image_size)
+        return read_image(data, image_size, value_range=value_range)
     except ImageError as error:
         raise ImageError(location, error.reason, format=error.format) from error
 

@@ -25,6 +25,7 @@ from tlkit.features.frozen_part import FORMAT
 from tlkit.features.passes import KeptImages, Originals
 from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.images.loader import FileOutcome, read_batches, warn_of_bad_files
+from tlkit.images.reader import ValueRange
 from tlkit.scale.careful import reader
 from tlkit.scale.cluster import Work, run
 from tlkit.scale.places import PathLike, Source, location_of, need_pyarrow
@@ -192,6 +193,7 @@ def compute(
             store=store,
             base=source.base,
             image_size=backbone.image_size,
+            value_range=source.spec.value_range,
         )
         tasks = ((n, (n, [example.name for example in parts[n]])) for n in missing)
         with (
@@ -224,6 +226,7 @@ def manifest(
         "images": fingerprint([*source.facts(listing).items()]),  # in the order that shards cut
         "network": backbone.fingerprint(),
         "engine": engine,
+        **({"value range": [*source.spec.value_range]} if source.spec.value_range else {}),
         **{name: used[name] for name in ("tensorflow", "pillow", "onnxruntime") if name in used},
     }
 
@@ -295,6 +298,7 @@ class FeatureJob:
     store: FeatureStore
     base: str
     image_size: tuple[int, int]
+    value_range: ValueRange = None
 
     def start(self) -> Work:
         """Build the engine, and return what uses it."""
@@ -307,9 +311,14 @@ class FeatureJob:
             outcomes: list[FileOutcome] = []
             locations = [f"{self.base}/{name}" for name in names]
             read = reader(careful=careful)
-            for _, images, found in read_batches(
-                locations, self.image_size, BATCH_SIZE, read_many=read
-            ):
+            decoded = read_batches(
+                locations,
+                self.image_size,
+                BATCH_SIZE,
+                value_range=self.value_range,
+                read_many=read,
+            )
+            for _, images, found in decoded:
                 if len(images):
                     features.append(engine(images)[0].astype(np.float32, copy=False))
                 outcomes += found

@@ -111,7 +111,14 @@ class PredictJob:
         def work(locations: Sequence[str], careful: bool) -> list[Outcome]:  # noqa: FBT001 - by place
             outcomes: list[Outcome] = []
             size, read = self.classifier.image_size, reader(careful=careful)
-            for _, images, found in read_batches(locations, size, BATCH_SIZE, read_many=read):
+            decoded = read_batches(
+                locations,
+                size,
+                BATCH_SIZE,
+                value_range=self.classifier.value_range,
+                read_many=read,
+            )
+            for _, images, found in decoded:
                 said = iter(self.classifier.predict(images) if len(images) else ())
                 outcomes += [o if isinstance(o, BadFile) else next(said) for o in found]
             return outcomes

@@ -95,6 +95,7 @@ def cross_validate(
         settings.augmentation,
         settings.seed,
         run_folders,
+        value_range=spec.value_range,
     )
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files)

@@ -165,6 +165,7 @@ def record_of(
         positive_class=listing.positive_class,
         threshold=0.5,
         image_size=settings.backbone.image_size,
+        value_range=settings.dataset.value_range,
         dataset=written["dataset"],
         backbone=written["backbone"],
         augmentation=written["augmentation"] if settings.schedule.uses_views else None,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-import warnings
+
+import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.core.spec import PathLike, check_int
-from tlkit.data.audit import KINDS, AuditReport, audit_of
+from tlkit.data.audit import audit_of
 from tlkit.data.dataset import DatasetSpec, Listing
-from tlkit.errors import AuditWarning, printable
+from tlkit.data.folder_warnings import warn_of_large_clusters, warn_of_problems
+from tlkit.evaluation.scores import Scores
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
@@ -21,8 +23,6 @@ from tlkit.training.fit import train
 from tlkit.training.recording import judge, record_of
 from tlkit.training.schedule import FineTuneSchedule
 from tlkit.training.settings import RunSettings, needs_of
-
-_GRAVE = ("label-conflict", "leak", "large-cluster")  # problems that no classifier can make up for
 
 
 def transfer_classifier(
@@ -85,8 +85,14 @@ def transfer_classifier(
     listing = settings.dataset.listing()
     manifest = {} if checkpoint_dir is None else settings.manifest(listing)
     run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
-    needs = needs_of(settings.schedule)
-    frozen = FrozenPart(settings.backbone, needs, settings.augmentation, settings.seed, run_folders)
+    frozen = FrozenPart(
+        settings.backbone,
+        needs_of(settings.schedule),
+        settings.augmentation,
+        settings.seed,
+        run_folders,
+        value_range=settings.dataset.value_range,
+    )
     return learn(settings, listing, frozen, run_folders, folds=folds)
 
 
@@ -114,7 +120,7 @@ def learn(
     read = time.perf_counter()
 
     report = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
-    _warn_of_problems(report)
+    warn_of_problems(spec, report, originals.facts, stacklevel=4)  # the line that called
     groups = report.groups(listing, spec.group_by)
     division = divide(settings, listing, groups, originals.readable, folds)
 
@@ -128,19 +134,16 @@ def learn(
     trained = train(frozen, originals, data, settings.schedule, run_folders, chosen=chosen)
 
     verdict = judge(run, division, data, trained, judged)
+    learned = {listing.examples[index].name for index in train_split.tolist()}
+    warn_of_large_clusters(
+        report, learned, _judged(verdict.scores[verdict.evaluation.part]), stacklevel=4
+    )
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
     record = record_of(run, report, division, verdict, seconds)
     return TransferClassifier(verdict.trained.model, record)
 
 
-def _warn_of_problems(report: AuditReport) -> None:
-    """Warn of what makes metrics wrong, whatever the classifier does."""
-    grave = [f"{report.totals[k]} {k} ({KINDS[k]})" for k in _GRAVE if k in report.totals]
-    if grave:
-        named = "\n".join(f"  {problem}" for k in _GRAVE for problem in report.of_kind(k)[:3])
-        warnings.warn(
-            f"{printable(report.directory)} has {' and '.join(grave)}. `tlkit audit` names them all; "
-            f"the first:\n{named}",
-            AuditWarning,
-            stacklevel=4,  # the line that called transfer_classifier
-        )
+def _judged(scores: Scores) -> dict[str, bool]:
+    """Return for each image whether it was judged rightly."""
+    right = (scores.probabilities >= 0.5) == np.array(scores.labels, bool)
+    return dict(zip(scores.names, right.tolist(), strict=True))
