@@ -208,7 +208,10 @@ def test_every_public_name_has_an_example_that_runs() -> None:
 
 NAMESPACES = ("errors", "plot", "scale")
 BESIDE = {
+    "tlkit.evaluation.decisions.choose_guarantee",
+    "tlkit.evaluation.drift.drift",
     "tlkit.evaluation.evaluate.evaluate",
+    "tlkit.evaluation.familiarity.Familiarity",
     "tlkit.images.decoder.read_image",
     "tlkit.classifier.record.Record",  # an attribute of every classifier
 }
