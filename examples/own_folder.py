@@ -20,7 +20,7 @@ def main() -> None:
 
     classifier = tlkit.transfer_classifier(
         options.directory,
-        backbone=tlkit.BackboneAdapter(options.backbone),
+        backbone=tlkit.BackboneAdapter(options.backbone) if options.backbone else None,
         schedule=tlkit.FineTuneSchedule.head_only(),
         folds=5,  # every image is scored by a classifier that was not trained on it
     )
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train on a folder, and say what to look at.")
     parser.add_argument("directory", metavar="DIR", type=Path, help="two folders of images")
     parser.add_argument("-o", "--output", metavar="MODEL", default="own-folder.keras")
-    parser.add_argument("--backbone", metavar="NAME", default="MobileNetV2")
+    parser.add_argument("--backbone", metavar="NAME", help="see `tlkit backbones`")
     return parser.parse_args()
 
 

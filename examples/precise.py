@@ -19,7 +19,7 @@ def main() -> None:
     options = parse()
     classifier = tlkit.transfer_classifier(
         options.directory,
-        backbone=tlkit.BackboneAdapter(options.backbone),
+        backbone=tlkit.BackboneAdapter(options.backbone) if options.backbone else None,
         schedule=tlkit.FineTuneSchedule.head_only(),
     )
     try:
@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("images", metavar="IMAGES", type=Path, help="images to be sorted")
     parser.add_argument("--precision", metavar="P", type=float, default=0.95, help="0-1")
     parser.add_argument("-o", "--output", metavar="TABLE", type=Path, default="predictions.csv")
-    parser.add_argument("--backbone", metavar="NAME", default="MobileNetV2")
+    parser.add_argument("--backbone", metavar="NAME", help="see `tlkit backbones`")
     return parser.parse_args()
 
 

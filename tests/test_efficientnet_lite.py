@@ -14,7 +14,14 @@ from networks import output, pixels, saved
 from PIL import Image
 from torchfile import encoded
 
-from tlkit import BackboneAdapter, DatasetSpec, FineTuneSchedule, export, transfer_classifier
+from tlkit import (
+    BackboneAdapter,
+    DatasetSpec,
+    FineTuneSchedule,
+    cross_validate,
+    export,
+    transfer_classifier,
+)
 from tlkit.backbones import efficientnet_lite as module
 from tlkit.backbones.efficientnet_lite import (
     LITE,
@@ -250,3 +257,23 @@ def test_a_classifier_is_a_plain_file_and_exports(drawn_folder: Path, tmp_path: 
     for format_ in ("litert", "onnx"):  # which raise unless each gives the probabilities to 1e-4
         export(classifier, tmp_path / format_, format=format_)
         assert (tmp_path / format_ / "tlkit.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "least"), [("EfficientNetLite0", 0.945), ("EfficientNetLite2", 0.97)]
+)
+def test_a_head_on_the_frozen_network_knows_alpacas(
+    alpaca_dir: Path, tmp_path: Path, name: str, least: float
+) -> None:
+    """The mean of five ways to deal five folds: 0.951 and 0.982 when it was measured on the last layer."""
+    real_weights(name)
+    accuracies = [
+        cross_validate(
+            DatasetSpec(alpaca_dir, seed=seed),
+            backbone=BackboneAdapter(name),
+            cache_dir=tmp_path,  # one pass for all
+        ).evaluation.accuracy
+        for seed in range(5)
+    ]
+    assert np.mean([float(accuracy) for accuracy in accuracies]) >= least
