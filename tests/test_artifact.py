@@ -205,7 +205,7 @@ def test_names_are_written_in_their_own_letters(
     classifier: TransferClassifier, tmp_path: Path
 ) -> None:
     odd = ("альпака/🦙.jpg", 'a "quoted" name', "not UTF-8 \udcff.jpg", "two\nlines")
-    record = replace(classifier.record, training_names=odd)
+    record = replace(classifier.record, training_names=odd, training_digests=())
     write_artifact(tmp_path / "odd.keras", classifier.model, record)
     with zipfile.ZipFile(tmp_path / "odd.keras") as archive:
         text = archive.read(RECORD_NAME).decode("utf-8")

@@ -16,7 +16,7 @@ from PIL import Image
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.data.dataset import DatasetSpec
-from tlkit.errors import BadFileWarning, printable
+from tlkit.errors import AuditWarning, BadFileWarning, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.report import album
 from tlkit.report.page import write_report
@@ -271,7 +271,7 @@ def test_hostile_names_stay_text(page: Page, drawn_folder: Path, tmp_path: Path)
             image = Image.new("RGB", (48, 32), (40 + 60 * label, 200 - 50 * number, 90))
             image.save(target, "JPEG")
             (target.parent / f"bad {target.name}").write_bytes(b"")
-    with pytest.warns(BadFileWarning):
+    with pytest.warns(AuditWarning, match="contrast"), pytest.warns(BadFileWarning):
         classifier = transfer_classifier(
             DatasetSpec(tmp_path / "hostile", positive_class=classes[1], validation_fraction=0.2),
             backbone=BackboneAdapter("tiny_random"),

@@ -183,7 +183,7 @@ def test_a_run_killed_again_and_again_ends_the_same(
     assert not (checkpoint / "phase-0.npz").exists()
     kill(checkpoint, ("pathlib.Path:replace", "before", 6))
     assert len(list(checkpoint.glob("phase-*.npz"))) == 3
-    assert len(list(checkpoint.glob(".phase-2-*.partial.npz"))) == 1
+    assert len(list(checkpoint.glob(".tlkit-*.partial.npz"))) == 1
     check_same(train(drawn_folder, checkpoint_dir=checkpoint), undisturbed)
 
 

@@ -321,7 +321,7 @@ def test_the_range_of_values_travels_with_the_classifier(
     drawn_folder: Path, tmp_path: Path
 ) -> None:
     folder = twelve_bits(drawn_folder, tmp_path / "scans")
-    spec = DatasetSpec(folder, value_range=(0, 4080))  # 255 times 16
+    spec = DatasetSpec(folder, validation_fraction=0.2, value_range=(0, 4080))  # 255 times 16
     classifier = tiny(spec)
     assert "low-contrast" not in classifier.audit.totals
     classifier.save(tmp_path / "scans.keras")
@@ -332,7 +332,8 @@ def test_the_range_of_values_travels_with_the_classifier(
         plain = np.repeat((np.asarray(image) // 16).astype(np.uint8)[..., np.newaxis], 3, axis=2)
     expected = again.predict_proba(plain)
     assert again.predict(scan).probability == pytest.approx(expected[0], abs=1e-6)
-    assert again.evaluate(folder).accuracy > 0.9
+    with pytest.warns(TlkitWarning, match="left out 38 of the 48"):
+        assert again.evaluate(folder).accuracy > 0.8
 
 
 def test_black_images_are_said_aloud(tmp_path: Path) -> None:
