@@ -90,7 +90,8 @@ def run():
         function = getattr(owner, name)
         setattr(owner, name, patched)
     Rows.__init__.__kwdefaults__["memory_budget"] = 0  # so that there are temporary files to leave behind
-    transfer_classifier(data, backbone=BackboneAdapter("tiny_random"), schedule={SCHEDULE!r},
+    spec = DatasetSpec(data, validation_fraction=0.2)
+    transfer_classifier(spec, backbone=BackboneAdapter("tiny_random"), schedule={SCHEDULE!r},
                         checkpoint_dir=checkpoint)
     die()
 
