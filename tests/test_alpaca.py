@@ -58,7 +58,7 @@ class Fold(NamedTuple):
 def photographs(alpaca_dir: Path, weights_dir: Path, alpha: float, size: int) -> Photographs:
     listing = DatasetSpec(alpaca_dir).listing()
     frozen = FrozenPart(
-        backbone(weights_dir, alpha, size),
+        backbone(weights_dir, alpha, size).with_features("last"),
         needs_of(FineTuneSchedule.head_only()),
         AugmentationPolicy.none(),
         0,

@@ -179,8 +179,7 @@ def test_a_folder_of_unreadable_files_says_so(tmp_path: Path) -> None:
 
 
 def test_augmentation_beside_a_schedule_without_views_changes_nothing(drawn_folder: Path) -> None:
-    with pytest.warns(TlkitWarning, match="`augmentation` changes nothing"):
-        classifier = tiny(drawn_folder, augmentation=AugmentationPolicy.course())
+    classifier = tiny(drawn_folder, augmentation=AugmentationPolicy.course())
     assert classifier.record.augmentation is None
     assert same(classifier, tiny(drawn_folder))
 

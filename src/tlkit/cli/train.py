@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
 from tlkit.cli.shared import Commands, Options, add_dataset, add_threshold, command, given, quoted
-from tlkit.errors import TlkitError
+from tlkit.errors import SettingError, TlkitError
 
 if TYPE_CHECKING:
     from tlkit.backbones.adapter import BackboneAdapter
@@ -148,16 +148,23 @@ def _train_here(
         options.parser.error(
             f"{_flags(wrong)} {'goes' if len(wrong) == 1 else 'go'} with --ray only"
         )
-    print(spec.listing(), flush=True)
     from tlkit.training.schedule import FineTuneSchedule
     from tlkit.training.transfer import transfer_classifier
 
-    schedule = getattr(options, "schedule", "standard")
+    name = getattr(options, "schedule", "standard")
+    schedule = getattr(FineTuneSchedule, name.replace("-", "_"))()
+    augmentation = _augmentation(options)
+    if augmentation and not augmentation.is_identity and not schedule.uses_views:
+        raise SettingError(
+            f"`augmentation` makes views of the training images, but this `schedule` ({schedule}) uses none: "
+            "leave it out, or choose a schedule with views, such as `schedule` thorough"
+        )
+    print(spec.listing(), flush=True)
     return transfer_classifier(
         spec,
         backbone=backbone or _default_backbone(options),
-        augmentation=_augmentation(options),
-        schedule=getattr(FineTuneSchedule, schedule.replace("-", "_"))(),
+        augmentation=augmentation,
+        schedule=schedule,
         seed=options.seed,
         **given(options, "cache_dir", "checkpoint_dir", "folds"),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self, final
@@ -19,7 +18,7 @@ from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec, Listing
 from tlkit.data.split import assign_folds
-from tlkit.errors import DatasetError, SettingError, TlkitWarning
+from tlkit.errors import DatasetError, SettingError
 from tlkit.features.frozen_part import Needs, listing_facts
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.finetune import TrainingData, device_count
@@ -65,13 +64,6 @@ class RunSettings:
                 raise SettingError(_wrong_piece(name, value, kind))
         device_count()  # refuses a strategy that training does not work with
         schedule = schedule or FineTuneSchedule.standard()
-        if augmentation and not augmentation.is_identity and not schedule.uses_views:
-            warnings.warn(
-                f"`augmentation` changes nothing: this `schedule` ({schedule}) learns from the images "
-                "themselves. FineTuneSchedule.thorough() uses augmented views",
-                TlkitWarning,
-                stacklevel=3,
-            )
         backbone = backbone or default_backbone()
         if isinstance(schedule.head, GradientHead) and backbone.features == "stages":
             backbone = backbone.with_features("last")  # as the courses that train a head so have it

@@ -52,7 +52,7 @@ def transfer_classifier(
             its weights are neither at hand nor can be fetched, the smallest EfficientNet-Lite that is
             installed, and a warning says so.
         augmentation: How training images vary. None: `AugmentationPolicy.standard()` if the schedule
-            uses views at all; given beside one that uses none, it changes nothing and a warning says so.
+            uses views at all; beside one that uses none, such as an exact head alone, it changes nothing.
         schedule: What is trained. None: `FineTuneSchedule.standard()`.
         seed: Random seed of augmentation, shuffling and dropout, at least 0. The split has its own, in the
             `DatasetSpec`.
