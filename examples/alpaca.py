@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, show what came out, save."""
     options = parse(arguments)
     folder, images = find_images(options)
-    spec = tlkit.DatasetSpec(folder, positive_class="alpaca")
+    # A validation split keeps some images to show; without one every image would be learned from.
+    spec = tlkit.DatasetSpec(folder, positive_class="alpaca", validation_fraction=0.2)
     print(f"{spec.listing()}\nTraining on them takes half a minute or so …", flush=True)
 
     classifier = train(spec, options.weights)

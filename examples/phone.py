@@ -34,8 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             folder = options.data
             backbone = tlkit.BackboneAdapter("MobileNetV2", image_size=160, alpha=0.35)
+        spec = tlkit.DatasetSpec(folder, validation_fraction=0.2)
         classifier = tlkit.transfer_classifier(
-            folder, backbone=backbone, schedule=tlkit.FineTuneSchedule.head_only()
+            spec, backbone=backbone, schedule=tlkit.FineTuneSchedule.head_only()
         )
         print(classifier.evaluation)
         print(f"\n{tlkit.export(classifier, options.output, precision='float16')}\n")

@@ -191,7 +191,7 @@ def test_an_image_that_kills_its_worker_is_left_out_of_training(
     (folder / "disc" / "00.jpg").write_bytes(b"<html>")
     with pytest.warns(BadFileWarning):
         one = on_one_machine(folder, backbone=TINY, schedule=FineTuneSchedule.head_only())
-    assert found.record.scores["validation"].names == one.record.scores["validation"].names
+    assert found.record.scores["out-of-fold"].names == one.record.scores["out-of-fold"].names
 
 
 @on_ray
