@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import hostile
 import numpy as np
 import pytest
 from PIL import features
+from truth import bitmaps, photos, pngs, rasters, tiffs
 
 from tlkit.errors import ImageError
 from tlkit.images.decoder import read_image
 
-SECONDS = 5.0  # the longest that one file may take
+SECONDS = 5.0  # of a processor: the longest that one file may take
 ROUNDS = int(os.environ.get("TLKIT_FUZZ", "1"))
 """How many times as many damaged files the slow tests read; every night it is 4."""
-SHORT, LONG = 400, 5_000 * ROUNDS
+SHORT, LONG, VERY_LONG = 400, 5_000 * ROUNDS, 100_000
 
 Rng = np.random.Generator
 
@@ -56,7 +58,9 @@ def seeds() -> dict[str, bytes]:
         made["avif"] = hostile.encode(small, "AVIF", exif=hostile.exif(6))
     if features.check("jpg_2000"):
         made["jpeg 2000"] = hostile.encode(small, "JPEG2000")
-    return made
+    table = (bitmaps, photos, pngs, rasters, tiffs)
+    rows = [row for module in table for row in module.rows() if row.pixels is not None]
+    return made | {row.name: row.data for row in rows[::11] if len(row.data) < 20_000}
 
 
 def _flip(data: bytearray, rng: Rng) -> None:
@@ -103,12 +107,23 @@ def mutants(count: int) -> Iterator[tuple[str, bytes]]:
         for mutate in rng.choice(len(MUTATIONS), size=rng.integers(1, 4)):
             if damaged:
                 MUTATIONS[mutate](damaged, rng)
+        if number % 3 == 0:
+            _mend_checksums(damaged)
         yield f"mutant {number} of {name}", bytes(damaged)
+
+
+def _mend_checksums(data: bytearray) -> None:
+    """Make those of a PNG right, so that what lies behind them is reached."""
+    index = len(pngs.SIGNATURE)
+    while data.startswith(pngs.SIGNATURE) and index + 12 <= len(data):
+        end = index + 8 + int.from_bytes(data[index : index + 4], "big")
+        data[end : end + 4] = zlib.crc32(data[index + 4 : end]).to_bytes(4, "big")
+        index = end + 4
 
 
 def attempt(name: str, source: bytes | Path) -> bool:
     """Read it, and say whether that went well; anything but an `ImageError` passes through."""
-    start = time.perf_counter()
+    start = time.thread_time()
     try:
         pixels, facts = read_image(source, (24, 32))
     except ImageError as error:
@@ -120,12 +135,19 @@ def attempt(name: str, source: bytes | Path) -> bool:
         named = pixels.shape == (24, 32, 3) and pixels.dtype == np.uint8
         read = named and 1 <= facts.orientation <= 8
     assert named, name
-    assert time.perf_counter() - start < SECONDS, name
+    assert time.thread_time() - start < SECONDS, name
     return read
 
 
 @pytest.mark.filterwarnings("ignore")  # as users have it: a warning may not stand in for an error
-@pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [
+        SHORT,
+        pytest.param(LONG, marks=pytest.mark.slow),
+        pytest.param(VERY_LONG, marks=pytest.mark.long),
+    ],
+)
 def test_damaged_files_give_pixels_or_an_image_error(count: int) -> None:
     read = sum(attempt(name, data) for name, data in mutants(count))
     assert count / 20 < read < count - count / 20  # the damage is neither nothing nor total
