@@ -271,7 +271,7 @@ def test_a_head_on_the_frozen_network_knows_alpacas(
     accuracies = [
         cross_validate(
             DatasetSpec(alpaca_dir, seed=seed),
-            backbone=BackboneAdapter(name),
+            backbone=BackboneAdapter(name, features="last"),
             cache_dir=tmp_path,  # one pass for all
         ).evaluation.accuracy
         for seed in range(5)

@@ -705,9 +705,13 @@ def photographed(alpaca_dir: Path, weights_dir: Path) -> Callable[[str], Transfe
             alpha, size = re.findall(r"[\d.]+", network)
             weights = weights_dir / f"mobilenet_v2_{alpha}_224_no_top.weights.h5"
             made[network] = transfer_classifier(
-                DatasetSpec(alpaca_dir, positive_class="alpaca", seed=42),
+                DatasetSpec(alpaca_dir, positive_class="alpaca", validation_fraction=0.2, seed=42),
                 backbone=BackboneAdapter(
-                    "MobileNetV2", image_size=int(size), alpha=float(alpha), weights=weights
+                    "MobileNetV2",
+                    image_size=int(size),
+                    alpha=float(alpha),
+                    weights=weights,
+                    features="last",
                 ),
                 schedule=FineTuneSchedule.head_only(),
             )
