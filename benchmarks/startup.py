@@ -3,10 +3,10 @@
     python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224] [--other SRC]
 
 Each run is a process of its own; `seconds` is its time after imports, `process seconds` all of it, `core
-seconds` what it computed. `tlkit predict` is asked about one photograph: with the saved classifier, with exported
-folders, and, for comparison, with the saved classifier by another tlkit, whose `src` folder `--other` names. The
-last table is of a whole folder, once the network is loaded and has seen the folder before: `predict_folder`
-beside the loop that Keras's users write.
+seconds` what it computed. `tlkit predict` is asked about one photograph: with the saved classifier, with
+exported folders, and, for comparison, with the saved classifier by another tlkit, whose `src` folder is
+`--other`. The last table is of a whole folder, once the network is loaded and has seen the folder before:
+`predict_folder` beside the loop that Keras's users write.
 """
 
 from __future__ import annotations
