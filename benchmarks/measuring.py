@@ -119,7 +119,9 @@ def process(*command: object) -> Figures:
             said.seek(0)
             raise SystemExit(f"{said.read()}\nthis failed: {' '.join(words)}")
     printed: Figures = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return {"process seconds": seconds, "peak MiB": usage.ru_maxrss / 1024, **printed}
+    cores = usage.ru_utime + usage.ru_stime
+    peak = usage.ru_maxrss / 1024
+    return {"process seconds": seconds, "core seconds": cores, "peak MiB": peak, **printed}
 
 
 def interleaved(sides: Mapping[str, Callable[[], Figures]], repeats: int) -> Runs:

@@ -1,12 +1,14 @@
 """How long until something happens: import, help, a saved classifier's first answer, a second run?
 
-    python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224]
+    python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224] [--other SRC]
 
-Each run is a process of its own; `seconds` is its time after imports, `process seconds` all of it. The table
-of whole processes puts the first run, from starting Python to its end, beside `import tensorflow, keras` and
-beside the sum of that and the same call after imports: decoding goes on while TensorFlow is loaded. The last
-table is of a whole folder, once the network is loaded and has seen the folder before: `predict_folder` beside
-the loop that Keras's users write.
+Each run is a process of its own; `seconds` is its time after imports, `process seconds` all of it, `core
+seconds` what it computed. `tlkit predict` is asked about one photograph: with the saved classifier, with
+exported folders, and, for comparison, with the saved classifier by another tlkit, whose `src` folder is
+`--other`. The table of whole processes puts the first run, from starting Python to its end, beside
+`import tensorflow, keras` and beside the sum of that and the same call after imports: decoding goes on while
+TensorFlow is loaded. The last table is of a whole folder, once the network is loaded and has seen the folder
+before: `predict_folder` beside the loop that Keras's users write.
 """
 
 from __future__ import annotations
@@ -96,6 +98,7 @@ FIRST = "first run"
 WHOLE, AFTER = "python, first run, exit", "first run after imports"
 IMPORTS = "import tensorflow, keras"
 SUM = "imports + run after them"
+SAVED = "predict, .keras"
 CASES: dict[str, Callable[[argparse.Namespace], Figures]] = {
     FIRST: lambda options: timed(lambda: train_and_save(options))(),
     "second run, cache_dir=": lambda options: timed(lambda: train(options))(),
@@ -105,6 +108,24 @@ CASES: dict[str, Callable[[argparse.Namespace], Figures]] = {
     WHOLE: first_run,
     AFTER: first_run,
 }
+
+
+def shell(options: argparse.Namespace, place: Path) -> dict[str, Callable[[], Figures]]:
+    """Return `tlkit predict` of one photograph, with the classifier that was saved and with its exports."""
+    command = Path(sysconfig.get_path("scripts"), "tlkit")
+    photo = DatasetSpec(options.data).listing().examples[0].path
+    model = place / "classifier.keras"
+    for name in ("onnx", "litert"):
+        process(command, "export", model, "-o", place / name, "--format", name)
+    sides = {
+        SAVED: partial(process, command, "predict", model, photo),
+        "predict, ONNX folder": partial(process, command, "predict", place / "onnx", photo),
+        "predict, LiteRT folder": partial(process, command, "predict", place / "litert", photo),
+    }
+    if options.other:
+        other = ("env", f"PYTHONPATH={options.other}", command)
+        sides["predict, .keras, --other"] = partial(process, *other, "predict", model, photo)
+    return sides
 
 
 def be(options: argparse.Namespace) -> None:
@@ -122,6 +143,7 @@ def run(options: argparse.Namespace, place: Path, case: str) -> Figures:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--other", type=Path, help="the folder `src` of another tlkit")
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -143,6 +165,9 @@ def main() -> None:
         runs |= interleaved({FIRST: cases.pop(FIRST)}, 1)
         cases[IMPORTS] = partial(process, sys.executable, "-c", IMPORTS)
         runs |= interleaved(cases, options.repeats)
+        predictions = interleaved(shell(options, Path(folder)), options.repeats)
+    for figure in ("process seconds", "core seconds", "peak MiB"):
+        table(predictions, figure, baseline=SAVED)
     folders = {case: runs.pop(case) for case in ("Keras's loop", "predict_folder()")}
     processes = whole_processes(runs)
     waits = {case: runs[case] for case in CASES if case in runs}
@@ -151,7 +176,7 @@ def main() -> None:
     table(processes, "process seconds", baseline=SUM)
     for figure in ("seconds", "images/s", "peak MiB"):
         table(folders, figure, baseline="Keras's loop")
-    write_json(options, {"runs": runs | folders | processes})
+    write_json(options, {"runs": runs | folders | processes | predictions})
 
 
 def whole_processes(runs: Runs) -> Runs:

@@ -370,6 +370,18 @@ def test_a_runtime_that_is_missing_is_named(
 # The command line
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_command_line_is_quiet(folders: dict[str, Path], drawn_folder: Path, name: str) -> None:
+    code = "import sys; from tlkit.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    words = ("predict", folders[name], drawn_folder / "disc" / "00.jpg")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "00.jpg\tdisc\t" in done.stdout
+
+
 def test_the_command_line_takes_a_folder(
     folder: Path, drawn_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

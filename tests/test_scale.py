@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -330,15 +330,8 @@ def test_more_workers_than_cpus_would_wait_without_end() -> None:
         crew([0], None)
 
 
-class Ledger:
-    """In the place of an actor: what Ray would return comes at once."""
-
-    def __init__(self) -> None:
-        self.begin = SimpleNamespace(remote=cluster.Ledger().begin)
-
-
 class JobOfWords:
-    """A task is a word; some words go wrong."""
+    """A task is a word; some words go wrong, and some end the worker so many times."""
 
     def start(self) -> Callable[[str, bool], str]:
         def work(word: str, careful: bool) -> str:
@@ -351,25 +344,112 @@ class JobOfWords:
         return work
 
 
-def test_a_worker_reads_with_care_what_it_could_not_finish_and_gives_up_in_the_end(
-    monkeypatch: pytest.MonkeyPatch,
+class RayError(Exception):
+    """What Ray raises where a worker has died."""
+
+
+class PretendedRay:
+    """A Ray whose workers die as often as it is told of each task, and that counts those that live."""
+
+    exceptions = SimpleNamespace(RayError=RayError)
+
+    def __init__(self, deaths: dict[int, int]) -> None:
+        self.deaths, self.alive, self.hired = dict(deaths), 0, 0
+
+    def remote(self, **_resources: object) -> Callable[[Any], Any]:
+        def hire(*arguments: Any) -> Any:
+            self.alive, self.hired = self.alive + 1, self.hired + 1
+            worker = cluster.Worker(*arguments)
+
+            def begin(number: int, task: str, *, careful: bool) -> Any:
+                if self.deaths.get(number, 0):
+                    self.deaths[number] -= 1
+                    return lambda: (_ for _ in ()).throw(RayError("SIGKILL"))
+                return lambda: worker.work(number, task, careful=careful)
+
+            return SimpleNamespace(work=SimpleNamespace(remote=begin))
+
+        return lambda _kind: SimpleNamespace(remote=hire)
+
+    def put(self, value: object) -> object:
+        return value
+
+    def get(self, value: Any) -> Any:
+        return value() if callable(value) else value
+
+    def wait(self, results: list[Any]) -> tuple[list[Any], list[Any]]:
+        return results[-1:], results[:-1]
+
+    def kill(self, _worker: object) -> None:
+        self.alive -= 1
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, int]], PretendedRay]:
+    def make(deaths: dict[int, int]) -> PretendedRay:
+        ray = PretendedRay(deaths)
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setattr(cluster, "_keep_to", lambda _cpus: None)
+        monkeypatch.setattr(cluster, "connected", lambda _address: nullcontext(ray))
+        monkeypatch.setattr(cluster, "_crew", lambda _ray, workers: (workers, 1))
+        return ray
+
+    return make
+
+
+def test_what_a_worker_could_not_finish_is_done_with_care_by_another(
+    pretended: Callable[[dict[int, int]], PretendedRay],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda value: value))
-    monkeypatch.setattr(cluster, "_keep_to", lambda _cpus: None)
-    ledger = Ledger()
+    ray = pretended({3: 1, 5: 3})
+    found = dict(cluster.run(JobOfWords(), ((n, f"word {n}") for n in range(8)), workers=2))
+    care = {n: f"word {n}, {'with' if n in (3, 5) else 'without'} care" for n in range(8)}
+    assert found == care
+    assert (ray.hired, ray.alive) == (2 + 1 + 3, 0)
 
-    def outcome(number: int, word: str) -> Any:
-        worker = cluster.Worker(JobOfWords(), ledger, 1)  # a new one, as after a death
-        found = worker({"number": [number], "task": [pickle.dumps(word)]})
-        assert found["number"] == [number]
-        return pickle.loads(found["result"][0])
 
-    assert [outcome(7, "a") for _ in range(4)] == ["a, without care", *["a, with care"] * 3]
-    assert "4 workers have died on shard 7" in str(outcome(7, "a"))
-    assert outcome(8, "a") == "a, without care"
-    assert "cannot read or write what shard 1 needs: no route to host" in str(outcome(1, "outage"))
-    assert "a worker failed on shard 2" in str(outcome(2, "bug"))
-    assert "ZeroDivisionError" in str(outcome(2, "bug"))
+def test_a_task_that_costs_four_workers_ends_the_job(
+    pretended: Callable[[dict[int, int]], PretendedRay],
+) -> None:
+    ray = pretended({7: 4})
+    with pytest.raises(TlkitError, match=r"4 workers have died on shard 7.*Ray says: SIGKILL"):
+        list(cluster.run(JobOfWords(), [(7, "a"), (8, "b")], workers=2))
+    assert ray.alive == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("outage", "cannot read or write what shard 1 needs: no route to host"),
+        ("bug", r"a worker failed on shard 1:\n(.*\n)*ZeroDivisionError"),
+    ],
+)
+def test_what_goes_wrong_in_a_worker_is_told(
+    pretended: Callable[[dict[int, int]], PretendedRay], word: str, message: str
+) -> None:
+    ray = pretended({})
+    with pytest.raises(TlkitError, match=message):
+        list(cluster.run(JobOfWords(), [(1, word)], workers=1))
+    assert ray.alive == 0
+
+
+def test_tasks_are_taken_as_workers_need_them_and_no_worker_outlives_the_job(
+    pretended: Callable[[dict[int, int]], PretendedRay],
+) -> None:
+    ray, taken = pretended({}), []
+
+    def tasks() -> Iterator[tuple[int, str]]:
+        for number in range(1000):
+            taken.append(number)
+            yield number, "a"
+
+    results = cluster.run(JobOfWords(), tasks(), workers=3)
+    for _ in range(5):
+        next(results)
+    assert len(taken) <= 5 + 3
+    assert ray.alive == 3
+    results.close()
+    assert ray.alive == 0
+    assert list(cluster.run(JobOfWords(), iter(()), workers=3)) == []
 
 
 def test_shards_of_another_order_are_not_taken_up(drawn_folder: Path) -> None:

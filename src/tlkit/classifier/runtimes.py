@@ -114,6 +114,7 @@ class _LiteRt:
         self.image_size = tuple(taken["shape"][1:3].tolist())
         self.outputs = tuple(first.get_output_details())
         self._idle = [first]
+        self._run(np.zeros(taken["shape"], np.uint8))  # it logs when it is first used: now
 
     def __call__(self, images: Images) -> Mapping[str, Floats]:
         return _by_name(self.outputs, self._run, images, 1, self._threads)

@@ -1,13 +1,8 @@
-"""Work in shards on the processes of a Ray cluster, through Ray Data: a pool of actors, one network in each.
+"""Work in shards on the processes of a Ray cluster, one network in each.
 
-What Ray Data does by default and what was made of it here:
-
-- A pool that asks for more CPUs than there are waits without a word: what fits is counted first, and the rest
-  refused. Nothing but the pool needs CPUs, for what it works on is handed to it and not read by tasks.
-- Results come in any order: every one carries its number.
-- A worker that dies is started again and its shard repeated without end: a ledger counts the attempts. From
-  the second on, images are decoded in a child process, and after `ATTEMPTS` the job stops.
-- Every process would use every core of its machine: each keeps to its own share.
+A worker that asked for more CPUs than there are would be waited for without a word: what fits is counted
+first, and the rest refused. The shard of a worker that dies goes to another one, which decodes its images in
+a child process; after `ATTEMPTS` the job stops. Each worker keeps to its own share of its machine's cores.
 """
 
 from __future__ import annotations
@@ -15,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from typing import Any, Final, Protocol, TypeAlias, final
 
-from tlkit.core.ignoring import ignoring
 from tlkit.core.spec import check_int, check_kind
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 
@@ -43,9 +39,6 @@ CPUS: Final = 4
 """Of a worker, unless a number of workers is asked for: so many threads work well side by side, and a network
 for each four CPUs fits into memory. A guess."""
 
-_WINDOW: Final = (
-    4096  # shards that Ray holds at a time: they and their results go through its memory
-)
 _FREE_SECONDS: Final = 10.0  # until Ray knows that another job has given its CPUs back
 _SHORT: Final = 40  # characters of a folder in which Ray's sockets still get a name
 _PROBE: Final = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level=50)"
@@ -72,7 +65,7 @@ def run(
 
     Args:
         job: What to do.
-        tasks: Number and contents of each, taken some thousands at a time.
+        tasks: Number and contents of each, taken as workers need them.
         address: Of the cluster, as for `connected`.
         workers: How many processes; None: one for every `CPUS` CPUs.
 
@@ -85,108 +78,107 @@ def run(
         check_int("workers", workers, at_least=1)
     if address is not None:
         check_kind("address", address, (str,), advice='such as "10.0.0.1:6379"')
-    waiting = iter(tasks)
-    first = list(islice(waiting, _WINDOW))
-    if not first:
+    waiting = (_Attempt(number, task) for number, task in tasks)
+    first = next(waiting, None)
+    if first is None:
         return
     with connected(address) as ray:
         size, cpus = _crew(ray, workers)
-        payload = ray.put(job)
-        ledger = ray.remote(num_cpus=0, max_restarts=-1)(Ledger).remote()
-        window = first
-        try:
-            while window:
-                yield from _window(ray, window, size, cpus, (payload, ledger, cpus))
-                window = list(islice(waiting, _WINDOW))
-        finally:
-            with contextlib.suppress(Exception):  # what went wrong before says more
-                ray.kill(ledger)
+        yield from _results(ray, job, chain([first], waiting), size, cpus)
 
 
-def _window(
-    ray: Any, tasks: Sequence[tuple[int, object]], size: int, cpus: int, arguments: tuple[Any, ...]
-) -> Iterator[tuple[int, Any]]:
-    rows = [{"number": number, "task": pickle.dumps(task)} for number, task in tasks]
-    with _quiet(ray):
-        with ignoring(Warning):  # Ray's words on its own settings
-            results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-                Worker,
-                fn_constructor_args=arguments,
-                batch_size=1,
-                num_cpus=cpus,
-                compute=ray.data.ActorPoolStrategy(size=size),
-            )
-        try:
-            for row in results.iter_rows():
-                outcome = pickle.loads(row["result"])  # noqa: S301 - from workers of our own
-                if isinstance(outcome, TlkitError):
-                    raise outcome
-                yield row["number"], outcome
-        except ray.exceptions.RayError as error:
-            raise TlkitError(
-                f"Ray could not go on: {error}. What is done is kept; run the same again (predictions: with "
-                "`resume`) to go on. Every machine must have the same tlkit and packages installed."
-            ) from error
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    number: int
+    task: object
+    attempt: int = 1
 
 
-@final
-class Ledger:
-    """Counts how often each shard was begun; one for all workers."""
+def _results(
+    ray: Any, job: Job, waiting: Iterator[_Attempt], size: int, cpus: int
+) -> Generator[tuple[int, Any], None, None]:
+    """Hand tasks to workers, and yield number and result of each as it is finished."""
+    hire = partial(ray.remote(num_cpus=cpus)(Worker).remote, [ray.put(job)], cpus)
+    again: deque[_Attempt] = deque()
+    running: dict[Any, tuple[Any, _Attempt]] = {}
 
-    def __init__(self) -> None:
-        self._begun: dict[int, int] = {}
+    def begin(worker: Any = None) -> None:
+        """Give a worker what is next: a new one, if none is given. Without a task it goes, with its CPUs."""
+        task = again.popleft() if again else next(waiting, None)
+        if task:
+            worker = worker or hire()
+            result = worker.work.remote(task.number, task.task, careful=task.attempt > 1)
+            running[result] = worker, task
+        elif worker:
+            ray.kill(worker)
 
-    def begin(self, number: int) -> int:
-        """Return the number of the attempt that begins: 1 for the first."""
-        self._begun[number] = self._begun.get(number, 0) + 1
-        return self._begun[number]
+    try:
+        for _ in range(size):
+            begin()
+        while running:
+            (result,), _ = ray.wait([*running])
+            worker, task = running[result]
+            try:
+                outcome = ray.get(result)
+            except ray.exceptions.RayError as error:
+                again.append(_next_attempt(task, error))
+                del running[result]
+                ray.kill(worker)  # if it is only out of reach
+                begin()
+                continue
+            if isinstance(outcome, TlkitError):
+                raise outcome
+            begin(worker)
+            del running[result]
+            yield task.number, outcome
+    finally:
+        for worker, _ in running.values():
+            ray.kill(worker)
+
+
+def _next_attempt(task: _Attempt, error: Exception) -> _Attempt:
+    if task.attempt == ATTEMPTS:
+        raise TlkitError(
+            f"{ATTEMPTS} workers have died on shard {task.number}, although its images were decoded apart: "
+            "most likely there was not enough memory (take fewer `workers`, or larger machines), or a "
+            "machine has not the same tlkit and packages. What is done is kept; run the same again "
+            f"(predictions: with `resume`) to go on. Ray says: {error}"
+        ) from error
+    return replace(task, attempt=task.attempt + 1)
 
 
 @final
 class Worker:
-    """A process of the cluster, as Ray Data calls it: one batch is one task.
+    """A process of the cluster.
 
     Args:
-        payload: Where the job is to be had.
-        ledger: Counts attempts.
+        job: Where the job is to be had, in a list: else it would be here, and TensorFlow, before the process
+            knows its share.
         cpus: How many CPUs are its own.
     """
 
-    def __init__(self, payload: object, ledger: Any, cpus: int) -> None:
+    def __init__(self, job: Sequence[Any], cpus: int) -> None:
         _keep_to(cpus)
-        self._payload = payload
-        self._ledger = ledger
+        self._job = job
         self._work: Work | None = None
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+    def work(self, number: int, task: object, *, careful: bool) -> object:
         """Do one task; what went wrong is a result too."""
-        number = int(batch["number"][0])
+        import ray
+
         try:
-            outcome = self._attempt(number, pickle.loads(batch["task"][0]))  # noqa: S301 - from the driver
+            if self._work is None:
+                self._work = ray.get(self._job[0]).start()
+            return self._work(task, careful)
         except TlkitError as error:
-            outcome = error
+            return error
         except OSError as error:  # of a file system, not of an image: see `read_anywhere`
-            outcome = TlkitError(
+            return TlkitError(
                 f"a worker cannot read or write what shard {number} needs: {error}. What is done is kept; "
                 "run the same again (predictions: with `resume`) to go on"
             )
         except Exception:  # noqa: BLE001 - the driver is to say it, whatever it is
-            outcome = TlkitError(f"a worker failed on shard {number}:\n{traceback.format_exc()}")
-        return {"number": [number], "result": [pickle.dumps(outcome)]}
-
-    def _attempt(self, number: int, task: object) -> object:
-        import ray
-
-        attempt = ray.get(self._ledger.begin.remote(number))
-        if attempt > ATTEMPTS:
-            raise TlkitError(
-                f"{ATTEMPTS} workers have died on shard {number}, although its images were decoded apart: "
-                "most likely there was not enough memory. Take fewer `workers`, or larger machines. What is "
-                "done is kept."
-            )
-        if self._work is None:
-            self._work = ray.get(self._payload).start()
-        return self._work(task, attempt > 1)
+            return TlkitError(f"a worker failed on shard {number}:\n{traceback.format_exc()}")
 
 
 def _keep_to(cpus: int) -> None:
@@ -207,7 +199,7 @@ def connected(address: str | None) -> Iterator[Any]:
             connected to already is used whatever is said here, and stays.
 
     Yields:
-        The module `ray`, with `ray.data`.
+        The module `ray`.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -244,9 +236,8 @@ def connected(address: str | None) -> Iterator[Any]:
 def _ray() -> Any:
     try:
         import ray
-        import ray.data
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("ray", "pyarrow", "pandas"):
+        if (error.name or "").split(".")[0] != "ray":
             raise
         raise MissingExtraError(
             'to work on several machines needs the extra "ray": pip install "tlkit[ray]"'
@@ -303,22 +294,6 @@ def _own_folder() -> Iterator[str | None]:
         yield folder if len(folder) <= _SHORT and "RAY_TMPDIR" not in os.environ else None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _quiet(ray: Any) -> Iterator[None]:
-    """Keep Ray Data from telling what it does: the progress is shown by tlkit."""
-    with ignoring(Warning):  # as above
-        context = ray.data.DataContext.get_current()
-    log = logging.getLogger("ray.data")
-    before = context.enable_progress_bars, context.print_on_execution_start, log.level
-    context.enable_progress_bars = context.print_on_execution_start = False
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        context.enable_progress_bars, context.print_on_execution_start = before[:2]
-        log.setLevel(before[2])
 
 
 def _crew(ray: Any, workers: int | None) -> tuple[int, int]:
