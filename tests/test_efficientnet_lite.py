@@ -253,7 +253,7 @@ def test_a_classifier_is_a_plain_file_and_exports(drawn_folder: Path, tmp_path: 
     classifier.save(path)
     loaded = keras.saving.load_model(path, safe_mode=True)
     x = pixels((64, 96))
-    np.testing.assert_array_equal(output(loaded, [x]), output(classifier.model, [x]))
+    np.testing.assert_array_equal(output(loaded, x), output(classifier.model, x))
     for format_ in ("litert", "onnx"):  # which raise unless each gives the probabilities to 1e-4
         export(classifier, tmp_path / format_, format=format_)
         assert (tmp_path / format_ / "tlkit.json").is_file()

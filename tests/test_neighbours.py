@@ -129,7 +129,7 @@ def test_what_is_no_image_is_named(
 def test_alpacas_are_like_alpacas(alpaca_dir: Path, weights_dir: Path) -> None:
     weights = weights_dir / "mobilenet_v2_0.35_224_no_top.weights.h5"
     classifier = transfer_classifier(
-        alpaca_dir,
+        DatasetSpec(alpaca_dir, validation_fraction=0.2),
         backbone=BackboneAdapter("MobileNetV2", image_size=160, alpha=0.35, weights=weights),
         schedule=FineTuneSchedule.head_only(),
     )

@@ -121,7 +121,7 @@ def train(
         phases=(first,),
         kept=0,
         logits=lambda indices: head.logits(Selected(features, indices)),
-        model=lambda: _built(frozen, head),
+        model=_builder(frozen, lambda: head),
         random_head_baseline=_random_head_baseline(features, data),
         out_of_fold=head.out_of_fold_logits,
         tried=head.logits(Selected(features, judged))[np.newaxis],
@@ -185,7 +185,7 @@ def _with_phases(
         found,
         kept=kept,
         logits=lambda indices: trainee.logits(activations, indices),
-        model=lambda: _built(frozen, trainee.head()),
+        model=_builder(frozen, trainee.head),
         out_of_fold=None,
     )
 
@@ -198,12 +198,22 @@ def _paired(data: TrainingData, new: Floats, old: Floats) -> PairedDifference:
     )
 
 
-def _built(frozen: FrozenPart, head: LinearHead) -> keras.Model:
-    """Build the plain model; in a scope, of variables that are not mirrored to devices."""
-    if not in_scope():
-        return plain_model(frozen.network, head)
-    with ThreadPoolExecutor(1) as outside:  # a scope ends where its thread does
-        return outside.submit(lambda: copied(plain_model(frozen.network, head))).result()
+def _builder(frozen: FrozenPart, head: Callable[[], LinearHead]) -> Callable[[], keras.Model]:
+    """Return what builds the plain model: of variables that are not mirrored to devices.
+
+    It is called whenever the model is wanted, be the scope that training ran in open still or not.
+    """
+    mirrored = in_scope()
+
+    def build() -> keras.Model:
+        model = plain_model(frozen.network, head())
+        return copied(model) if mirrored else model
+
+    def build_outside() -> keras.Model:
+        with ThreadPoolExecutor(1) as outside:  # a scope ends where its thread does
+            return outside.submit(build).result()
+
+    return build_outside if mirrored else build
 
 
 def _views(
