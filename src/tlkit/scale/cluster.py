@@ -216,7 +216,7 @@ def connected(address: str | None) -> Iterator[Any]:
         "logging_level": logging.ERROR,
     }
     with (
-        _environment(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal"),
+        _environment(RAY_USAGE_STATS_ENABLED="0"),
         _own_folder() as folder,
     ):
         if address == "local":
