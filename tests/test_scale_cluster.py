@@ -194,16 +194,15 @@ def test_an_image_that_kills_its_worker_is_left_out_of_training(
     assert found.record.scores["out-of-fold"].names == one.record.scores["out-of-fold"].names
 
 
-class Idle:
-    def is_there(self) -> bool:
-        return True
-
-
 @on_ray
 def test_a_cluster_whose_cpus_are_taken_is_refused(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
+
+    class Idle:  # local, so that it travels by value: workers cannot import this file
+        def is_there(self) -> bool:
+            return True
 
     monkeypatch.setattr(cluster, "_FREE_SECONDS", 2)
     with pytest.raises(SettingError, match="`workers` must be at most 2"):
