@@ -43,7 +43,9 @@ class Sources:
     ) -> Seen:
         """Run every photograph through the frozen part of MobileNetV2 of this width and image size."""
         file = self.weights / f"mobilenet_v2_{alpha}_224_no_top.weights.h5"
-        adapter = BackboneAdapter("MobileNetV2", image_size=size, alpha=alpha, weights=file)
+        adapter = BackboneAdapter(
+            "MobileNetV2", image_size=size, alpha=alpha, weights=file, features="last"
+        )
         return Seen(
             DatasetSpec(self.data),
             adapter,
