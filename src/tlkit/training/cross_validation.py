@@ -88,6 +88,7 @@ def cross_validate(
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     spec = settings.dataset
     listing = spec.listing()
+    settings = settings.fitted_to(listing)
     run_folders = RunFolders.open({}, cache_dir, None)
     frozen = FrozenPart(
         settings.backbone,
