@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tlkit.classifier.record import Record
 from tlkit.core.fingerprint import digest_of_file
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec, Example, Listing
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
@@ -34,7 +34,7 @@ def measure(
     spec = (
         data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=classifier.class_names)
     )
-    examples, known = _chosen(classifier, spec, part, include_training=include_training)
+    examples, used = _chosen(classifier, spec, part, include_training=include_training)
     outcomes = classifier.predict(
         [example.path for example in examples],
         on_bad_file="raise" if spec.on_bad_file == "raise" else "collect",
@@ -55,12 +55,12 @@ def measure(
         class_names=classifier.class_names,
         positive_class=classifier.positive_class,
         part=part or spec.directory.resolve().name,
-        used_to_choose=(f"the weights ({known} of them were trained on)",) if known else (),
+        used_to_choose=used,
     )
 
 
-def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
-    """Return the images of a folder, label 1 for the classifier's positive class.
+def listing_for(classifier: TransferClassifier, spec: DatasetSpec) -> Listing:
+    """Return what a folder holds, label 1 for the classifier's positive class.
 
     Raises:
         DatasetError: The folder is not of the classifier's two classes.
@@ -71,10 +71,12 @@ def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Exa
             f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
             f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
         )
-    return tuple(
-        dataclasses.replace(example, label=int(example.class_name == classifier.positive_class))
+    positive = classifier.positive_class
+    examples = tuple(
+        dataclasses.replace(example, label=int(example.class_name == positive))
         for example in listing.examples
     )
+    return dataclasses.replace(listing, examples=examples, positive_class=positive)
 
 
 def learned_names(record: Record, spec: DatasetSpec, examples: Sequence[Example]) -> frozenset[str]:
@@ -100,9 +102,13 @@ def learned_names(record: Record, spec: DatasetSpec, examples: Sequence[Example]
 
 def _chosen(
     classifier: TransferClassifier, spec: DatasetSpec, part: str | None, *, include_training: bool
-) -> tuple[Sequence[Example], int]:
-    """Return the images to measure on, and how many of them the classifier has learned from."""
-    listed = _of_one_class(classifier, spec) or examples_for(classifier, spec)
+) -> tuple[Sequence[Example], tuple[str, ...]]:
+    """Return the images to measure on, and what they were used to choose."""
+    listed: Sequence[Example] = _of_one_class(classifier, spec)
+    used: tuple[str, ...] = ()
+    if not listed:
+        listing = listing_for(classifier, spec)
+        listed, used = listing.examples, listing.used_to_choose
     examples = [example for example in listed if part in (None, example.part)]
     if not examples:
         there = sorted({repr(example.part) for example in listed if example.part})
@@ -114,13 +120,13 @@ def _chosen(
     learned = learned_names(card, spec, examples) if isinstance(card, Record) else frozenset()
     unseen = [example for example in examples if example.name not in learned]
     if not learned:
-        return examples, 0
+        return examples, used
     count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.directory)}"
     if include_training:
         _warn(
             f"the classifier has learned from {count}, so these metrics flatter it. {_known(classifier)}"
         )
-        return examples, len(learned)
+        return examples, (f"the weights ({len(learned)} of them were trained on)", *used)
     if not unseen:
         raise DatasetError(
             f"the classifier has learned from {count}, so they say nothing about new ones. "
@@ -131,7 +137,7 @@ def _chosen(
         f"left out {count}: the classifier has learned from them, and they would flatter it "
         f"(include_training=True or --include-training counts them). {_known(classifier)}"
     )
-    return unseen, 0
+    return unseen, used
 
 
 def _warn(text: str) -> None:
@@ -164,7 +170,7 @@ def _known(classifier: TransferClassifier) -> str:
 
 def _of_one_class(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
     """Return the images of a folder that has only one of the classes; nothing where it is not so."""
-    if not spec.directory.is_dir():
+    if spec.decisions is not None or not spec.directory.is_dir():
         return ()
     folders = {e.name: e.path for e in scan_folder(str(spec.directory)) if kind_of(e) == "folder"}
     (*there,) = (name for name in classifier.class_names if name in folders)
