@@ -91,7 +91,7 @@ def _known_images(
     """Return the images that are new to the classifier, and those that it has learned from."""
     spec = _spec(classifier, data)
     try:
-        examples = {e.name: e for e in listing_for(classifier, spec).examples}
+        examples = {e.name: e for e in listing_for(classifier.card, spec).examples}
     except DatasetError:
         if data is None or isinstance(data, DatasetSpec):
             raise

@@ -124,7 +124,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         SettingError: `data` is missing, and the classifier does not know where its folder is.
     """
     spec = _spec(classifier, data)
-    listing = listing_for(classifier, spec)
+    listing = listing_for(classifier.card, spec)
     examples = {example.name: example for example in listing.examples}
     record, names = classifier.record, _names(classifier.record)
     learned = learned_names(record, spec, [*examples.values()])
