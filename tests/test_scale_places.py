@@ -55,7 +55,7 @@ def test_headers_are_read_wherever_images_lie(folder: Path) -> None:
     (folder / "disc" / "00.jpg").write_bytes(b"nothing of the kind")
     source = Source(f"local://{folder}")
     broken = next(e for e in source.listing().examples if e.name == "disc/00.jpg")
-    with pytest.raises(ImageError, match="local://.*disc/00.jpg as an image: not an image"):
+    with pytest.raises(ImageError, match=r"local://.*disc/00\.jpg as an image: not an image"):
         source.read_size(broken)
 
 
