@@ -158,14 +158,23 @@ def test_training_is_that_of_the_size_it_stands_for(
 ) -> None:
     """In the record, the artifact, the cache, the checkpoint and the folds it is a plain size."""
     schedule = FineTuneSchedule.head_only()
-    kept = {"cache_dir": tmp_path / "cache", "checkpoint_dir": tmp_path / "state"}
-    fitted = transfer_classifier(strips, backbone=FIT, schedule=schedule, **kept)
+
+    def trained(backbone: BackboneAdapter) -> TransferClassifier:
+        return transfer_classifier(
+            strips,
+            backbone=backbone,
+            schedule=schedule,
+            cache_dir=tmp_path / "cache",
+            checkpoint_dir=tmp_path / "state",
+        )
+
+    fitted = trained(FIT)
     said = "image size: 16 x 56 pixels (height x width), because the median of 40 images is 3.00"
     assert said in capsys.readouterr().err
     plain = BackboneAdapter("tiny_random", image_size=STRIPS)
     assert fitted.record.backbone == plain.to_config()
     passes = len(list((tmp_path / "cache").iterdir()))
-    given = transfer_classifier(strips, backbone=plain, schedule=schedule, **kept)
+    given = trained(plain)
     assert "image size" not in capsys.readouterr().err
     assert len(list((tmp_path / "cache").iterdir())) == passes  # the same pass, read back
     assert given.fingerprint == fitted.fingerprint

@@ -18,8 +18,8 @@ SAMPLE_SIZE: Final = 500
 """Images whose headers are read; the median of so many shapes is that of all, near enough for a size."""
 
 ELONGATED: Final = 2.0
-"""Longer by shorter side above which a square does an image harm: it keeps less than half as much detail along
-the longer side as along the shorter one. Cameras usually take up to 16:9."""
+"""Longer by shorter side above which a square does an image harm: it keeps less than half as much detail
+along the longer side as along the shorter one. Cameras usually take up to 16:9."""
 
 
 @final
