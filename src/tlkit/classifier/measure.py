@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlkit.classifier.card import ModelCard
 from tlkit.classifier.record import Record
 from tlkit.core.fingerprint import digest_of_file
 from tlkit.data.dataset import DatasetSpec, Example
@@ -77,24 +78,27 @@ def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Exa
     )
 
 
-def learned_names(record: Record, spec: DatasetSpec, examples: Sequence[Example]) -> frozenset[str]:
+def learned_names(
+    card: ModelCard, spec: DatasetSpec, examples: Sequence[Example]
+) -> frozenset[str]:
     """Return the names of the images that a classifier has learned from.
 
     A file is told by its content, wherever it lies and whatever it is called; in the folder that the
-    classifier was trained on its name is enough.
+    classifier was trained on its name is enough, where the card is a `Record` and knows names.
 
     Args:
-        record: The classifier's.
+        card: The classifier's.
         spec: The folder.
         examples: Its images. Each file is read.
     """
-    digests, names = {*record.training_digests}, {*record.training_names}
-    own = record.trained_on(spec.directory)
+    own = isinstance(card, Record) and card.trained_on(spec.directory)
+    names = {*card.training_names} if isinstance(card, Record) and own else set()
+    digests = {*card.training_digests}
     return frozenset(
         example.name
         for example in examples
-        if (own and example.name in names)
-        or (digests and digest_of_file(example.path)[: record.DIGEST_LENGTH] in digests)
+        if example.name in names
+        or (digests and digest_of_file(example.path)[: card.DIGEST_LENGTH] in digests)
     )
 
 
@@ -111,7 +115,13 @@ def _chosen(
             + (f"choose from {', '.join(there)}" if there else "it has no parts, leave `part` out")
         )
     card = classifier.card
-    learned = learned_names(card, spec, examples) if isinstance(card, Record) else frozenset()
+    if not (isinstance(card, Record) or card.training_digests or include_training):
+        _warn(
+            "this folder was exported before exports noted what the classifier has learned from, so images "
+            "of that kind are counted too, and would flatter it: export the classifier anew, or evaluate "
+            "its .keras file"
+        )
+    learned = learned_names(card, spec, examples)
     unseen = [example for example in examples if example.name not in learned]
     if not learned:
         return examples, 0
