@@ -166,6 +166,7 @@ photo = Path(images, "disc", "00.jpg")
 first = classifier.predict(photo)
 assert len(classifier.predict_folder(images)) == 48
 with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("always")
     assert classifier.evaluate(images).count == 20
 assert "left out 28" in str(warned[0].message)
 careful = classifier.with_threshold(tlkit.ThresholdGoal.recall(0.9))
