@@ -118,17 +118,24 @@ def learned_names(
     )
 
 
+def warn_if_unknown(card: ModelCard, *, stacklevel: int) -> None:
+    """Warn where nothing tells what a classifier has learned from: in folders of an earlier export."""
+    if not (isinstance(card, Record) or card.training_digests):
+        warnings.warn(
+            "an exported folder does not say what the classifier has learned from, so images of that kind "
+            "are counted too, and would flatter it: export the classifier anew, or evaluate its .keras file",
+            TlkitWarning,
+            stacklevel=stacklevel,
+        )
+
+
 def _chosen(
     card: ModelCard, spec: DatasetSpec, part: str | None, *, include_training: bool
 ) -> tuple[Sequence[Example], int]:
     """Return the images to measure on, and how many of them the classifier has learned from."""
     examples = examples_in(card, spec, part)
-    if not (isinstance(card, Record) or card.training_digests or include_training):
-        _warn(
-            "this folder was exported before exports noted what the classifier has learned from, so images "
-            "of that kind are counted too, and would flatter it: export the classifier anew, or evaluate "
-            "its .keras file"
-        )
+    if not include_training:
+        warn_if_unknown(card, stacklevel=5)
     learned = learned_names(card, spec, examples)
     if not learned:
         return examples, 0
@@ -158,10 +165,12 @@ def _warn(text: str) -> None:
     )  # the line that called TransferClassifier.evaluate
 
 
-def _known(card: Record) -> str:
+def _known(card: ModelCard) -> str:
     """Say what is known of the classifier on images that it had not learned from."""
-    crossed, scores = card.cross_validation, card.scores.get(OUT_OF_FOLD)
-    found, where = card.evaluation, f"{card.evaluation.part} images"
+    crossed, scores, found = card.cross_validation, card.scores.get(OUT_OF_FOLD), card.evaluation
+    if found is None:
+        return "What it is worth on other images is not known"
+    where = f"{found.part} images"
     if crossed is not None:
         found, where = crossed.evaluation, "images, each judged by a fold that had not seen it"
     elif scores is not None:
