@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.card import ModelCard
-from tlkit.classifier.measure import examples_in, learned_names, warn_if_unknown
+from tlkit.classifier.measure import learned_names, listing_in, warn_if_unknown
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
@@ -51,7 +51,7 @@ def measure_pair(
             f"`against` must tell {' from '.join(map(repr, new.card.class_names))} too, but it tells "
             f"{' from '.join(map(repr, old.card.class_names))}"
         )
-    listed = examples_in(new.card, spec, part)
+    listed = listing_in(new.card, spec, part).examples
     if not include_training:
         for side in (new, old):
             warn_if_unknown(side.card, stacklevel=4)
