@@ -31,6 +31,7 @@ _FINGERPRINT: Final = "classifier_fingerprint"  # for readers of the file; compu
 LIMIT: Final = 256 * 2**20
 """Bytes of JSON that are read: enough for a million images that are named in three lists, each name of up
 to 50 bytes, with what was predicted about each."""
+_TRIES: Final = 10  # to read a file that others replace meanwhile
 _NESTED: Final = 2**23  # brackets in it, each of which may cost Python a hundred bytes
 _EXPANSION: Final = (
     100  # times its size that a file may unpack to: weights hardly shrink, text does
@@ -109,6 +110,30 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
         TlkitError: This process was forked from one in which TensorFlow was already in use.
     """
     refuse_after_fork()
+    for _ in range(_TRIES):
+        before = _identity(path)
+        try:
+            found = _read(path)
+        except ArtifactError:
+            if _identity(path) == before:
+                raise
+        else:
+            if _identity(path) == before:
+                return found
+        # Others replaced it meanwhile: this may be the network of one file and the record of another.
+    raise ArtifactError(f"{printable(path)} is replaced by others again and again: wait for them")
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return what tells a file from the one that takes its place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read(path: Path) -> tuple[keras.Model, Record]:
     record, config = checked_contents(path)
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
