@@ -1,11 +1,13 @@
 """One contract for every backbone, head, engine and saved form: what must not change a probability does not.
 
-The default tests take two classifiers in all six forms; the slow ones every backbone with every head.
+The default tests take one classifier in two forms, the slow ones two in all six, and the long ones
+every backbone with every head.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -14,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import keras
@@ -48,9 +50,19 @@ pytest.importorskip("ai_edge_litert")
 
 Floats = npt.NDArray[np.float64]
 
+
+@cache
+def own() -> keras.Model:
+    """A user's model, always the same one."""
+    model, rng = own_model(), np.random.default_rng(0)
+    weights = [rng.normal(size=value.shape) for value in model.get_weights()]
+    model.set_weights([value / np.sqrt(max(1, value[..., 0].size)) for value in weights])
+    return model
+
+
 BACKBONES: dict[str, Callable[[], BackboneAdapter]] = {
     "tiny": lambda: BackboneAdapter("tiny_random"),
-    "own": lambda: BackboneAdapter(own_model(), image_size=40, preprocessing="tf"),
+    "own": lambda: BackboneAdapter(own(), image_size=40, preprocessing="tf"),
     "last layer": lambda: BackboneAdapter("tiny_random", features="last"),
     "mobile": lambda: BackboneAdapter("MobileNetV2", alpha=0.35, image_size=48, weights=None),
     "hard swish": lambda: BackboneAdapter(
@@ -66,9 +78,21 @@ HEADS = {
         phases=(Phase(unfreeze_fraction=0.5, epochs=3, learning_rate=1e-2),),
     ),
 }
-DEFAULT = {("tiny", "solved"), ("own", "trained")}
-FORMS = ("as trained, tensorflow", "as trained, onnxruntime", ".keras, tensorflow",
-         ".keras, onnxruntime", "onnx", "litert")  # fmt: skip
+FORMS = {
+    "as trained, tensorflow": [pytest.mark.slow],
+    "as trained, onnxruntime": [pytest.mark.slow],
+    ".keras, tensorflow": [pytest.mark.slow],
+    ".keras, onnxruntime": [],
+    "onnx": [pytest.mark.slow],
+    "litert": [],
+}
+"""How a classifier is there, and which engine is asked for, with the marks of their tests."""
+
+
+def marks_of(backbone: str, head: str) -> list[pytest.MarkDecorator]:
+    if (backbone, head) == ("tiny", "solved"):
+        return []
+    return [pytest.mark.slow if (backbone, head) == ("own", "trained") else pytest.mark.long]
 
 
 @dataclass(frozen=True)
@@ -129,10 +153,9 @@ def probabilities(classifier: TransferClassifier, files: list[Path]) -> Floats:
 
 
 MADE = [
-    pytest.param((backbone, head), id=f"{backbone}-{head}",
-                 marks=() if (backbone, head) in DEFAULT else pytest.mark.slow)
-    for backbone in BACKBONES for head in HEADS
-]  # fmt: skip
+    pytest.param((backbone, head), id=f"{backbone}-{head}", marks=marks_of(backbone, head))
+    for backbone, head in itertools.product(BACKBONES, HEADS)
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -150,7 +173,9 @@ def made(
     return Made(drawn_folder, tmp_path_factory.mktemp("made"), *request.param)
 
 
-@pytest.fixture(scope="module", params=FORMS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(form, marks=marks) for form, marks in FORMS.items()]
+)
 def ready(request: pytest.FixtureRequest, made: Made, drawn_folder: Path) -> Iterator[Ready]:
     form = request.param
     files = sorted(drawn_folder.rglob("*.jpg"))
@@ -245,7 +270,7 @@ def test_what_lies_there_after_loading_does_not_matter(
 
 def test_copies_are_the_same(ready: Ready) -> None:
     one = ready.classifier
-    for other in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+    for other in (copy.copy(one), pickle.loads(pickle.dumps(one))):
         assert other.card == one.card
         assert other.fingerprint == one.fingerprint
         assert np.array_equal(probabilities(other, ready.files), ready.expected)
@@ -266,6 +291,7 @@ def another_process() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@pytest.mark.slow  # for another TensorFlow has to start
 def test_another_process_takes_it_along(ready: Ready, another_process: ProcessPoolExecutor) -> None:
     found = another_process.submit(probabilities, ready.again(), ready.files[:9]).result(120)
     assert found == pytest.approx(ready.expected[:9], abs=1e-6)
@@ -292,16 +318,16 @@ def test_a_file_that_is_written_meanwhile_is_one_of_both(made: Made, tmp_path: P
             for one in both.values():
                 one.save(path)
 
-    with ThreadPoolExecutor(2) as pool:
-        writing = [pool.submit(write) for _ in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
         try:
-            for _ in range(12):
+            for _ in range(6):
                 found = TransferClassifier.load(path)
                 said = found.predict_proba(images)
                 assert said == pytest.approx(expected[found.positive_class], abs=1e-6)
         finally:
             enough.set()
-    assert [one.result() for one in writing] == [None, None]
+    writing.result()
     assert [file.name for file in tmp_path.iterdir()] == ["shared.keras"]
 
 
@@ -386,11 +412,12 @@ def setting_of_keras() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("setting_of_keras")
-@pytest.mark.parametrize("state", STATES)
 def test_what_others_have_set_decides_nothing(
-    ready: Ready, state: str, monkeypatch: pytest.MonkeyPatch
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    STATES[state](monkeypatch)
+    """Neither what one that is in use says, nor what one says that is loaded under it."""
+    for change in STATES.values():
+        change(monkeypatch)
     some = slice(None, None, 6)
     for classifier in (ready.classifier, ready.again()):
         found = probabilities(classifier, ready.files[some])
@@ -398,7 +425,10 @@ def test_what_others_have_set_decides_nothing(
 
 
 @pytest.mark.usefixtures("setting_of_keras")
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(state, marks=[] if state in NAMED else pytest.mark.slow) for state in STATES],
+)
 def test_training_is_the_same_or_refused(
     made: Made, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,14 +447,17 @@ def test_training_is_the_same_or_refused(
         refusal = str(error)
     if again is None:
         assert NAMED[state] in refusal
-    elif made.backbone != "own":  # whose weights are random
+    else:
         assert probabilities(again, files) == pytest.approx(expected, abs=1e-6)
 
 
 # What is kept
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "head",
+    ["solved", *(pytest.param(head, marks=pytest.mark.slow) for head in ("trained", "tuned"))],
+)
 def test_a_cache_is_never_stale(drawn_folder: Path, tmp_path: Path, head: str) -> None:
     def trained(images: Path, cache: Path | None = tmp_path / "cache") -> Floats:
         classifier = transfer_classifier(
@@ -485,7 +518,7 @@ def test_a_weight_of_two_is_the_row_twice() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::tlkit.errors.TlkitWarning")  # of duplicates, which are meant
-@pytest.mark.parametrize("backbone", ["tiny", "last layer"])
+@pytest.mark.parametrize("backbone", ["tiny", pytest.param("last layer", marks=pytest.mark.slow)])
 def test_a_class_weight_of_two_is_the_folder_with_each_image_of_it_twice(
     drawn_folder: Path, tmp_path: Path, backbone: str
 ) -> None:
@@ -493,7 +526,7 @@ def test_a_class_weight_of_two_is_the_folder_with_each_image_of_it_twice(
         classifier = transfer_classifier(
             images,
             backbone=BACKBONES[backbone](),
-            schedule=FineTuneSchedule(head=ExactHead(l2=0.05), class_weight=weights),
+            schedule=FineTuneSchedule(head=ExactHead(l2=1e-4), class_weight=weights),
         )
         values = classifier.model.get_layer("logit").kernel.numpy()[:, 0].astype(np.float64)
         return np.asarray(

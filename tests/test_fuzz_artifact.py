@@ -290,6 +290,7 @@ def test_layers_that_run_programs_or_read_files_are_refused(
     (tmp_path / "elsewhere" / "secret.txt").write_text("a secret")
     layer = {"class_name": class_name, "module": module, "registered_name": None, "config": config}
     (tmp_path / "layer.keras").write_bytes(with_layer(entries, layer))
+    opened.clear()
     with pytest.raises(ArtifactError, match=r"layer\.keras"):
         TransferClassifier.load("layer.keras")
     assert not [path for path in opened if "secret" in path or path.endswith("elsewhere")]
