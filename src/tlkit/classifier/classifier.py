@@ -354,7 +354,18 @@ class TransferClassifier:
         """
         check_bool("include_training", include_training)
         part = None if part is None else part_of(part)
-        return measure(self, data, part=part, include_training=include_training)
+        spec = (
+            data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
+        )
+        raising: OnBadFile = "raise" if spec.on_bad_file == "raise" else "collect"
+
+        def probabilities_of(files: Sequence[Path]) -> list[float | BadFile]:
+            found = self._predict_files(files, raising)
+            return [one if isinstance(one, BadFile) else one.probability for one in found]
+
+        return measure(
+            self.card, probabilities_of, spec, part=part, include_training=include_training
+        )
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.

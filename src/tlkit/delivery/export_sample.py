@@ -91,7 +91,7 @@ def _known_images(
     """Return the images that are new to the classifier, and those that it has learned from."""
     spec = _spec(classifier, data)
     try:
-        examples = {example.name: example for example in examples_for(classifier, spec)}
+        examples = {example.name: example for example in examples_for(classifier.card, spec)}
     except DatasetError:
         if data is None or isinstance(data, DatasetSpec):
             raise

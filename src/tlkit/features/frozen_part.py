@@ -35,7 +35,8 @@ from tlkit.images.reader import ValueRange
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.backbones.network import CutPoint, Network
+    from tlkit.backbones.cuts import CutPoint
+    from tlkit.backbones.network import Network
 
 FORMAT: Final = 5
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""

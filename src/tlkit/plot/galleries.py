@@ -22,8 +22,9 @@ from tlkit.images.decoder import BadFile, Pixels
 from tlkit.images.loader import read_images, warn_of_bad_files
 from tlkit.images.reader import ValueRange
 from tlkit.insight.explain import explain_files
+from tlkit.plot.figure import Grid, add_legend, new_grid, shortened, title
 from tlkit.plot.points import Judged
-from tlkit.plot.style import Grid, Palette, add_legend, drawing, new_grid, shortened, title
+from tlkit.plot.style import Palette, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

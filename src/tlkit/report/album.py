@@ -117,7 +117,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         SettingError: `data` is missing, and the classifier does not know where its folder is.
     """
     spec = _spec(classifier, data)
-    examples = {example.name: example for example in examples_for(classifier, spec)}
+    examples = {example.name: example for example in examples_for(classifier.card, spec)}
     record, names = classifier.record, _names(classifier.record)
     learned = learned_names(record, spec, [*examples.values()])
     is_own = _is_own(record, spec, examples.keys(), learned)
