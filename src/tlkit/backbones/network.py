@@ -43,8 +43,6 @@ class Network:
     Attributes:
         base: The network as keras.applications (or the user) makes it. `base.layers` is what "layer
             120" counts in.
-        model: The whole: float RGB 0–255 `[N, H, W, 3]` -> feature map `[N, h, w, C]` (a user's model
-            may give features `[N, D]`). Built-in layers only, so that it loads without tlkit.
         image_size: `(height, width)` in pixels.
         cut_points: Every valid cut, from the image (not included) up to the feature map (included).
         stages: The cut points whose pooled outputs are the features, from the image upwards.
@@ -60,12 +58,12 @@ class Network:
     """
 
     __slots__ = (
+        "_model",
         "_preprocessing",
         "_tensors",
         "base",
         "cut_points",
         "image_size",
-        "model",
         "stages",
     )
 
@@ -79,7 +77,7 @@ class Network:
         self._tensors = [tensor for _, tensor in found]
         self.cut_points: tuple[CutPoint, ...] = tuple(cut for cut, _ in found)
         self.stages = chosen_stages(self.cut_points, self.image_size, features)
-        self.model: keras.Model = self._on_images(base)
+        self._model: keras.Model | None = None
 
     def __repr__(self) -> str:
         height, width = self.image_size
@@ -88,6 +86,16 @@ class Network:
             f"{len(self.base.layers)} layers, {len(self.cut_points)} cut points, "
             f"{self.base.count_params():,} parameters>"
         )
+
+    @property
+    def model(self) -> keras.Model:
+        """The whole: float RGB 0–255 `[N, H, W, 3]` -> feature map `[N, h, w, C]`.
+
+        A user's model may give features `[N, D]`. Built-in layers only, so that it loads without tlkit.
+        """
+        if self._model is None:  # which takes as long as building the base did
+            self._model = self._on_images(self.base)
+        return self._model
 
     @property
     def stage_widths(self) -> tuple[int, ...]:
