@@ -13,7 +13,8 @@ import numpy as np
 from tlkit.classifier.classifier import PathLike, TransferClassifier
 from tlkit.core.home import expanded
 from tlkit.core.spec import check_int
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError
 from tlkit.evaluation.evaluate import other_class
 from tlkit.evaluation.scores import CrossValidation

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.core.spec import check_int
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import SettingError
 from tlkit.features.passes import Originals
 from tlkit.features.run_folders import RunFolders

@@ -99,6 +99,7 @@ class RunSettings:
             "seed": self.seed,
             "weights and network": self.backbone.fingerprint(),
             "files": listing_facts(listing.examples),
+            **({"decided": listing.decided.to_config()} if listing.decided else {}),
             **versions(),
         }
 
