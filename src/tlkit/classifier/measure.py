@@ -97,25 +97,39 @@ def listing_in(card: ModelCard, spec: DatasetSpec, part: str | None) -> Listing:
     return dataclasses.replace(listing, examples=examples)
 
 
-def learned_names(record: Record, spec: DatasetSpec, examples: Sequence[Example]) -> frozenset[str]:
+def learned_names(
+    card: ModelCard, spec: DatasetSpec, examples: Sequence[Example]
+) -> frozenset[str]:
     """Return the names of the images that a classifier has learned from.
 
     A file is told by its content, wherever it lies and whatever it is called; in the folder that the
-    classifier was trained on its name is enough.
+    classifier was trained on its name is enough, where the card is a `Record` and knows names.
 
     Args:
-        record: The classifier's.
+        card: The classifier's.
         spec: The folder.
         examples: Its images. Each file is read.
     """
-    digests, names = {*record.training_digests}, {*record.training_names}
-    own = record.trained_on(spec.directory)
+    own = isinstance(card, Record) and card.trained_on(spec.directory)
+    names = {*card.training_names} if isinstance(card, Record) and own else set()
+    digests = {*card.training_digests}
     return frozenset(
         example.name
         for example in examples
-        if (own and example.name in names)
-        or (digests and digest_of_file(example.path)[: record.DIGEST_LENGTH] in digests)
+        if example.name in names
+        or (digests and digest_of_file(example.path)[: card.DIGEST_LENGTH] in digests)
     )
+
+
+def warn_if_unknown(card: ModelCard, *, stacklevel: int) -> None:
+    """Warn where nothing tells what a classifier has learned from: in folders of an earlier export."""
+    if not (isinstance(card, Record) or card.training_digests):
+        warnings.warn(
+            "an exported folder does not say what the classifier has learned from, so images of that kind "
+            "are counted too, and would flatter it: export the classifier anew, or evaluate its .keras file",
+            TlkitWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _chosen(
@@ -124,7 +138,10 @@ def _chosen(
     """Return the images to measure on, and what they were used to choose."""
     listing = listing_in(card, spec, part)
     examples, used = listing.examples, listing.used_to_choose
-    if not (isinstance(card, Record) and (learned := learned_names(card, spec, examples))):
+    if not include_training:
+        warn_if_unknown(card, stacklevel=5)
+    learned = learned_names(card, spec, examples)
+    if not learned:
         return listing, used
     unseen = tuple(example for example in examples if example.name not in learned)
     count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.directory)}"
@@ -152,10 +169,12 @@ def _warn(text: str) -> None:
     )  # the line that called TransferClassifier.evaluate
 
 
-def _known(card: Record) -> str:
+def _known(card: ModelCard) -> str:
     """Say what is known of the classifier on images that it had not learned from."""
-    crossed, scores = card.cross_validation, card.scores.get(OUT_OF_FOLD)
-    found, where = card.evaluation, f"{card.evaluation.part} images"
+    crossed, scores, found = card.cross_validation, card.scores.get(OUT_OF_FOLD), card.evaluation
+    if found is None:
+        return "What it is worth on other images is not known"
+    where = f"{found.part} images"
     if crossed is not None:
         found, where = crossed.evaluation, "images, each judged by a fold that had not seen it"
     elif scores is not None:

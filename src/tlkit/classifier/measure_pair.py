@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.card import ModelCard
-from tlkit.classifier.measure import learned_names, listing_in
-from tlkit.classifier.record import Record
+from tlkit.classifier.measure import learned_names, listing_in, warn_if_unknown
 from tlkit.data.dataset import DatasetSpec
 from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
@@ -54,7 +53,10 @@ def measure_pair(
             f"{' from '.join(map(repr, old.card.class_names))}"
         )
     listed = listing_in(new.card, spec, part).examples
-    learned = [_learned(side.card, spec, listed) for side in (new, old)]
+    if not include_training:
+        for side in (new, old):
+            warn_if_unknown(side.card, stacklevel=4)
+    learned = [learned_names(side.card, spec, listed) for side in (new, old)]
     either = learned[0] | learned[1]
     examples = [one for one in listed if include_training or one.name not in either]
     if len(examples) < 2:
@@ -77,11 +79,6 @@ def measure_pair(
         learned_counts=(len(learned[0]), len(learned[1])),
         include_training=include_training,
     )
-
-
-def _learned(card: ModelCard, spec: DatasetSpec, examples: Sequence[Example]) -> frozenset[str]:
-    """Return the names of those that a classifier has learned from; an exported folder cannot tell."""
-    return learned_names(card, spec, examples) if isinstance(card, Record) else frozenset()
 
 
 def _both(
