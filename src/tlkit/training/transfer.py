@@ -8,6 +8,7 @@ import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import TransferClassifier
+from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import PathLike, check_int
 from tlkit.data.audit import audit_of
 from tlkit.data.dataset import DatasetSpec, Listing
@@ -110,6 +111,7 @@ def learn(
     spec = settings.dataset
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files, stacklevel=4)
+    run_folders.claim(fingerprint([facts.digest for facts in originals.facts]))
     read = time.perf_counter()
 
     report = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
