@@ -23,7 +23,7 @@ from tlkit.training.division import divide
 from tlkit.training.fit import train
 from tlkit.training.recording import judge, record_of
 from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 
 
 def transfer_classifier(
@@ -86,14 +86,7 @@ def transfer_classifier(
     listing = settings.dataset.listing()
     manifest = {} if checkpoint_dir is None else settings.manifest(listing)
     run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(settings.schedule),
-        settings.augmentation,
-        settings.seed,
-        run_folders,
-        value_range=settings.dataset.value_range,
-    )
+    frozen = settings.frozen_part(run_folders)
     return learn(settings, listing, frozen, run_folders, folds=folds)
 
 
