@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import tlkit
-from tlkit.cli import audit, evaluate, export, predict, train
+from tlkit.cli import audit, evaluate, export, predict, serve, train
 from tlkit.cli.quiet import quiet_start
 from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         predict.add_predict,
         evaluate.add_report,
         export.add_export,
+        serve.add_serve,
         audit.add_backbones,
     ):
         add(commands)
