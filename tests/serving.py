@@ -69,7 +69,10 @@ class Client:
             connection.close()
 
     def post(
-        self, path: str, files: Sequence[tuple[str, bytes]], headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        files: Sequence[tuple[str, bytes]],
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send files as a form."""
         kind, body = form(files)

@@ -174,7 +174,9 @@ def test_openapi_describes_what_is_answered(ask: Client, photo: bytes) -> None:
         kind = {
             "object": dict, "array": list, "string": str, "number": float, "integer": int, "null": type(None),
         }  # fmt: skip
-        assert isinstance(value, tuple(kind[k] for k in ([kinds] if isinstance(kinds, str) else kinds)))
+        assert isinstance(
+            value, tuple(kind[k] for k in ([kinds] if isinstance(kinds, str) else kinds))
+        )
         if isinstance(value, dict) and "properties" in schema:
             assert {*schema["required"]} <= value.keys()
             for name, part in schema["properties"].items():
@@ -199,7 +201,11 @@ def test_openapi_describes_what_is_answered(ask: Client, photo: bytes) -> None:
 
 
 def test_what_there_is_not_is_said_in_a_sentence(ask: Client) -> None:
-    for method, path, status in (("GET", "/nothing", 404), ("GET", "/predict", 405), ("PUT", "/", 405)):
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("GET", "/predict", 405),
+        ("PUT", "/", 405),
+    ):
         refused(ask(method, path), status, r"there is no (GET|PUT) of this address: .*/predict")
 
 
@@ -249,7 +255,14 @@ def test_foreign_names_are_refused(classifier: TransferClassifier) -> None:
     with server(classifier, names=["alpaca.example"]) as ask:
         for name in ("127.0.0.1", "localhost:1", "[::1]:8000", "10.0.0.7", "ALPACA.example:443"):
             assert ask("GET", "/health", None, {"host": name}).status == 200
-        for name in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "a b", "", "::1"):
+        for name in (
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "a b",
+            "",
+            "::1",
+        ):
             answer = ask("GET", "/health", None, {"host": name})
             if name != "::1":  # which is one, though not as it is written in a header
                 refused(answer, 403, "does not go by the name")
@@ -274,12 +287,23 @@ def test_with_a_token_only_those_who_know_it_are_answered(
     classifier: TransferClassifier, photo: bytes
 ) -> None:
     with server(classifier, token="a-good-secret") as ask:
-        for method, path in (("GET", "/"), ("GET", "/model"), ("POST", "/predict"), ("GET", "/page.js")):
+        for method, path in (
+            ("GET", "/"),
+            ("GET", "/model"),
+            ("POST", "/predict"),
+            ("GET", "/page.js"),
+        ):
             answer = ask(method, path, photo if method == "POST" else None)
             refused(answer, 401, "needs its token")
             assert answer.headers["www-authenticate"] == "Bearer"
         assert ask("GET", "/health").status == 200
-        wrong = ("Bearer a-good-secre", "Bearer", "Basic a-good-secret", "a-good-secret", "Bearer é")
+        wrong = (
+            "Bearer a-good-secre",
+            "Bearer",
+            "Basic a-good-secret",
+            "a-good-secret",
+            "Bearer é",
+        )
         for value in wrong:
             headers = {"authorization": value}
             assert ask("POST", "/predict", photo, headers).status == 401
@@ -312,7 +336,9 @@ def test_what_is_too_large_is_refused(classifier: TransferClassifier, photo: byt
         refused(ask.post("/predict", [("a", bytes(20_001))]), 413, r"a file may have 0\.02 MB")
         refused(ask.post("/predict", [("a", photo)] * 4), 413, "may bring 3 files")
         kind, body = form([("", b"")] * 900)
-        refused(ask("POST", "/predict", body, {"content-type": kind}), 413, r"a request may have 0\.1")
+        refused(
+            ask("POST", "/predict", body, {"content-type": kind}), 413, r"a request may have 0\.1"
+        )
         answer = ask("POST", "/predict", hostile.jpeg())  # 128 x 96
         assert answer.status == 422
         assert "megapixels" in answer.json["error"]
@@ -328,12 +354,18 @@ def test_what_is_too_large_is_refused(classifier: TransferClassifier, photo: byt
         ("multipart/form-data", b"--x\r\n"),
         ("multipart/form-data; boundary=", b"--x\r\n"),
         ("multipart/form-data; boundary=x", b""),
-        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n"),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n",
+        ),
         ("multipart/form-data; boundary=x", b"--y\r\n\r\nz\r\n--y--"),
         ("multipart/form-data; boundary=x", b"--x\r\n" + b"A: b\r\n" * 10_000),
         ("multipart/form-data; boundary=x", b"--x\r\n" + b"A" * 100_000),
         (f"multipart/form-data; boundary={'x' * 5000}", b"--x\r\n"),
-        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--"),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--",
+        ),
         ("text/plain", b""),
     ],
 )
@@ -376,7 +408,11 @@ class Slow(Predictor):
 
 @contextlib.contextmanager
 def slow_server(
-    classifier: TransferClassifier, seconds: float, limits: Limits | None = None, *, fail: bool = False
+    classifier: TransferClassifier,
+    seconds: float,
+    limits: Limits | None = None,
+    *,
+    fail: bool = False,
 ) -> Iterator[tuple[Client, Slow]]:
     from tlkit.classifier.card import ModelCard
 
@@ -401,7 +437,10 @@ def slow_server(
 
 def test_requests_that_wait_together_are_computed_together(classifier: TransferClassifier) -> None:
     colours = [hostile.jpeg(hostile.rgb().point(lambda _v, c=c: c)) for c in range(0, 250, 5)]
-    with slow_server(classifier, 0.05) as (ask, predictor), ThreadPoolExecutor(len(colours)) as pool:
+    with (
+        slow_server(classifier, 0.05) as (ask, predictor),
+        ThreadPoolExecutor(len(colours)) as pool,
+    ):
         answers = list(pool.map(lambda image: ask("POST", "/predict", image), colours))
         assert sum(predictor.sizes) == len(colours)
         assert len(predictor.sizes) < len(colours) / 2
@@ -479,9 +518,7 @@ def test_a_request_that_hangs_costs_the_others_nothing(
             assert line.recv(2**16) == b""
 
 
-def test_nothing_is_written_to_a_disk(
-    ask: Client, opened: list[str], photo: bytes
-) -> None:
+def test_nothing_is_written_to_a_disk(ask: Client, opened: list[str], photo: bytes) -> None:
     large = hostile.encode(hostile.rgb().resize((1500, 1500)), "BMP")
     assert len(large) > 2**22
     opened.clear()
@@ -549,7 +586,11 @@ def attack(ask: Client, seed: int, photo: bytes) -> int:
         f"Host: {'localhost' if rng.random() < 0.95 else 'evil.example'}",
         f"Content-Type: {kind}",
         *(["Origin: http://evil.example"] if rng.random() < 0.03 else []),
-        *(["Cookie: \x01=\xff;;;=", f"X: {'y' * int(rng.integers(9000))}"] if rng.random() < 0.1 else []),
+        *(
+            ["Cookie: \x01=\xff;;;=", f"X: {'y' * int(rng.integers(9000))}"]
+            if rng.random() < 0.1
+            else []
+        ),
         "Connection: close",
     ]
     length = len(body)
@@ -560,7 +601,12 @@ def attack(ask: Client, seed: int, photo: bytes) -> int:
         length //= 2
     if way > 0.9:
         head.append("Transfer-Encoding: chunked")
-        body = f"{len(body):x}\r\n".encode() + body + b"\r\n" + (b"0\r\n\r\n" if way > 0.93 else b"zz\r\n")
+        body = (
+            f"{len(body):x}\r\n".encode()
+            + body
+            + b"\r\n"
+            + (b"0\r\n\r\n" if way > 0.93 else b"zz\r\n")
+        )
     else:
         head.append(f"Content-Length: {length if way < 0.88 else rng.integers(-10, 10**9)}")
     request = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
@@ -614,7 +660,9 @@ def test_the_command_serves_an_exported_folder_without_tensorflow_and_stops_with
         assert row["probability"] == pytest.approx(classifier.predict(path).probability, abs=1e-4)
         page = ask.post("/", [("a.jpg", photo)]).body.decode()
         assert page.count("<img") == 1  # without its network there is no heat map
-        assert ask("GET", "/model").json["fingerprint"] == TransferClassifier.load(folder).fingerprint
+        assert (
+            ask("GET", "/model").json["fingerprint"] == TransferClassifier.load(folder).fingerprint
+        )
         line = http.client.HTTPConnection("127.0.0.1", ask.port, timeout=30)
         line.putrequest("POST", "/predict")
         line.putheader("content-length", str(len(photo)))
@@ -676,7 +724,9 @@ def test_an_address_that_is_taken_is_named_before_any_work(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(TlkitError, match=rf"cannot listen on 127\.0\.0\.1, port {port}.*--port"):
+        with pytest.raises(
+            TlkitError, match=rf"cannot listen on 127\.0\.0\.1, port {port}.*--port"
+        ):
             tlkit.serve(TransferClassifier.load(folder), port=port)
         assert main(["serve", str(folder), "--port", str(port)]) == 1
     assert "cannot listen on" in capsys.readouterr().err

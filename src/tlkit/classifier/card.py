@@ -97,8 +97,8 @@ class ModelCard(Spec):
         crossed = self.cross_validation
         return replace(
             card,
-            scores={part: replace(scores, names=()) for part, scores in self.scores.items()},
-            cross_validation=crossed and replace(crossed, scores=replace(crossed.scores, names=())),
+            scores={part: _nameless(scores) for part, scores in self.scores.items()},
+            cross_validation=crossed and replace(crossed, scores=_nameless(crossed.scores)),
             training_digests=tuple(sorted(self.training_digests)),
         )
 
@@ -137,4 +137,10 @@ class ModelCard(Spec):
             random_head_baseline=evaluation.random_head_baseline,
             used_to_choose=(*before, *used),
             folds=evaluation.fold_count,
+            facets=scores.facets,
         )
+
+
+def _nameless(scores: Scores) -> Scores:
+    """Return scores that say nothing of single images but label and logit."""
+    return replace(scores, names=(), facets=())

@@ -98,6 +98,7 @@ class RunSettings:
             "seed": self.seed,
             "weights and network": self.backbone.fingerprint(),
             "files": listing_facts(listing.examples),
+            **({"decided": listing.decided.to_config()} if listing.decided else {}),
             **versions(),
         }
 

@@ -124,7 +124,7 @@ def learn(
     groups = report.groups(listing, spec.group_by)
     division = divide(settings, listing, groups, originals.readable, folds)
 
-    run = Run(settings, frozen, originals, listing, groups, run_folders)
+    run = Run.of(settings, frozen, originals, listing, groups, run_folders)
     judged = None
     if division.folds is not None:
         judged = judge_by_folds(run, division.known, folds=division.folds)
