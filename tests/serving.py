@@ -149,7 +149,7 @@ sys.exit(main(sys.argv[1:]))
 def command(
     model: Path, *words: str, token: bool = False
 ) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
-    """Run `tlkit serve` of an exported folder, where TensorFlow cannot be imported; end it if it still runs."""
+    """Run `tlkit serve` of an exported folder, where TensorFlow cannot be imported."""
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_TENSORFLOW, "serve", str(model), "--port", "0", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

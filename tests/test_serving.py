@@ -11,6 +11,7 @@ import socket
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,8 +26,9 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
-import tlkit
 from serving import Answer, Client, command, form, server
+
+import tlkit
 from tlkit import TransferClassifier
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.classifier.predictor import Predictor
@@ -212,7 +214,7 @@ def test_what_there_is_not_is_said_in_a_sentence(ask: Client) -> None:
 # The page
 
 
-def test_the_page_works_without_a_script(ask: Client, photo: bytes, drawn_folder: Path) -> None:
+def test_the_page_works_without_a_script(ask: Client, photo: bytes) -> None:
     empty = ask("GET", "/", None, {"accept": "text/html"})
     assert empty.headers["content-type"] == "text/html; charset=utf-8"
     assert "disc or not disc?" in empty.body.decode()
@@ -256,21 +258,11 @@ def test_foreign_names_are_refused(classifier: TransferClassifier) -> None:
         for name in ("127.0.0.1", "localhost:1", "[::1]:8000", "10.0.0.7", "ALPACA.example:443"):
             assert ask("GET", "/health", None, {"host": name}).status == 200
         for name in (
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "a b",
-            "",
-            "::1",
-        ):
-            answer = ask("GET", "/health", None, {"host": name})
-            if name != "::1":  # which is one, though not as it is written in a header
-                refused(answer, 403, "does not go by the name")
-    answer = ask_without_host = None
-    with server(classifier) as ask:
-        answer = ask.raw(b"GET /health HTTP/1.0\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 403")
-    assert ask_without_host is None
+            "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "a b", "",
+            "evil.example@localhost", "localhost:80@evil.example", "localhost/", "alpaca.example.",
+        ):  # fmt: skip
+            refused(ask("GET", "/health", None, {"host": name}), 403, "does not go by the name")
+        assert ask.raw(b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 403")
 
 
 def test_pages_of_other_sites_cannot_ask(ask: Client, photo: bytes) -> None:
@@ -421,9 +413,6 @@ def slow_server(
     predictor = Slow(seconds, fail)
     made = TransferClassifier(predictor, card)
 
-    class NoNetwork(Exception):
-        pass
-
     with pytest.MonkeyPatch.context() as patch:
         from tlkit.delivery import server_page
 
@@ -476,6 +465,9 @@ def test_a_fault_of_the_network_is_everybodys_answer_and_ends_nothing(
 ) -> None:
     with slow_server(classifier, 0, fail=True) as (ask, predictor):
         refused(ask("POST", "/predict", photo), 500, "its log says why")
+        last = time.monotonic() + HONEST_SECONDS
+        while "the network is gone" not in caplog.text and time.monotonic() < last:
+            time.sleep(0.01)  # it is logged once the answer is sent
         assert "the network is gone" in caplog.text
         predictor.fail = False
         assert ask("POST", "/predict", photo).status == 200
@@ -512,7 +504,10 @@ def test_a_request_that_hangs_costs_the_others_nothing(
                 assert found == b""
         line = stack.enter_context(socket.create_connection(("127.0.0.1", ask.port), timeout=20))
         line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert line.recv(2**16).startswith(b"HTTP/1.1 200")
+        answered = b""
+        while not answered.endswith(b"}"):
+            answered += line.recv(2**16)
+        assert answered.startswith(b"HTTP/1.1 200")
         line.sendall(b"GET /hea")  # on a connection that was used before
         with contextlib.suppress(ConnectionError):
             assert line.recv(2**16) == b""
@@ -626,7 +621,8 @@ def attack(ask: Client, seed: int, photo: bytes) -> int:
 
 NAMES = (
     "a.jpg", "../../../../etc/passwd", "C:\\\\windows\\\\win.ini", "/dev/zero", "\x00.jpg", "a" * 3000,
-    "a.jpg\r\nContent-Type: text/html", "\u202egpj.exe", "%2e%2e%2f", "", "con", "<img src=x onerror=alert(1)>",
+    "a.jpg\r\nContent-Type: text/html", "\u202egpj.exe", "%2e%2e%2f", "", "con",
+    "<img src=x onerror=alert(1)>",
 )  # fmt: skip
 BODIES: tuple[Callable[[bytes], bytes], ...] = (
     lambda photo: photo,
@@ -636,7 +632,7 @@ BODIES: tuple[Callable[[bytes], bytes], ...] = (
     lambda _: b"<html><script>alert(1)</script>",
     lambda _: bytes(3_000_000),
     lambda _: hostile.png_chunks(60_000, 60_000, 8, b"\x78\x9c" + bytes(50)),
-    lambda _: hostile.png_chunks(1900, 1900, 8, hostile.zlib.compress(bytes(1901 * 1900))),
+    lambda _: hostile.png_chunks(1900, 1900, 8, zlib.compress(bytes(1901 * 1900))),
     lambda _: hostile.png_chunks(2**31 - 1, 2**31 - 1, 8, b""),
     lambda _: b"GIF89a" + b"\xff" * 400,
     lambda _: b"II*\x00" + b"\xff" * 400,
@@ -686,7 +682,7 @@ def test_the_command_serves_an_exported_folder_without_tensorflow_and_stops_with
 def test_beyond_this_machine_a_token_is_made_and_ctrl_c_is_the_usual_end(
     folder: Path, photo: bytes
 ) -> None:
-    with command(folder, "--host", "0.0.0.0", token=True) as (ask, process):  # noqa: S104
+    with command(folder, "--host", "0.0.0.0", token=True) as (ask, process):
         assert len(ask.headers["authorization"]) > 25
         assert ask("POST", "/predict", photo).status == 200
         assert Client(ask.port)("POST", "/predict", photo).status == 401
@@ -746,4 +742,4 @@ def test_packages_that_are_missing_are_named(
 def test_what_to_open_is_an_address() -> None:
     assert Address("127.0.0.1", 8000).url == "http://127.0.0.1:8000/"
     assert Address("::1", 80, token="abc").url == "http://[::1]:80/?token=abc"
-    assert Address("0.0.0.0", 8000).url == "http://localhost:8000/"  # noqa: S104
+    assert Address("0.0.0.0", 8000).url == "http://localhost:8000/"

@@ -36,8 +36,8 @@ def check_keras() -> None:
         if error.name not in ("keras", "tensorflow"):
             raise  # one of the two is installed, but broken
         raise MissingExtraError(
-            f"this needs Keras on TensorFlow, but {error.name} is not installed: pip install tensorflow keras. "
-            "What runs without them is a folder that `tlkit export` made with the format onnx or litert"
+            f"this needs Keras on TensorFlow, but {error.name} is not installed: pip install tensorflow "
+            "keras. What runs without them is a folder that `tlkit export` made for ONNX Runtime or LiteRT"
         ) from error
     except Exception as error:  # a setting that it does not know: Keras raises whatever it meets
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -82,7 +82,7 @@ def serve(
     max_files: int = 32,
     max_waiting: int = 128,
 ) -> None:
-    """Serve a classifier until Ctrl-C or SIGTERM: a page for people, an API for programs.
+    r"""Serve a classifier until Ctrl-C or SIGTERM: a page for people, an API for programs.
 
     The page takes images by drop, paste, choice and camera, and shows label, probability and, where the
     network is at hand, where the evidence lies. `POST /predict` takes the files of a form or the bytes of one
@@ -118,6 +118,11 @@ def serve(
     Examples:
         >>> serve(classifier, port=8000)  # doctest: +SKIP
         serving on http://127.0.0.1:8000/
+        >>> serve("alpaca.keras")
+        Traceback (most recent call last):
+            ...
+        tlkit.errors.SettingError: `classifier` must be a TransferClassifier, got 'alpaca.keras' (str): \
+read it with TransferClassifier.load('alpaca.keras')
     """
     check_classifier("classifier", classifier)
     limits = Limits(
