@@ -82,7 +82,7 @@ def serve(
     max_files: int = 32,
     max_waiting: int = 128,
 ) -> None:
-    r"""Serve a classifier until Ctrl-C or SIGTERM: a page for people, an API for programs.
+    """Serve a classifier until Ctrl-C or SIGTERM: a page for people, an API for programs.
 
     The page takes images by drop, paste, choice and camera, and shows label, probability and, where the
     network is at hand, where the evidence lies. `POST /predict` takes the files of a form or the bytes of one
