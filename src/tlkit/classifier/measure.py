@@ -11,7 +11,8 @@ from pathlib import Path
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.record import Record
 from tlkit.core.fingerprint import digest_of_file
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate

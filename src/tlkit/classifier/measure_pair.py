@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.measure import learned_names, listing_in, warn_if_unknown
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid

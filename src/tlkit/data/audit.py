@@ -15,8 +15,9 @@ from typing import ClassVar, TypeAlias, final
 
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Spec, check_choice
-from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Example, GroupBy, Listing
+from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, GroupBy, Listing
 from tlkit.data.duplicates import Copy, Duplicates, find_duplicates, merged_groups
+from tlkit.data.example import Example
 from tlkit.data.label_decisions import Decided
 from tlkit.data.oddities import KINDS as ODDITIES
 from tlkit.data.oddities import oddities

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tlkit.core.home import expanded
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
+from tlkit.data.example import Example
 from tlkit.data.folders import Scan, kind_of, scan_folder, walk
 from tlkit.data.folders import quoted as _quoted
 from tlkit.data.label_decisions import Decided, decide
@@ -34,26 +35,6 @@ _PART_OF_FOLDER = dict.fromkeys(("train", "training"), "train")
 _PART_OF_FOLDER |= dict.fromkeys(("val", "valid", "validation"), "validation")
 _PART_OF_FOLDER |= dict.fromkeys(("test", "testing"), "test")
 _NEGATIONS = ("not", "no", "non", "without")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image file with its class.
-
-    Attributes:
-        path: The file, under the directory as it was given.
-        name: Its path relative to the directory, with `/` on every system: the example's identity.
-        class_name: The class folder that it lies in, or the class that a decision put in its place.
-        label: 1 in the positive class, else 0.
-        part: "train", "validation" or "test" where the folder says so, else None.
-    """
-
-    path: Path
-    name: str
-    class_name: str
-    label: int
-    part: str | None = None
 
 
 @final

@@ -16,7 +16,8 @@ from tlkit.classifier.classifier import PathLike, TransferClassifier
 from tlkit.classifier.measure import listing_for
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_path
-from tlkit.data.dataset import DatasetSpec, Example, image_files
+from tlkit.data.dataset import DatasetSpec, image_files
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, printable
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_images, warn_of_bad_files

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tlkit.backbones.cuts import cuts
 from tlkit.backbones.engines import BATCH_SIZE
-from tlkit.backbones.network import cuts
 from tlkit.classifier.classifier import (
     PathLike,
     Prediction,

@@ -15,7 +15,8 @@ from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
 from tlkit.classifier.measure import learned_names, listing_for
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.data.label_decisions import DIGEST_PREFIX, Decided
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation

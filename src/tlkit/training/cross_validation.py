@@ -33,7 +33,7 @@ from tlkit.training.fit import train
 from tlkit.training.fold_state import Fold
 from tlkit.training.head import class_weights
 from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -91,14 +91,7 @@ def cross_validate(
     spec = settings.dataset
     listing = spec.listing()
     run_folders = RunFolders.open({}, cache_dir, None)
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(settings.schedule),
-        settings.augmentation,
-        settings.seed,
-        run_folders,
-        value_range=spec.value_range,
-    )
+    frozen = settings.frozen_part(run_folders)
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files)
     found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
