@@ -17,7 +17,8 @@ from tlkit.core.progress import say
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.data.shapes import Shape
 from tlkit.data.split import assign_folds
 from tlkit.errors import DatasetError, SettingError
