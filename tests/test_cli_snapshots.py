@@ -109,6 +109,14 @@ def masked(text: str) -> str:
         ["audit", "with bad"],
         ["audit", "with bad", "--all", "--fail-on", "none"],
         ["audit", "cats and dogs", "--json"],
+        [
+            "compare",
+            "discs",
+            "--candidate",
+            "tiny_random",
+            "--candidate",
+            "tiny_random:weights=none.h5@24",
+        ],
         [*TRAIN, *NETWORK],
         [*TRAIN, *NETWORK, "--folds", "3", "--threshold", "recall=0.9", "--test-fraction", "0.2"],
         ["train", "with bad", "-o", "new.keras", *NETWORK],
@@ -221,7 +229,8 @@ def test_error(
     sys.version_info >= (3, 13), reason="argparse writes options differently from Python 3.13 on"
 )
 @pytest.mark.parametrize(
-    "command", ["", "audit", "train", "evaluate", "predict", "report", "export", "backbones"]
+    "command",
+    ["", "audit", "compare", "train", "evaluate", "predict", "report", "export", "backbones"],
 )
 def test_help(transcript: Transcript, snapshot: SnapshotAssertion, command: str) -> None:
     assert transcript(*filter(None, [command]), "--help") == snapshot

@@ -141,12 +141,15 @@ class Judged:
         among: Indices of the examples that were judged, int64 `[N]`.
         logits: Out-of-fold, of each of them, not calibrated, float64 `[N]`.
         choice: What the folds chose for the classifier that learns from all images.
+        inner: For each fold, the logits of the images that it learned from, by inner folds: float64 `[T]`, in
+            the order of `among`; None where there are none, as after fine-tuning.
     """
 
     result: CrossValidation
     among: Indices
     logits: Floats
     choice: FoldChoice
+    inner: tuple[Floats | None, ...]
 
 
 def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
@@ -191,7 +194,7 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
         positive_class=run.listing.positive_class,
         used_to_choose=("whether to fine-tune",) if settings.schedule.phases else (),
     )
-    return Judged(result, among, logits, choice)
+    return Judged(result, among, logits, choice, tuple(fold.inner for fold in found))
 
 
 def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
@@ -210,7 +213,7 @@ def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
     viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
     data = settings.learned_from(run.listing, run.groups, learned, choosing, viewed=viewed)
     trained = train(run.frozen, run.originals, data, settings.schedule, RunFolders(), judged=judged)
-    return Fold(trained.tried, trained.phases[1:])
+    return Fold(trained.tried, trained.phases[1:], None if len(choosing) else trained.out_of_fold)
 
 
 def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floats) -> FoldChoice:
