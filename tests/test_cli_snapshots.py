@@ -109,14 +109,6 @@ def masked(text: str) -> str:
         ["audit", "with bad"],
         ["audit", "with bad", "--all", "--fail-on", "none"],
         ["audit", "cats and dogs", "--json"],
-        [
-            "compare",
-            "discs",
-            "--candidate",
-            "tiny_random",
-            "--candidate",
-            "tiny_random:weights=none.h5@24",
-        ],
         [*TRAIN, *NETWORK],
         [*TRAIN, *NETWORK, "--folds", "3", "--threshold", "recall=0.9", "--test-fraction", "0.2"],
         ["train", "with bad", "-o", "new.keras", *NETWORK],
@@ -127,6 +119,8 @@ def masked(text: str) -> str:
         ["predict", "discs.keras", "discs/disc/01.jpg", "discs/not disc/00.jpg"],
         ["predict", "discs.keras", "with bad/disc/00.jpg", "nothing.jpg", "--json"],
         ["predict", "discs.keras", "with bad", "-o", "table.csv"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.png"],
+        ["labels", "discs.keras", "-o", "doubtful.csv"],
         ["report", "discs.keras", "-o", "page.html", "--heat-maps", "1"],
         ["export", "discs.keras", "-o", "exported", "--format", "onnx"],
     ],
@@ -200,6 +194,8 @@ def test_success(transcript: Transcript, snapshot: SnapshotAssertion, words: lis
         [*TRAIN, *NETWORK, "--checkpoint-dir", "~"],
         [*TRAIN, "--schedule", "fast"],
         [*TRAIN, *NETWORK, "--threshold", "best"],
+        ["compare", "discs", "--candidate", "MobileNetV7"],
+        ["compare", "discs", "--candidate", "tiny_random:weights=none.h5@24"],
         [*TRAIN, *NETWORK, "--threshold", "1.5"],
         [*TRAIN, *NETWORK, "--threshold", "recall"],
         [*TRAIN, *NETWORK, "--threshold", "recall=2"],
@@ -208,6 +204,13 @@ def test_success(transcript: Transcript, snapshot: SnapshotAssertion, words: lis
         [*TRAIN, "--ray"],
         [*TRAIN, "--ray", "--schedule", "standard"],
         [*TRAIN, "--ray", "--cache-dir", "cache"],
+        # insight
+        ["explain", "discs.keras", "discs/disc/01.jpg"],
+        ["explain", "discs.keras", "nothing.jpg", "-o", "map.png"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.gif"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.png", "--towards", "cat"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.png", "--strength", "2"],
+        ["labels", "nothing.keras"],
         # exports
         ["export", "discs.keras", "-o", "exported 2", "--format", "onnx", "--precision", "int8"],
         ["export", "discs.keras", "-o", "exported 2", "--tolerance", "-1"],
@@ -230,7 +233,19 @@ def test_error(
 )
 @pytest.mark.parametrize(
     "command",
-    ["", "audit", "compare", "train", "evaluate", "predict", "report", "export", "backbones"],
+    [
+        "",
+        "audit",
+        "compare",
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "labels",
+        "report",
+        "export",
+        "backbones",
+    ],
 )
 def test_help(transcript: Transcript, snapshot: SnapshotAssertion, command: str) -> None:
     assert transcript(*filter(None, [command]), "--help") == snapshot

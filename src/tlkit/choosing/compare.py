@@ -25,12 +25,11 @@ from tlkit.evaluation.evaluate import evaluate
 from tlkit.evaluation.log_loss import log_losses, sigmoid
 from tlkit.evaluation.paired import PairedDifference
 from tlkit.evaluation.scores import OUT_OF_FOLD
-from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders
 from tlkit.images.loader import warn_of_bad_files
 from tlkit.training.cross_validation import Judged, Run, judge_by_folds
 from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -126,14 +125,7 @@ class _Entry:
     @classmethod
     def of(cls, settings: RunSettings, run_folders: RunFolders) -> _Entry:
         """Prepare a candidate; nothing is built yet."""
-        frozen = FrozenPart(
-            settings.backbone,
-            needs_of(settings.schedule),
-            settings.augmentation,
-            settings.seed,
-            run_folders,
-            value_range=settings.dataset.value_range,
-        )
+        frozen = settings.frozen_part(run_folders)
         return cls(settings, Reading(frozen, settings.backbone.image_size))
 
     def row(self, difference: PairedDifference | None = None) -> Candidate:
@@ -168,7 +160,7 @@ def _judge(
         entry.milliseconds = 1000 * seconds_per_image(
             entry.reading, entry.settings.backbone, run_folders
         )
-        run = Run(entry.settings, entry.reading.frozen, originals, listing, groups, run_folders)
+        run = Run.of(entry.settings, entry.reading.frozen, originals, listing, groups, run_folders)
         try:
             entry.judged = judge_by_folds(run, known, folds=folds)
         except (
@@ -218,6 +210,7 @@ def _compared(entries: Sequence[_Entry], schedule: FineTuneSchedule) -> Comparis
             positive_class=results[0].positive_class,
             part=OUT_OF_FOLD,
             folds=len(picks),
+            facets=results[0].scores.facets,
         ),
         fold_choices=tuple(rows[place].name for place in picks),
         schedule=str(schedule),

@@ -15,7 +15,7 @@ from typing import final
 from tlkit.backbones.engines import BATCH_SIZE, Engine
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images, Indices
-from tlkit.data.dataset import Example
+from tlkit.data.example import Example
 from tlkit.errors import TlkitError, printable
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals, OriginalsPass, check_outcomes, gathered

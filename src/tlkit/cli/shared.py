@@ -46,6 +46,8 @@ def add_dataset(add: Callable[..., argparse.Action]) -> None:
         "--value-range", metavar=("BLACK", "WHITE"), nargs=2, type=float,
         help="values of black and white in files of more than 8 bits, such as 0 4095 (all there are)",
     )  # fmt: skip
+    about = "what was decided about labels, as a report saves it: corrects some, leaves images out"
+    add("--decisions", metavar="CSV", type=arguments.not_empty, help=about)
 
 
 def given(options: Options, *names: str) -> dict[str, Any]:
