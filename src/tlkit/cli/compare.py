@@ -36,7 +36,7 @@ def compare(options: Options) -> int:
     from tlkit.choosing.compare import compare as compare_networks
     from tlkit.data.dataset import DatasetSpec
 
-    names = ("positive_class", "classes", "value_range", "group_by")
+    names = ("positive_class", "classes", "value_range", "decisions", "group_by")
     spec = DatasetSpec(options.directory, seed=options.seed, **given(options, *names))
     comparison = compare_networks(
         spec,
