@@ -160,13 +160,10 @@ def _judge(
         entry.milliseconds = 1000 * seconds_per_image(
             entry.reading, entry.settings.backbone, run_folders
         )
-        run = Run.of(entry.settings, entry.reading.frozen, originals, listing, groups, run_folders)
+        run = Run.of(entry.settings, entry.reading.frozen, originals, listing, report, run_folders)
         try:
             entry.judged = judge_by_folds(run, known, folds=folds)
-        except (
-            MemoryError,
-            SettingError,
-        ) as error:  # of this network; a folder's fault is another kind
+        except (MemoryError, SettingError) as error:  # a folder's fault is of another kind
             entry.reading.fail(error)
     if not any(entry.judged for entry in entries):
         raise _all_failed(entries)
@@ -210,6 +207,7 @@ def _compared(entries: Sequence[_Entry], schedule: FineTuneSchedule) -> Comparis
             positive_class=results[0].positive_class,
             part=OUT_OF_FOLD,
             folds=len(picks),
+            used_to_choose=results[0].evaluation.used_to_choose,
             facets=results[0].scores.facets,
         ),
         fold_choices=tuple(rows[place].name for place in picks),

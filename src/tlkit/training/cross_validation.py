@@ -208,13 +208,11 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
 
 def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
     """Train and judge each fold, or read what an earlier run found; return the fold of each image too."""
-    network, pretrained = run.frozen.network.base, None
+    pretrained = run.frozen.network.base.get_weights() if run.settings.schedule.phases else None
     dealt_by = run.listing.split_labels[among]
     fold_of = assign_folds(
         dealt_by, run.groups_of(among), count=count, seed=run.settings.dataset.seed
     )
-    if run.settings.schedule.phases:
-        pretrained = network.get_weights()
     found: list[Fold] = []
     with progress(count, "Folds", unit="folds") as advance:
         for number in range(count):
@@ -224,7 +222,7 @@ def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
             fold.write(kept_at)
             found.append(fold)
             if pretrained is not None:
-                network.set_weights(pretrained)
+                run.frozen.network.base.set_weights(pretrained)
             advance(1)
     return found, fold_of
 
