@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.classifier.record import Record
+from tlkit.core.columns import READABLE_SUFFIXES
 from tlkit.core.fingerprint import digest_of_file
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.core.home import expanded
+from tlkit.data.dataset import DatasetSettings, DatasetSpec, Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
@@ -31,9 +33,7 @@ def measure(
     include_training: bool,
 ) -> Evaluation:
     """Measure a classifier, as `TransferClassifier.evaluate` says."""
-    spec = (
-        data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=classifier.class_names)
-    )
+    spec = spec_for(classifier, data)
     examples, known = _chosen(classifier, spec, part, include_training=include_training)
     outcomes = classifier.predict(
         [example.path for example in examples],
@@ -46,7 +46,7 @@ def measure(
         if not isinstance(outcome, BadFile)
     ]
     if not scored:
-        raise DatasetError(f"no image in {printable(spec.directory)} can be read")
+        raise DatasetError(f"no image in {printable(spec.source)} can be read")
     labels, probabilities = zip(*scored, strict=True)
     return evaluate(
         labels,
@@ -54,9 +54,37 @@ def measure(
         threshold=classifier.threshold,
         class_names=classifier.class_names,
         positive_class=classifier.positive_class,
-        part=part or spec.directory.resolve().name,
+        part=part or spec.source.resolve().name,
         used_to_choose=(f"the weights ({known} of them were trained on)",) if known else (),
     )
+
+
+def spec_for(
+    classifier: TransferClassifier, data: PathLike | DatasetSpec, **columns: str
+) -> DatasetSpec:
+    """Return how a folder or a table is read for a classifier: as what it was trained on, where that fits.
+
+    Args:
+        classifier: Its classes are looked for.
+        data: A folder, a table of labels, or a spec, which is returned as it is.
+        **columns: Of a table, where they are not called as in the one that it was trained on: `image`,
+            `label` and `directory`, as `DatasetSpec.from_table` has them.
+    """
+    if isinstance(data, DatasetSpec):
+        return data
+    card = classifier.card
+    known = card.dataset if isinstance(card, Record) and "directory" in card.dataset else {}
+    trained = DatasetSpec.from_config(known) if known else None
+    settings: DatasetSettings = {"classes": classifier.class_names}
+    if trained is not None and trained.rest:
+        settings = {"positive_class": classifier.positive_class, "rest": trained.rest}
+    path = expanded("data", data)
+    if path.suffix.lower() in READABLE_SUFFIXES and not path.is_dir():
+        table = trained.table if trained else None
+        names = {"image": table.image, "label": table.label} if table else {}
+        return DatasetSpec.from_table(path, **{**names, **columns}, **settings)
+    pattern = trained.pattern if trained else None
+    return DatasetSpec(path, pattern=pattern, **settings)
 
 
 def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
@@ -69,7 +97,7 @@ def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Exa
     if {*listing.class_names} != {*classifier.class_names}:
         raise DatasetError(
             f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
-            f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
+            f"{printable(spec.source)} holds {' and '.join(map(repr, listing.class_names))}"
         )
     return tuple(
         dataclasses.replace(example, label=int(example.class_name == classifier.positive_class))
@@ -107,7 +135,7 @@ def _chosen(
     if not examples:
         there = sorted({repr(example.part) for example in listed if example.part})
         raise DatasetError(
-            f"{printable(spec.directory)} has no images in the part {part!r}: "
+            f"{printable(spec.source)} has no images in the part {part!r}: "
             + (f"choose from {', '.join(there)}" if there else "it has no parts, leave `part` out")
         )
     card = classifier.card
@@ -115,7 +143,7 @@ def _chosen(
     unseen = [example for example in examples if example.name not in learned]
     if not learned:
         return examples, 0
-    count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.directory)}"
+    count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.source)}"
     if include_training:
         _warn(
             f"the classifier has learned from {count}, so these metrics flatter it. {_known(classifier)}"
@@ -164,7 +192,7 @@ def _known(classifier: TransferClassifier) -> str:
 
 def _of_one_class(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
     """Return the images of a folder that has only one of the classes; nothing where it is not so."""
-    if not spec.directory.is_dir():
+    if spec.table or spec.pattern or spec.rest or not spec.directory.is_dir():
         return ()
     folders = {e.name: e.path for e in scan_folder(str(spec.directory)) if kind_of(e) == "folder"}
     (*there,) = (name for name in classifier.class_names if name in folders)

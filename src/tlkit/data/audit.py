@@ -91,6 +91,8 @@ class AuditReport(Spec):
         clusters: Names of the images that show one image, as `printable` writes them, sorted.
         large_clusters: How many images look alike, by the name of a typical one.
         alike: Names of the images in each large cluster, sorted; left out by `shortened`.
+        joined: Of what folders or labels `rest="negative"` made a class, with the images in each, by the
+            name of the class.
     """
 
     directory: str
@@ -102,6 +104,7 @@ class AuditReport(Spec):
     clusters: tuple[tuple[str, ...], ...] = ()
     large_clusters: Mapping[str, int] = field(default_factory=dict)
     alike: tuple[tuple[str, ...], ...] = ()
+    joined: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     _renamed: ClassVar[Mapping[str, str]] = {"scenes": "large_clusters"}
 
     def __post_init__(self) -> None:
@@ -167,6 +170,9 @@ class AuditReport(Spec):
                 all images; None names all.
         """
         lines = [printable(self.directory), "", *_table(self.counts), ""]
+        for class_name, of in self.joined.items():
+            held = ", ".join(f"{count:,} {printable(name)}" for name, count in of.items())
+            lines += [f"'{printable(class_name)}' is: {held}", ""]
         width = max(map(len, self.totals), default=0)
         images = sum(sum(of.values()) for of in self.counts.values())
         unnamed = 0
@@ -205,7 +211,8 @@ def audit(data: DatasetSpec | PathLike) -> AuditReport:
     Every file is decoded once, completely; none is changed.
 
     Args:
-        data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`.
+        data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`, such as one of a
+            table.
 
     Returns:
         The report; `print` it.
@@ -263,7 +270,7 @@ def audit_of(
     problems.sort(key=lambda problem: (order.index(problem.kind), problem.path))
     totals = Counter(problem.kind for problem in problems)
     return AuditReport(
-        str(spec.directory),
+        str(spec.source),
         counts=_counts(listing.examples, listing.class_names),
         ignored=dict(listing.ignored),
         problems=tuple(problems),
@@ -280,6 +287,7 @@ def audit_of(
             tuple(sorted(printable(examples[place].name) for place in cluster))
             for cluster in duplicates.large_clusters
         ),
+        joined={listing.negative_class: listing.joined} if listing.joined else {},
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
-from tlkit.classifier.measure import examples_for, learned_names
+from tlkit.classifier.measure import examples_for, learned_names, spec_for
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.data.dataset import DatasetSpec, Example
@@ -87,7 +87,7 @@ class Album:
     """What a report shows of a folder.
 
     Attributes:
-        directory: The folder.
+        spec: How the folder is read.
         is_own: Whether the classifier was trained on this folder.
         parts: The most meaningful first.
         images: The most telling first: those whose label was given the lowest probability.
@@ -96,7 +96,7 @@ class Album:
         notes: What the reader should know about the folder as it is now.
     """
 
-    directory: Path
+    spec: DatasetSpec
     is_own: bool
     parts: tuple[Part, ...]
     images: tuple[AlbumImage, ...]
@@ -129,7 +129,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
     parts = tuple(_parts(judge, is_own=is_own))
     if not parts:
-        raise DatasetError(f"no image in {printable(spec.directory)} can be read")
+        raise DatasetError(f"no image in {printable(spec.source)} can be read")
     doubts = _doubts(parts, classifier)
     probabilities = _probabilities(parts)
     telling = [examples[name] for name in probabilities if name in examples]
@@ -137,7 +137,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     gone = sorted(names - examples.keys()) if is_own else []
     fresh = [name for name in probabilities if is_own and name in examples and name not in known]
     return Album(
-        directory=spec.directory,
+        spec=spec,
         is_own=is_own,
         parts=parts,
         images=images,
@@ -182,10 +182,8 @@ def fitted(size: Size, longest: int) -> Size:
 
 
 def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:
-    if isinstance(data, DatasetSpec):
-        return data
     if data is not None:
-        return DatasetSpec(data, classes=classifier.class_names)
+        return spec_for(classifier, data)
     if "directory" not in classifier.record.dataset:
         raise SettingError(
             "`data` must be the folder of the images: the classifier does not know it"

@@ -160,7 +160,13 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
     settings, network = run.settings, run.frozen
     labels = run.listing.labels[among].astype(np.int64)
     dealt_by = run.listing.split_labels[among]
-    fold_of = assign_folds(dealt_by, run.groups_of(among), count=folds, seed=settings.dataset.seed)
+    fold_of = assign_folds(
+        dealt_by,
+        run.groups_of(among),
+        count=folds,
+        seed=settings.dataset.seed,
+        strata=run.listing.strata(among),
+    )
     pretrained = network.network.base.get_weights() if settings.schedule.phases else None
     found: list[Fold] = []
     with progress(folds, "Folds", unit="folds") as advance:
@@ -205,6 +211,7 @@ def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
             validation_fraction=settings.dataset.validation_fraction or USUAL_FRACTION,
             test_fraction=0.0,
             seed=settings.dataset.seed,
+            strata=run.listing.strata(known),
         )
         learned, choosing = known[inner.train], known[inner.validation]
     viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
