@@ -114,6 +114,8 @@ def masked(text: str) -> str:
         ["train", "with bad", "-o", "new.keras", *NETWORK],
         ["evaluate", "discs.keras", "with bad"],
         ["evaluate", "discs.keras", "discs", "--threshold", "0.9", "--json"],
+        ["evaluate", "discs.keras", "discs", "--against", "discs.keras", "--include-training"],
+        ["evaluate", "discs.keras", "discs", "--against", "other.keras"],
         ["predict", "discs.keras", "discs/disc/01.jpg", "discs/not disc/00.jpg"],
         ["predict", "discs.keras", "with bad/disc/00.jpg", "nothing.jpg", "--json"],
         ["predict", "discs.keras", "with bad", "-o", "table.csv"],

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tlkit.classifier.card import ModelCard
 from tlkit.classifier.record import Record
 from tlkit.core.columns import READABLE_SUFFIXES
 from tlkit.core.fingerprint import digest_of_file
 from tlkit.core.home import expanded
+from tlkit.core.spec import PathLike
 from tlkit.data.dataset import DatasetSettings, DatasetSpec, Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
@@ -21,27 +22,29 @@ from tlkit.evaluation.scores import OUT_OF_FOLD
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import warn_of_bad_files
 
-if TYPE_CHECKING:
-    from tlkit.classifier.classifier import PathLike, TransferClassifier
-
 
 def measure(
-    classifier: TransferClassifier,
-    data: PathLike | DatasetSpec,
+    card: ModelCard,
+    probabilities_of: Callable[[Sequence[Path]], Sequence[float | BadFile]],
+    spec: DatasetSpec,
     *,
     part: str | None,
     include_training: bool,
 ) -> Evaluation:
-    """Measure a classifier, as `TransferClassifier.evaluate` says."""
-    spec = spec_for(classifier, data)
-    examples, known = _chosen(classifier, spec, part, include_training=include_training)
-    outcomes = classifier.predict(
-        [example.path for example in examples],
-        on_bad_file="raise" if spec.on_bad_file == "raise" else "collect",
-    )
+    """Measure a classifier, as `TransferClassifier.evaluate` says.
+
+    Args:
+        card: The classifier's.
+        probabilities_of: Gives the classifier's probability for each of some files.
+        spec: The folder.
+        part: Use only this part of it.
+        include_training: Count the images that it has learned from too.
+    """
+    examples, known = _chosen(card, spec, part, include_training=include_training)
+    outcomes = probabilities_of([example.path for example in examples])
     warn_of_bad_files([found for found in outcomes if isinstance(found, BadFile)], stacklevel=4)
     scored = [
-        (example.label, outcome.probability)
+        (example.label, outcome)
         for example, outcome in zip(examples, outcomes, strict=True)
         if not isinstance(outcome, BadFile)
     ]
@@ -51,33 +54,30 @@ def measure(
     return evaluate(
         labels,
         probabilities,
-        threshold=classifier.threshold,
-        class_names=classifier.class_names,
-        positive_class=classifier.positive_class,
+        threshold=card.threshold,
+        class_names=card.class_names,
+        positive_class=card.positive_class,
         part=part or spec.source.resolve().name,
         used_to_choose=(f"the weights ({known} of them were trained on)",) if known else (),
     )
 
 
-def spec_for(
-    classifier: TransferClassifier, data: PathLike | DatasetSpec, **columns: str
-) -> DatasetSpec:
+def spec_for(card: ModelCard, data: PathLike | DatasetSpec, **columns: str) -> DatasetSpec:
     """Return how a folder or a table is read for a classifier: as what it was trained on, where that fits.
 
     Args:
-        classifier: Its classes are looked for.
+        card: The classifier's.
         data: A folder, a table of labels, or a spec, which is returned as it is.
         **columns: Of a table, where they are not called as in the one that it was trained on: `image`,
             `label` and `directory`, as `DatasetSpec.from_table` has them.
     """
     if isinstance(data, DatasetSpec):
         return data
-    card = classifier.card
     known = card.dataset if isinstance(card, Record) and "directory" in card.dataset else {}
     trained = DatasetSpec.from_config(known) if known else None
-    settings: DatasetSettings = {"classes": classifier.class_names}
+    settings: DatasetSettings = {"classes": card.class_names}
     if trained is not None and trained.rest:
-        settings = {"positive_class": classifier.positive_class, "rest": trained.rest}
+        settings = {"positive_class": card.positive_class, "rest": trained.rest}
     path = expanded("data", data)
     if path.suffix.lower() in READABLE_SUFFIXES and not path.is_dir():
         table = trained.table if trained else None
@@ -87,22 +87,39 @@ def spec_for(
     return DatasetSpec(path, pattern=pattern, **settings)
 
 
-def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
+def examples_for(card: ModelCard, spec: DatasetSpec) -> tuple[Example, ...]:
     """Return the images of a folder, label 1 for the classifier's positive class.
 
     Raises:
         DatasetError: The folder is not of the classifier's two classes.
     """
     listing = spec.listing()
-    if {*listing.class_names} != {*classifier.class_names}:
+    if {*listing.class_names} != {*card.class_names}:
         raise DatasetError(
-            f"this classifier tells {' from '.join(map(repr, classifier.class_names))}, but "
+            f"this classifier tells {' from '.join(map(repr, card.class_names))}, but "
             f"{printable(spec.source)} holds {' and '.join(map(repr, listing.class_names))}"
         )
     return tuple(
-        dataclasses.replace(example, label=int(example.class_name == classifier.positive_class))
+        dataclasses.replace(example, label=int(example.class_name == card.positive_class))
         for example in listing.examples
     )
+
+
+def examples_in(card: ModelCard, spec: DatasetSpec, part: str | None) -> Sequence[Example]:
+    """Return the images of a folder, or of a part of it, to measure on; it may hold one class alone.
+
+    Raises:
+        DatasetError: The folder is not of the classifier's classes, or has no such part.
+    """
+    listed = _of_one_class(card, spec) or examples_for(card, spec)
+    examples = [example for example in listed if part in (None, example.part)]
+    if not examples:
+        there = sorted({repr(example.part) for example in listed if example.part})
+        raise DatasetError(
+            f"{printable(spec.source)} has no images in the part {part!r}: "
+            + (f"choose from {', '.join(there)}" if there else "it has no parts, leave `part` out")
+        )
+    return examples
 
 
 def learned_names(record: Record, spec: DatasetSpec, examples: Sequence[Example]) -> frozenset[str]:
@@ -127,37 +144,28 @@ def learned_names(record: Record, spec: DatasetSpec, examples: Sequence[Example]
 
 
 def _chosen(
-    classifier: TransferClassifier, spec: DatasetSpec, part: str | None, *, include_training: bool
+    card: ModelCard, spec: DatasetSpec, part: str | None, *, include_training: bool
 ) -> tuple[Sequence[Example], int]:
     """Return the images to measure on, and how many of them the classifier has learned from."""
-    listed = _of_one_class(classifier, spec) or examples_for(classifier, spec)
-    examples = [example for example in listed if part in (None, example.part)]
-    if not examples:
-        there = sorted({repr(example.part) for example in listed if example.part})
-        raise DatasetError(
-            f"{printable(spec.source)} has no images in the part {part!r}: "
-            + (f"choose from {', '.join(there)}" if there else "it has no parts, leave `part` out")
-        )
-    card = classifier.card
-    learned = learned_names(card, spec, examples) if isinstance(card, Record) else frozenset()
-    unseen = [example for example in examples if example.name not in learned]
-    if not learned:
+    examples = examples_in(card, spec, part)
+    if not (isinstance(card, Record) and (learned := learned_names(card, spec, examples))):
         return examples, 0
+    unseen = [example for example in examples if example.name not in learned]
     count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.source)}"
     if include_training:
         _warn(
-            f"the classifier has learned from {count}, so these metrics flatter it. {_known(classifier)}"
+            f"the classifier has learned from {count}, so these metrics flatter it. {_known(card)}"
         )
         return examples, len(learned)
     if not unseen:
         raise DatasetError(
             f"the classifier has learned from {count}, so they say nothing about new ones. "
-            f"{_known(classifier)}. Give a folder of other images; or count these all the same, with "
+            f"{_known(card)}. Give a folder of other images; or count these all the same, with "
             "include_training=True (--include-training)"
         )
     _warn(
         f"left out {count}: the classifier has learned from them, and they would flatter it "
-        f"(include_training=True or --include-training counts them). {_known(classifier)}"
+        f"(include_training=True or --include-training counts them). {_known(card)}"
     )
     return unseen, 0
 
@@ -168,10 +176,10 @@ def _warn(text: str) -> None:
     )  # the line that called TransferClassifier.evaluate
 
 
-def _known(classifier: TransferClassifier) -> str:
+def _known(card: Record) -> str:
     """Say what is known of the classifier on images that it had not learned from."""
-    crossed, scores = classifier.cross_validation, classifier.out_of_fold
-    found, where = classifier.evaluation, f"{classifier.evaluation.part} images"
+    crossed, scores = card.cross_validation, card.scores.get(OUT_OF_FOLD)
+    found, where = card.evaluation, f"{card.evaluation.part} images"
     if crossed is not None:
         found, where = crossed.evaluation, "images, each judged by a fold that had not seen it"
     elif scores is not None:
@@ -179,9 +187,9 @@ def _known(classifier: TransferClassifier) -> str:
         found = evaluate(
             scores.labels,
             scores.probabilities,
-            threshold=classifier.threshold,
-            class_names=classifier.class_names,
-            positive_class=classifier.positive_class,
+            threshold=card.threshold,
+            class_names=card.class_names,
+            positive_class=card.positive_class,
             part=OUT_OF_FOLD,
         )
     return (
@@ -190,14 +198,14 @@ def _known(classifier: TransferClassifier) -> str:
     )
 
 
-def _of_one_class(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:
+def _of_one_class(card: ModelCard, spec: DatasetSpec) -> tuple[Example, ...]:
     """Return the images of a folder that has only one of the classes; nothing where it is not so."""
     if spec.table or spec.pattern or spec.rest or not spec.directory.is_dir():
         return ()
     folders = {e.name: e.path for e in scan_folder(str(spec.directory)) if kind_of(e) == "folder"}
-    (*there,) = (name for name in classifier.class_names if name in folders)
+    (*there,) = (name for name in card.class_names if name in folders)
     if len(there) != 1 or len(folders) != 1:
         return ()
-    label = int(there[0] == classifier.positive_class)
+    label = int(there[0] == card.positive_class)
     found = sorted(walk(folders[there[0]], there[0], Counter()))
     return tuple(Example(Path(path), name, there[0], label) for name, path in found)

@@ -11,11 +11,13 @@ from tlkit.cli.shared import (
     Options,
     add_table,
     add_threshold,
+    check_model,
     columns,
     command,
     given,
     is_table,
     load,
+    load_file,
 )
 from tlkit.core.tables import as_json
 from tlkit.errors import printable
@@ -38,17 +40,23 @@ def add_evaluate(commands: Commands) -> None:
     add("--part", metavar="train|validation|test", type=arguments.part, help=about)
     about = "count images that it has learned from, too: they flatter it"
     add("--include-training", action="store_true", default=False, help=about)
+    about = "an older classifier, to be measured on the same images: is the new one better?"
+    add("--against", metavar="OLD", help=about)
     add_threshold(parser)
     add("--json", action="store_true", default=False, help="print one JSON object")
 
 
 def evaluate(options: Options) -> int:
     """Print an evaluation; files that cannot be read are left out with a warning."""
+    against = getattr(options, "against", None)
+    if against is not None:
+        check_model(against)
     classifier = load(options)
     evaluation = classifier.evaluate(
         labelled(classifier, options),
         part=getattr(options, "part", None),
         include_training=options.include_training,
+        against=None if against is None else load_file(against),
     )
     print(as_json(evaluation.to_config()) if options.json else evaluation)
     return 0
@@ -58,9 +66,8 @@ def labelled(classifier: TransferClassifier, options: Options) -> DatasetSpec:
     """Return how the data that the options name is read for a classifier."""
     from tlkit.classifier.measure import spec_for
 
-    return spec_for(
-        classifier, options.directory, **(columns(options) if is_table(options) else {})
-    )
+    of_table = columns(options) if is_table(options) else {}
+    return spec_for(classifier.card, options.directory, **of_table)
 
 
 def add_report(commands: Commands) -> None:

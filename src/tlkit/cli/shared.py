@@ -115,18 +115,27 @@ def given(options: Options, *names: str) -> dict[str, Any]:
 
 def load(options: Options) -> TransferClassifier:
     """Load the classifier that the options name, with their threshold."""
-    if not Path(options.model).exists():  # before the seconds that TensorFlow takes
-        raise ArtifactError(
-            f"there is no file {printable(options.model)}: give what `tlkit train` saved, or "
-            "`tlkit export`"
-        )
-    from tlkit.classifier.classifier import TransferClassifier
-
-    with held_back():
-        classifier = TransferClassifier.load(options.model)
+    classifier = load_file(options.model)
     if hasattr(options, "threshold"):
         classifier = classifier.with_threshold(options.threshold)
     return classifier
+
+
+def check_model(path: str) -> None:
+    """Raise if there is no such file, before the seconds that TensorFlow takes."""
+    if not Path(path).exists():
+        raise ArtifactError(
+            f"there is no file {printable(path)}: give what `tlkit train` saved, or `tlkit export`"
+        )
+
+
+def load_file(path: str) -> TransferClassifier:
+    """Load a classifier, as it was saved."""
+    check_model(path)
+    from tlkit.classifier.classifier import TransferClassifier
+
+    with held_back():
+        return TransferClassifier.load(path)
 
 
 def quoted(path: Path) -> str:

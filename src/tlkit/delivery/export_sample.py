@@ -90,7 +90,7 @@ def _known_images(
     """Return the images that are new to the classifier, and those that it has learned from."""
     spec = _spec(classifier, data)
     try:
-        examples = {example.name: example for example in examples_for(classifier, spec)}
+        examples = {example.name: example for example in examples_for(classifier.card, spec)}
     except DatasetError:
         if data is None or isinstance(data, DatasetSpec) or spec.table:
             raise
@@ -108,7 +108,7 @@ def _known_images(
 
 def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:
     if data is not None:
-        return spec_for(classifier, data)
+        return spec_for(classifier.card, data)
     advice = (
         "give the folder of some images as `data` (--data): every export is tried before it counts"
     )

@@ -6,6 +6,6 @@ them with a guarantee, what is unfamiliar and whether the images have changed; t
 Files in reading order: `log_loss`, `rate` (a proportion with its interval), `metrics`,
 `reliability` (calibration error), `evaluate`,
 `scores` (labels and logits of a split, cross-validation), `paired` (two sets of predictions on the same
-images), `calibration`, `bounds` (what so few mistakes prove), `threshold`, `decisions` (two thresholds with
-a guarantee), `familiarity`, `drift`, `history`.
+images), `paired_evaluation` (two classifiers on them), `calibration`, `bounds` (what so few mistakes prove),
+`threshold`, `decisions` (two thresholds with a guarantee), `familiarity`, `drift`, `history`.
 """

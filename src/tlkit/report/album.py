@@ -117,7 +117,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         SettingError: `data` is missing, and the classifier does not know where its folder is.
     """
     spec = _spec(classifier, data)
-    examples = {example.name: example for example in examples_for(classifier, spec)}
+    examples = {example.name: example for example in examples_for(classifier.card, spec)}
     record, names = classifier.record, _names(classifier.record)
     learned = learned_names(record, spec, [*examples.values()])
     is_own = _is_own(record, spec, examples.keys(), learned)
@@ -183,7 +183,7 @@ def fitted(size: Size, longest: int) -> Size:
 
 def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:
     if data is not None:
-        return spec_for(classifier, data)
+        return spec_for(classifier.card, data)
     if "directory" not in classifier.record.dataset:
         raise SettingError(
             "`data` must be the folder of the images: the classifier does not know it"
