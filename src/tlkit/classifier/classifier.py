@@ -361,7 +361,8 @@ class TransferClassifier:
         exported folder cannot tell them.
 
         Args:
-            data: A folder with the same two classes, or with one of them; or its spec. Its own split plays
+            data: A folder with the same two classes, or with one of them; a table of labels, with the columns
+                of the one that the classifier was trained on; or its spec. Its own split plays
                 no part.
             part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
                 and the other names that such a folder may have will do.
