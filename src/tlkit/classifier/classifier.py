@@ -358,7 +358,7 @@ class TransferClassifier:
 
         Images that it has learned from are left out with a warning, which names what is known of it on
         others: by their content, wherever they lie, and by their names in the folder it was trained on. An
-        exported folder cannot tell them.
+        exported folder tells them by content alone; one that was exported before such folders could warns.
 
         Args:
             data: A folder with the same two classes, or with one of them; a table of labels, with the columns
@@ -449,8 +449,8 @@ class TransferClassifier:
         """Read what `save` wrote, or a folder that `export` made for LiteRT or ONNX Runtime.
 
         A folder predicts, evaluates and takes another threshold without TensorFlow. It keeps no names of
-        images, so it cannot tell which ones it was trained on; and what needs the Keras model (`explain`,
-        `nearest`, `save`, further training) raises an `ArtifactError`.
+        images, and tells what it was trained on by content; what needs the Keras model (`explain`, `nearest`,
+        `save`, further training) raises an `ArtifactError`.
 
         Args:
             path: The file or the folder.

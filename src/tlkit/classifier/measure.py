@@ -14,7 +14,8 @@ from tlkit.core.columns import READABLE_SUFFIXES
 from tlkit.core.fingerprint import digest_of_file
 from tlkit.core.home import expanded
 from tlkit.core.spec import PathLike
-from tlkit.data.dataset import DatasetSettings, DatasetSpec, Example
+from tlkit.data.dataset import DatasetSettings, DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
@@ -40,12 +41,12 @@ def measure(
         part: Use only this part of it.
         include_training: Count the images that it has learned from too.
     """
-    examples, known = _chosen(card, spec, part, include_training=include_training)
-    outcomes = probabilities_of([example.path for example in examples])
+    listing, used = _chosen(card, spec, part, include_training=include_training)
+    outcomes = probabilities_of([example.path for example in listing.examples])
     warn_of_bad_files([found for found in outcomes if isinstance(found, BadFile)], stacklevel=4)
     scored = [
         (example.label, outcome)
-        for example, outcome in zip(examples, outcomes, strict=True)
+        for example, outcome in zip(listing.examples, outcomes, strict=True)
         if not isinstance(outcome, BadFile)
     ]
     if not scored:
@@ -58,7 +59,7 @@ def measure(
         class_names=card.class_names,
         positive_class=card.positive_class,
         part=part or spec.source.resolve().name,
-        used_to_choose=(f"the weights ({known} of them were trained on)",) if known else (),
+        used_to_choose=used,
     )
 
 
@@ -87,8 +88,8 @@ def spec_for(card: ModelCard, data: PathLike | DatasetSpec, **columns: str) -> D
     return DatasetSpec(path, pattern=pattern, **settings)
 
 
-def examples_for(card: ModelCard, spec: DatasetSpec) -> tuple[Example, ...]:
-    """Return the images of a folder, label 1 for the classifier's positive class.
+def listing_for(card: ModelCard, spec: DatasetSpec) -> Listing:
+    """Return what a folder holds, label 1 for the classifier's positive class.
 
     Raises:
         DatasetError: The folder is not of the classifier's two classes.
@@ -99,64 +100,84 @@ def examples_for(card: ModelCard, spec: DatasetSpec) -> tuple[Example, ...]:
             f"this classifier tells {' from '.join(map(repr, card.class_names))}, but "
             f"{printable(spec.source)} holds {' and '.join(map(repr, listing.class_names))}"
         )
-    return tuple(
-        dataclasses.replace(example, label=int(example.class_name == card.positive_class))
+    positive = card.positive_class
+    examples = tuple(
+        dataclasses.replace(example, label=int(example.class_name == positive))
         for example in listing.examples
     )
+    return dataclasses.replace(listing, examples=examples, positive_class=positive)
 
 
-def examples_in(card: ModelCard, spec: DatasetSpec, part: str | None) -> Sequence[Example]:
-    """Return the images of a folder, or of a part of it, to measure on; it may hold one class alone.
+def listing_in(card: ModelCard, spec: DatasetSpec, part: str | None) -> Listing:
+    """Return what a folder, or a part of it, holds to measure on; it may be of one class alone.
 
     Raises:
         DatasetError: The folder is not of the classifier's classes, or has no such part.
     """
-    listed = _of_one_class(card, spec) or examples_for(card, spec)
-    examples = [example for example in listed if part in (None, example.part)]
+    listing = _of_one_class(card, spec) or listing_for(card, spec)
+    examples = tuple(example for example in listing.examples if part in (None, example.part))
     if not examples:
-        there = sorted({repr(example.part) for example in listed if example.part})
+        there = sorted({repr(example.part) for example in listing.examples if example.part})
         raise DatasetError(
             f"{printable(spec.source)} has no images in the part {part!r}: "
             + (f"choose from {', '.join(there)}" if there else "it has no parts, leave `part` out")
         )
-    return examples
+    return dataclasses.replace(listing, examples=examples)
 
 
-def learned_names(record: Record, spec: DatasetSpec, examples: Sequence[Example]) -> frozenset[str]:
+def learned_names(
+    card: ModelCard, spec: DatasetSpec, examples: Sequence[Example]
+) -> frozenset[str]:
     """Return the names of the images that a classifier has learned from.
 
     A file is told by its content, wherever it lies and whatever it is called; in the folder that the
-    classifier was trained on its name is enough.
+    classifier was trained on its name is enough, where the card is a `Record` and knows names.
 
     Args:
-        record: The classifier's.
+        card: The classifier's.
         spec: The folder.
         examples: Its images. Each file is read.
     """
-    digests, names = {*record.training_digests}, {*record.training_names}
-    own = record.trained_on(spec.directory)
+    own = isinstance(card, Record) and card.trained_on(spec.directory)
+    names = {*card.training_names} if isinstance(card, Record) and own else set()
+    digests = {*card.training_digests}
     return frozenset(
         example.name
         for example in examples
-        if (own and example.name in names)
-        or (digests and digest_of_file(example.path)[: record.DIGEST_LENGTH] in digests)
+        if example.name in names
+        or (digests and digest_of_file(example.path)[: card.DIGEST_LENGTH] in digests)
     )
+
+
+def warn_if_unknown(card: ModelCard, *, stacklevel: int) -> None:
+    """Warn where nothing tells what a classifier has learned from: in folders of an earlier export."""
+    if not (isinstance(card, Record) or card.training_digests):
+        warnings.warn(
+            "an exported folder does not say what the classifier has learned from, so images of that kind "
+            "are counted too, and would flatter it: export the classifier anew, or evaluate its .keras file",
+            TlkitWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _chosen(
     card: ModelCard, spec: DatasetSpec, part: str | None, *, include_training: bool
-) -> tuple[Sequence[Example], int]:
-    """Return the images to measure on, and how many of them the classifier has learned from."""
-    examples = examples_in(card, spec, part)
-    if not (isinstance(card, Record) and (learned := learned_names(card, spec, examples))):
-        return examples, 0
-    unseen = [example for example in examples if example.name not in learned]
+) -> tuple[Listing, tuple[str, ...]]:
+    """Return the images to measure on, and what they were used to choose."""
+    listing = listing_in(card, spec, part)
+    examples, used = listing.examples, listing.used_to_choose
+    if not include_training:
+        warn_if_unknown(card, stacklevel=5)
+    learned = learned_names(card, spec, examples)
+    if not learned:
+        return listing, used
+    unseen = tuple(example for example in examples if example.name not in learned)
     count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.source)}"
     if include_training:
         _warn(
             f"the classifier has learned from {count}, so these metrics flatter it. {_known(card)}"
         )
-        return examples, len(learned)
+        return listing, (f"the weights ({len(learned)} of them were trained on)", *used)
     if not unseen:
         raise DatasetError(
             f"the classifier has learned from {count}, so they say nothing about new ones. "
@@ -167,7 +188,7 @@ def _chosen(
         f"left out {count}: the classifier has learned from them, and they would flatter it "
         f"(include_training=True or --include-training counts them). {_known(card)}"
     )
-    return unseen, 0
+    return dataclasses.replace(listing, examples=unseen), used
 
 
 def _warn(text: str) -> None:
@@ -176,10 +197,12 @@ def _warn(text: str) -> None:
     )  # the line that called TransferClassifier.evaluate
 
 
-def _known(card: Record) -> str:
+def _known(card: ModelCard) -> str:
     """Say what is known of the classifier on images that it had not learned from."""
-    crossed, scores = card.cross_validation, card.scores.get(OUT_OF_FOLD)
-    found, where = card.evaluation, f"{card.evaluation.part} images"
+    crossed, scores, found = card.cross_validation, card.scores.get(OUT_OF_FOLD), card.evaluation
+    if found is None:
+        return "What it is worth on other images is not known"
+    where = f"{found.part} images"
     if crossed is not None:
         found, where = crossed.evaluation, "images, each judged by a fold that had not seen it"
     elif scores is not None:
@@ -198,14 +221,15 @@ def _known(card: Record) -> str:
     )
 
 
-def _of_one_class(card: ModelCard, spec: DatasetSpec) -> tuple[Example, ...]:
-    """Return the images of a folder that has only one of the classes; nothing where it is not so."""
-    if spec.table or spec.pattern or spec.rest or not spec.directory.is_dir():
-        return ()
+def _of_one_class(card: ModelCard, spec: DatasetSpec) -> Listing | None:
+    """Return what a folder holds that has only one of the classes; None where it is not so."""
+    if spec.decisions or spec.table or spec.pattern or spec.rest or not spec.directory.is_dir():
+        return None
     folders = {e.name: e.path for e in scan_folder(str(spec.directory)) if kind_of(e) == "folder"}
     (*there,) = (name for name in card.class_names if name in folders)
     if len(there) != 1 or len(folders) != 1:
-        return ()
+        return None
     label = int(there[0] == card.positive_class)
     found = sorted(walk(folders[there[0]], there[0], Counter()))
-    return tuple(Example(Path(path), name, there[0], label) for name, path in found)
+    examples = tuple(Example(Path(path), name, there[0], label) for name, path in found)
+    return Listing(examples, card.class_names, card.positive_class, {}) if examples else None

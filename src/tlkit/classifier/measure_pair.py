@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.card import ModelCard
-from tlkit.classifier.measure import examples_in, learned_names
-from tlkit.classifier.record import Record
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.classifier.measure import learned_names, listing_in, warn_if_unknown
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
@@ -52,8 +52,11 @@ def measure_pair(
             f"`against` must tell {' from '.join(map(repr, new.card.class_names))} too, but it tells "
             f"{' from '.join(map(repr, old.card.class_names))}"
         )
-    listed = examples_in(new.card, spec, part)
-    learned = [_learned(side.card, spec, listed) for side in (new, old)]
+    listed = listing_in(new.card, spec, part).examples
+    if not include_training:
+        for side in (new, old):
+            warn_if_unknown(side.card, stacklevel=4)
+    learned = [learned_names(side.card, spec, listed) for side in (new, old)]
     either = learned[0] | learned[1]
     examples = [one for one in listed if include_training or one.name not in either]
     if len(examples) < 2:
@@ -76,11 +79,6 @@ def measure_pair(
         learned_counts=(len(learned[0]), len(learned[1])),
         include_training=include_training,
     )
-
-
-def _learned(card: ModelCard, spec: DatasetSpec, examples: Sequence[Example]) -> frozenset[str]:
-    """Return the names of those that a classifier has learned from; an exported folder cannot tell."""
-    return learned_names(card, spec, examples) if isinstance(card, Record) else frozenset()
 
 
 def _both(

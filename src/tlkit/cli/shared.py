@@ -57,6 +57,8 @@ def add_dataset(add: Callable[..., argparse.Action]) -> None:
         "--value-range", metavar=("BLACK", "WHITE"), nargs=2, type=float,
         help="values of black and white in files of more than 8 bits, such as 0 4095 (all there are)",
     )  # fmt: skip
+    about = "what was decided about labels, as a report saves it: corrects some, leaves images out"
+    add("--decisions", metavar="CSV", type=arguments.not_empty, help=about)
 
 
 def add_table(add: Callable[..., argparse.Action]) -> None:
@@ -101,7 +103,7 @@ def dataset(options: Options, **settings: Any) -> DatasetSpec:
     """Return the spec of the data that the options name."""
     from tlkit.data.dataset import DatasetSpec
 
-    names = ("positive_class", "classes", "rest", "value_range")
+    names = ("positive_class", "classes", "rest", "value_range", "decisions")
     settings |= given(options, *names)
     if is_table(options):
         return DatasetSpec.from_table(options.directory, **columns(options), **settings)

@@ -1,4 +1,4 @@
-"""Two kinds of images as an ordered list of examples; no image is opened here.
+"""Two kinds of images as an ordered list of examples; no image is decoded here.
 
 `DatasetSpec` says where images and labels are, which class is positive and how they are to be split;
 `DatasetSpec.listing` returns a `Listing` of `Example`s, in an order that is the same on every machine.
@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias, TypedDict, Unpack, final
 
@@ -20,8 +20,10 @@ import numpy.typing as npt
 from tlkit.core.columns import Source
 from tlkit.core.home import expanded
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
+from tlkit.data.example import Example
 from tlkit.data.folders import Scan, scan_folder
 from tlkit.data.folders import quoted as _quoted
+from tlkit.data.label_decisions import Decided, decide
 from tlkit.data.labelled import Labelled, images_in, labelled_by_folder, labelled_by_name
 from tlkit.data.layout import CHOOSE, PART_OF, PARTS
 from tlkit.data.table import Table
@@ -36,30 +38,6 @@ _NEGATIONS = ("not", "no", "non", "without")
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image file with its class.
-
-    Attributes:
-        path: The file, under the directory as it was given.
-        name: Its path relative to the directory, with `/` on every system: the example's identity.
-        class_name: Its class: the class folder that it lies in, or its label.
-        label: 1 in the positive class, else 0.
-        part: "train", "validation" or "test" where the folder or the table says so, else None.
-        group: What it belongs to, where a table or the pattern of names says so, else None.
-        given_label: The folder or label that became a part of the class by `rest="negative"`, else None.
-    """
-
-    path: Path
-    name: str
-    class_name: str
-    label: int
-    part: str | None = None
-    group: str | None = None
-    given_label: str | None = None
-
-
-@final
 @dataclass(frozen=True, slots=True, repr=False)
 class Listing:
     """What a folder or a table holds: examples, ordered by part, class and name, and what was passed over.
@@ -70,16 +48,14 @@ class Listing:
         positive_class: The class whose label is 1.
         ignored: How many files and folders of each kind were passed over, the most frequent first:
             "hidden", ".txt", "no extension", "other folder" … A folder that is not entered counts once.
-        slices: What each column that results are to be reported by says of each example, by the column's
-            name; with `rest="negative"`, under the name of the label column ("label" for folders), the
-            labels as they were given.
+        decided: What decisions about labels changed, where the spec names some.
     """
 
     examples: tuple[Example, ...]
     class_names: tuple[str, str]
     positive_class: str
     ignored: Mapping[str, int]
-    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    decided: Decided | None = None
 
     @property
     def negative_class(self) -> str:
@@ -90,8 +66,19 @@ class Listing:
     @property
     def joined(self) -> Mapping[str, int]:
         """The folders or labels that `rest="negative"` made one class of, with the images in each."""
-        count = Counter(example.given_label for example in self.examples)
-        return {name: n for name, n in sorted(count.items(), key=str) if name is not None}
+        count = Counter(e.given_label for e in self.examples if e.given_label and not e.label)
+        return dict(sorted(count.items()))
+
+    @property
+    def slices(self) -> Mapping[str, tuple[str, ...]]:
+        """What each column that results are to be reported by says of each example, by the column's name.
+
+        With `rest="negative"` the labels as they were given are one of them, under the name of their column
+        ("label" for folders).
+        """
+        names = dict.fromkeys(name for example in self.examples for name, _ in example.slices)
+        said = [dict(example.slices) for example in self.examples] if names else []
+        return {name: tuple(of.get(name, "") for of in said) for name in names}
 
     def strata(self, indices: Sequence[int] | npt.NDArray[np.integer]) -> list[str] | None:
         """Return what splits are dealt by besides the class, for these examples: the labels as given.
@@ -120,6 +107,11 @@ class Listing:
         """
         first = _default_positive(self.class_names)
         return np.fromiter((e.class_name == first for e in self.examples), np.int8)
+
+    @property
+    def used_to_choose(self) -> tuple[str, ...]:
+        """What these images were used to choose before anyone is measured on them, as in `evaluate`."""
+        return self.decided.used_to_choose if self.decided else ()
 
     def groups(self, group_by: GroupBy) -> list[str]:
         """Return one group key per example; what shares a key must stay in one part.
@@ -157,7 +149,7 @@ class Listing:
         ):
             if counts:
                 text += f"; {title}: " + ", ".join(f"{n} {printable(k)}" for k, n in counts.items())
-        return text
+        return text if self.decided is None else f"{text}; {self.decided}"
 
     __repr__ = __str__  # a hundred thousand examples would help nobody
 
@@ -174,6 +166,7 @@ class DatasetSettings(TypedDict, total=False):
     classes: tuple[str, str] | None
     value_range: tuple[float, float] | None
     rest: str | None
+    decisions: str | os.PathLike[str] | None
 
 
 @final
@@ -215,6 +208,9 @@ class DatasetSpec(Spec):
             class. None: there must be two classes.
         table: Where the labels are, if they are in a table: what `from_table` makes.
         pattern: Where the labels are, if they are in the names: what `from_names` takes.
+        decisions: A CSV file of decisions about labels, as a report saves it: labels that are wrong count as
+            the other class, images to leave out do not count at all, and the files stay as they are. A
+            decision about a file that changed since is refused.
 
     Raises:
         SettingError: A setting is outside what it may be.
@@ -239,6 +235,7 @@ class DatasetSpec(Spec):
     rest: str | None = None
     table: Table | None = None
     pattern: str | None = None
+    decisions: Path | None = None
 
     if TYPE_CHECKING:  # what is given as text is a Path from then on, which a field cannot say
 
@@ -257,6 +254,7 @@ class DatasetSpec(Spec):
             rest: str | None = None,
             table: Table | None = None,
             pattern: str | None = None,
+            decisions: str | os.PathLike[str] | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -275,6 +273,8 @@ class DatasetSpec(Spec):
         object.__setattr__(self, "group_by", _checked_group_by(self.group_by))
         object.__setattr__(self, "classes", _checked_classes(self.classes))
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
+        if self.decisions is not None:
+            object.__setattr__(self, "decisions", expanded("decisions", self.decisions))
         given: object = self.positive_class
         if given == "" or not isinstance(given, str | None):
             raise SettingError(f"`positive_class` must be a name, got {given!r}")
@@ -410,7 +410,7 @@ class DatasetSpec(Spec):
         return usual if self.validation_fraction is None else self.validation_fraction
 
     def listing(self, *, scan: Scan = scan_folder) -> Listing:
-        """Walk the folder and list its images; files are neither opened nor changed.
+        """Walk the folder and list its images; but those with a decision, no file is opened.
 
         Args:
             scan: Lists one folder, where that is not for the operating system to do.
@@ -419,8 +419,10 @@ class DatasetSpec(Spec):
             The examples in an order that depends on their names alone, and what was ignored.
 
         Raises:
-            DatasetError: The folder is missing, cannot be listed or is not two classes of images.
-            SettingError: `positive_class` is not one of the classes found.
+            DatasetError: The folder is missing, cannot be listed or is not two classes of images; or
+                `decisions` cannot be read, or are about files that changed.
+            SettingError: `positive_class` is not one of the classes found, or there are `decisions` about
+                images that do not lie in a folder of this machine.
 
         Examples:
             >>> import tempfile
@@ -433,9 +435,8 @@ class DatasetSpec(Spec):
         """
         top = os.fspath(self.directory)
         ignored: Counter[str] = Counter()
-        slices: dict[str, list[str]] = {}
         if self.table is not None:
-            found, slices = self.table.labelled(self.directory, PART_OF, scan)
+            found = self.table.labelled(self.directory, PART_OF, scan)
         elif self.pattern is not None:
             found = labelled_by_name(top, self.pattern, ignored, scan)
         else:
@@ -444,11 +445,9 @@ class DatasetSpec(Spec):
             if self.test_fraction and found[0].part is not None:
                 must = f"`test_fraction` must be 0 in a folder of parts, got {self.test_fraction}"
                 raise DatasetError(f"{must}: put those images into {_quoted(top)}/test")
-        return self._listing(found, slices, ignored)
+        return self._listing(found, ignored, scan)
 
-    def _listing(
-        self, found: list[Labelled], slices: dict[str, list[str]], ignored: Counter[str]
-    ) -> Listing:
+    def _listing(self, found: list[Labelled], ignored: Counter[str], scan: Scan) -> Listing:
         """Turn labels into classes, and put the images in order."""
         class_names = self._class_names(found)
         positive_class = self.positive_class or _default_positive(class_names)
@@ -458,12 +457,11 @@ class DatasetSpec(Spec):
             kept = [one for one in found if one.label in class_names]
             ignored["other label"] += len(found) - len(kept)
         _check_parts(kept, self)
-        if rest:
-            slices[self.table.label if self.table else "label"] = [one.label for one in found]
         order = {name: number for number, name in enumerate((None, *PARTS))}
         of_class = {name: number for number, name in enumerate(class_names)}
         rest_order = of_class.get(rest or "", -1)
         kept.sort(key=lambda one: (order[one.part], of_class.get(one.label, rest_order), one.name))
+        label_name = self.table.label if self.table else "label"
         examples = []
         for one in kept:
             joined = rest is not None and one.label != positive_class
@@ -477,12 +475,12 @@ class DatasetSpec(Spec):
                     one.part,
                     one.group,
                     one.label if joined else None,
+                    (*one.slices, *(((label_name, one.label),) if rest else ())),
                 )
             )
         kinds = dict(sorted((+ignored).items(), key=lambda item: (-item[1], item[0])))
-        rows = [one.row for one in kept]
-        ordered = {name: tuple(cells[row] for row in rows) for name, cells in slices.items()}
-        return Listing(tuple(examples), class_names, positive_class, kinds, ordered)
+        listing = Listing(tuple(examples), class_names, positive_class, kinds)
+        return listing if self.decisions is None else _decided(listing, self.decisions, scan)
 
     def _class_names(self, found: Sequence[Labelled]) -> tuple[str, str]:
         """Return the two classes that labels stand for."""
@@ -536,6 +534,17 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     top = os.fspath(expanded("folder", folder))
     return [Path(path) for _, path in images_in(top, "", Counter(), scan_folder)]
+
+
+def _decided(listing: Listing, decisions: Path, scan: Scan) -> Listing:
+    if scan is not scan_folder:
+        raise SettingError(
+            "`decisions` are checked against the files that they are about, which must lie in a folder of "
+            "this machine: leave them out, or copy the images"
+        )
+    class_names, positive_class = listing.class_names, listing.positive_class
+    examples, decided = decide(listing.examples, decisions, class_names, positive_class)
+    return replace(listing, examples=examples, decided=decided)
 
 
 def _default_positive(class_names: tuple[str, str]) -> str:

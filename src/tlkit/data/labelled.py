@@ -23,7 +23,7 @@ class Labelled(NamedTuple):
         label: Its label as given.
         part: "train", "validation" or "test"; None where nothing says so.
         group: What it belongs to; None where nothing says so.
-        row: Where it stands among all that were found.
+        slices: Names and cells of the columns that results are reported by.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Labelled(NamedTuple):
     label: str
     part: str | None = None
     group: str | None = None
-    row: int = 0
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 def labelled_by_folder(
@@ -69,7 +69,7 @@ def labelled_by_folder(
             ignored["other folder"] += len(of.folders) - len(chosen)
         for label in chosen:
             for name, path in images_in(of.folders[label], of.names[label], ignored, scan):
-                found.append(Labelled(name, path, label, part, row=len(found)))
+                found.append(Labelled(name, path, label, part))
     return found
 
 
@@ -97,7 +97,7 @@ def labelled_by_name(
             ignored["name that the pattern does not match"] += 1
             continue
         group = match.groupdict().get("group") or None
-        found.append(Labelled(name, path, match["label"], None, group, len(found)))
+        found.append(Labelled(name, path, match["label"], None, group))
     if not found:
         raise DatasetError(
             f"`pattern` must match the names of images, but matches none like {quoted(images[0][0][1:])}"

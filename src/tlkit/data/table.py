@@ -140,8 +140,8 @@ class Table(Spec):
 
     def labelled(
         self, directory: Path, parts: Mapping[str, str], scan: Scan = scan_folder
-    ) -> tuple[list[Labelled], dict[str, list[str]]]:
-        """Read the table, check every row, and return its images and slices.
+    ) -> list[Labelled]:
+        """Read the table, check every row, and return its images.
 
         Args:
             directory: The folder that paths start from.
@@ -168,13 +168,14 @@ class Table(Spec):
         given = self._parts(rows, parts)
         groups = rows.cells[self.group] if self.group else [None] * len(rows)
         labels = rows.cells[self.label]
-        found = [
-            Labelled(name, top + as_native(name), label, part, group, row)
-            for row, (name, label, part, group) in enumerate(
-                zip(names, labels, given, groups, strict=True)
+        named = [[(name, cell) for cell in rows.cells[name]] for name in self.slices]
+        slices = zip(*named, strict=True) if named else [()] * len(rows)
+        return [
+            Labelled(name, top + as_native(name), label, part, group, of)
+            for name, label, part, group, of in zip(
+                names, labels, given, groups, slices, strict=True
             )
         ]
-        return found, {name: [*rows.cells[name]] for name in self.slices}
 
     def _parts(self, rows: Columns, parts: Mapping[str, str]) -> Sequence[str | None]:
         if self.split is None:

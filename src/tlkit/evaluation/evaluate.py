@@ -20,6 +20,7 @@ from tlkit.evaluation import metrics
 from tlkit.evaluation.log_loss import log_losses, logits_of
 from tlkit.evaluation.rate import Rate, share
 from tlkit.evaluation.reliability import reliability_bins
+from tlkit.evaluation.slices import Facet, Slice, slices_of
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -65,6 +66,8 @@ class Evaluation(Spec):
         random_head_baseline: Accuracy of the same network before training, when the caller measured it.
         used_to_choose: Choices made on these images (`"the best epoch"`, `"the threshold"`): the metrics are
             then optimistic.
+        slices: Metrics of images that share a fact, such as their format, and whether they are worse than the
+            rest; none where no facts are known.
     """
 
     class_names: tuple[str, str]
@@ -85,6 +88,7 @@ class Evaluation(Spec):
     log_loss_standard_error: float | None = None
     brier_score_standard_error: float | None = None
     fold_count: int | None = None
+    slices: tuple[Slice, ...] = ()
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -215,7 +219,8 @@ class Evaluation(Spec):
         return super(Evaluation, cls).from_config(values)
 
     def __str__(self) -> str:
-        return "\n".join([_headline(self), *_metrics(self), "", *_table(self), *_remarks(self)])
+        lines = [_headline(self), *_metrics(self), "", *_table(self)]
+        return "\n".join([*lines, *_worse_slices(self), *_remarks(self)])
 
 
 _RATES: Final = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
@@ -232,6 +237,7 @@ def evaluate(
     random_head_baseline: Rate | None = None,
     used_to_choose: Sequence[str] = (),
     folds: int | None = None,
+    facets: Sequence[Facet] = (),
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -246,6 +252,7 @@ def evaluate(
         used_to_choose: Choices made on these images, such as `"the best epoch"`; the printed summary then
             warns that the metrics are optimistic.
         folds: How many folds judged the images, where they are out-of-fold predictions.
+        facets: Facts of the images, to find slices that are worse than the rest.
 
     Returns:
         All metrics; `print` them.
@@ -286,6 +293,7 @@ def evaluate(
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
+        slices=slices_of(facets, truth, called),
     )
 
 
@@ -361,6 +369,13 @@ def _table(result: Evaluation) -> list[str]:
     precision, f1 = _or_undefined(result.precision), _or_undefined(result.f1)
     lines.append(f"{'':<{wide}}  precision {precision}, F1 {f1}")
     return lines
+
+
+def _worse_slices(result: Evaluation) -> list[str]:
+    worse = [f"  {one}" for one in result.slices if one.worse]
+    if not worse:
+        return []
+    return ["", f"Worse than the rest beyond chance, of {len(result.slices)} slices:", *worse]
 
 
 def _remarks(result: Evaluation) -> list[str]:

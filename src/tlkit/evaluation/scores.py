@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tlkit.core.spec import Spec, check_choice
 from tlkit.errors import SettingError
-from tlkit.evaluation.evaluate import Evaluation, evaluate
+from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
+from tlkit.evaluation.slices import Facet
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -36,17 +37,21 @@ class Scores(Spec):
         names: Path of each image, relative to the folder; none in an exported folder, which keeps no names.
         labels: 1 for the positive class, 0 for the negative class.
         logits: Log-odds of the positive class, before any threshold.
+        facets: Facts of each image, such as its format; none in an exported folder.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     logits: tuple[float, ...]
+    facets: tuple[Facet, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
             raise SettingError("`scores` need a name, a label and a logit for each image")
         if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
+        if any(len(facet.codes) != len(self.labels) for facet in self.facets):
+            raise SettingError("`facets` of `scores` must say something of each image")
 
     @property
     def probabilities(self) -> Floats:
@@ -126,6 +131,7 @@ class CrossValidation(Spec):
                 part=part,
                 used_to_choose=used_to_choose,
                 folds=count if part == OUT_OF_FOLD else None,
+                facets=scores.facets if part == OUT_OF_FOLD else (),
             )
 
         return cls(
@@ -136,14 +142,21 @@ class CrossValidation(Spec):
         )
 
     def recounted(self, threshold: float, *, used_to_choose: Sequence[str] = ()) -> Self:
-        """Return the same predictions, evaluated at another threshold."""
+        """Return the same predictions, evaluated at another threshold.
+
+        Args:
+            threshold: An image counts as positive when its probability is at least this; 0 to 1.
+            used_to_choose: What was chosen on these images besides what is known already; a former
+                threshold is forgotten.
+        """
+        before = (word for word in self.evaluation.used_to_choose if word != THE_THRESHOLD)
         return self.counted(
             self.scores,
             self.fold_numbers,
             class_names=self.class_names,
             positive_class=self.positive_class,
             threshold=threshold,
-            used_to_choose=used_to_choose,
+            used_to_choose=(*before, *used_to_choose),
         )
 
     @property

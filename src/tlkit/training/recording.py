@@ -64,11 +64,11 @@ def judge(
         trained: What came of it.
         judged: What folds found, where there were any.
     """
-    line, unseen = _calibration(run.listing, division.split.train, data, trained, judged)
+    line, unseen = _calibration(run, division.split.train, data, trained, judged)
     trained = calibrated(trained, line)
     split = division.split
     scores = {
-        part: _scores(run.listing, indices, trained.logits(indices))
+        part: run.scores(indices, trained.logits(indices))
         for part, indices in (("validation", split.validation), ("test", split.test))
         if len(indices)
     }
@@ -84,8 +84,9 @@ def judge(
             positive_class=run.listing.positive_class,
             part=part,
             random_head_baseline=None if part == "test" else trained.random_head_baseline,
-            used_to_choose=used,
+            used_to_choose=tuple(dict.fromkeys((*used, *run.listing.used_to_choose))),
             folds=judged and division.folds if part == OUT_OF_FOLD else None,
+            facets=scores[part].facets,
         )
 
     if "validation" in scores:
@@ -105,7 +106,7 @@ def judge(
 
 
 def _calibration(
-    listing: Listing,
+    run: Run,
     train_split: Indices,
     data: TrainingData,
     trained: Trained,
@@ -121,15 +122,7 @@ def _calibration(
     line = fit_calibration(unseen, labels, sample_weight=weights)
     if judged is not None:
         return line, judged.result.scores
-    return line, _scores(listing, train_split, line.apply(unseen) if line else unseen)
-
-
-def _scores(listing: Listing, indices: Indices, logits: Floats) -> Scores:
-    return Scores(
-        names=_names(listing, indices),
-        labels=tuple(listing.labels[indices].tolist()),
-        logits=tuple(logits.tolist()),
-    )
+    return line, run.scores(train_split, line.apply(unseen) if line else unseen)
 
 
 def _names(listing: Listing, indices: Indices) -> tuple[str, ...]:
