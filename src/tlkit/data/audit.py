@@ -155,12 +155,23 @@ class AuditReport(Spec):
         Returns:
             The key of each example, in their order: of the keys that were merged, the smallest.
         """
+        return self._merged(listing, listing.groups(group_by))
+
+    def duplicates(self, listing: Listing) -> list[str]:
+        """Return one key per example; those that show one image share it, whatever groups the user has.
+
+        Args:
+            listing: The listing that was audited.
+        """
+        return self._merged(listing, [example.name for example in listing.examples])
+
+    def _merged(self, listing: Listing, groups: list[str]) -> list[str]:
         index = {example.name: place for place, example in enumerate(listing.examples)}
         clusters = (
             [index[name] for name in map(unprintable, cluster) if name in index]
             for cluster in self.clusters
         )
-        return merged_groups(listing.groups(group_by), [cluster for cluster in clusters if cluster])
+        return merged_groups(groups, [cluster for cluster in clusters if cluster])
 
     def shortened(self, per_kind: int = 100) -> AuditReport:
         """Return the report with at most so many problems of each kind; `totals` still counts all."""

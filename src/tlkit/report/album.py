@@ -286,12 +286,13 @@ def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
             yield part("train", "images that it knows already", learned, unseen=False)
         return
     if crossed is not None:
+        grouped = ", nor from any other image of its group" if crossed.known_groups else ""
         yield Part(
             source=crossed,
             part=None,
             title=f"{len(crossed.scores.names):,} images, cross-validated",
             about=f"Each was scored by one of {len(crossed.folds)} classifiers, made in the same way as this "
-            f"one, that had not learned from it.{_chose(crossed.evaluation)}",
+            f"one, that had not learned from it{grouped}.{_chose(crossed.evaluation)}",
         )
     if "test" in scores:
         chose = classifier.test_evaluation and _chose(classifier.test_evaluation)
