@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 import numpy as np
-from PIL import Image
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
 from tlkit.classifier.measure import learned_names, listing_for
@@ -24,13 +21,12 @@ from tlkit.data.label_decisions import DIGEST_PREFIX, Decided
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
+from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, ImageFacts, Pixels, read_image
 from tlkit.images.loader import read_images
 from tlkit.images.reader import ValueRange
 from tlkit.insight.label_issues import LabelIssue, rank_label_issues
 from tlkit.plot.points import Judged
-
-Size: TypeAlias = tuple[int, int]
 
 IMAGES: Final = 600
 """How many images a page holds at most, the most telling ones: they take about 5 kB each."""
@@ -159,16 +155,6 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     )
 
 
-def data_address(pixels: Pixels, size: Size, *, quality: int = 75) -> str:
-    """Return pixels, stretched to a height and width, as a JPEG that stands in the page itself."""
-    file = io.BytesIO()
-    image = Image.fromarray(pixels)
-    if image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
-    image.save(file, "JPEG", quality=quality, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
-
-
 def thumbnail(path: PathLike, value_range: ValueRange) -> str:
     """Return an image in small, as a `data:` address.
 
@@ -184,13 +170,6 @@ def thumbnail(path: PathLike, value_range: ValueRange) -> str:
 
 def _thumbnail(pixels: Pixels, facts: ImageFacts) -> str:
     return data_address(pixels, fitted(facts.upright_size, THUMBNAIL))
-
-
-def fitted(size: Size, longest: int) -> Size:
-    """Return a height and width of the same proportions whose longer side has so many pixels."""
-    height, width = size
-    scale = longest / max(size)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:

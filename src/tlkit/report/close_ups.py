@@ -15,10 +15,11 @@ from tlkit.data.dataset import DatasetSpec
 from tlkit.data.example import Example
 from tlkit.errors import BadFileWarning, SettingError
 from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, read_image
 from tlkit.insight.explain import explain_files
 from tlkit.insight.neighbours import FeatureIndex, Neighbour
-from tlkit.report.album import THUMBNAIL, Album, AlbumImage, data_address, fitted, thumbnail
+from tlkit.report.album import THUMBNAIL, Album, AlbumImage, thumbnail
 
 _LARGE: Final = 240  # pixels of the longer side
 _ALIKE: Final = 3  # similar images beside each
