@@ -238,7 +238,9 @@ def test_a_fixed_camera_is_one_problem(tmp_path: Path) -> None:
     assert "`group_by`" in str(report)
 
 
-def test_the_share_for_validation_changes_neither_clusters_nor_the_test_split(tmp_path: Path) -> None:
+def test_the_share_for_validation_changes_neither_clusters_nor_the_test_split(
+    tmp_path: Path,
+) -> None:
     scene = [jpeg(photograph(n, 64)) for n in range(35)] + camera(15, moves=3)
     for n, data in enumerate(scene):
         write(tmp_path, f"{('whole', 'scratched')[n % 2]}/{n:02d}.jpg", data)

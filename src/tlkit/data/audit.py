@@ -303,7 +303,7 @@ def audit_of(
 
 
 def _largest_cluster(spec: DatasetSpec, count: int) -> float:
-    """Return how many images may look alike: what the test split or a fold of five holds, but some in any case.
+    """Return how many images may look alike: what the test split or a fold of five holds, and always some.
 
     The share for validation does not count: whoever asks for another one keeps the same test images.
     """
