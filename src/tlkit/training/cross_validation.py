@@ -145,6 +145,16 @@ class Run:
         """Return the groups of these examples."""
         return [self.groups[index] for index in indices.tolist()]
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the user has groups: not only what shows one image belongs together."""
+        return [*self.groups] != [*self.duplicates]
+
+    def _numbers(self, indices: Indices) -> tuple[int, ...]:
+        """Return a number for each of these examples that those of one group share."""
+        number: dict[str, int] = {}
+        return tuple(number.setdefault(key, len(number)) for key in self.groups_of(indices))
+
     def scores(self, indices: Indices, logits: Floats) -> Scores:
         """Return labels and logits of these examples, with what is known of them."""
         return Scores(
@@ -152,6 +162,7 @@ class Run:
             labels=tuple(self.listing.labels[indices].tolist()),
             logits=tuple(logits.tolist()),
             facets=tuple(facet.chosen(indices) for facet in self.facets),
+            groups=self._numbers(indices) if self.is_grouped else (),
         )
 
 
@@ -232,8 +243,11 @@ def _with_known_groups(run: Run, among: Indices, count: int) -> Scores | None:
     Where folds are costly, nobody pays for a figure that is too good.
     """
     settings = run.settings
-    grouped = [*run.groups] != [*run.duplicates]
-    if not grouped or settings.schedule.phases or not isinstance(settings.schedule.head, ExactHead):
+    if (
+        not run.is_grouped
+        or settings.schedule.phases
+        or not isinstance(settings.schedule.head, ExactHead)
+    ):
         return None
     apart = replace(run, groups=run.duplicates, run_folders=RunFolders())
     found, fold_of = _folds(apart, among, count)
