@@ -260,7 +260,7 @@ def audit_of(
     """Say what is wrong with a folder whose files were read already.
 
     Args:
-        spec: How the folder is to be split: a part decides how large a cluster may be.
+        spec: How the folder is to be split: the test split decides how large a cluster may be.
         listing: Its examples.
         readable: Indices of the examples that could be read, int64 `[M]`, ascending.
         facts: Of each of these, in that order.
@@ -311,9 +311,12 @@ def audit_of(
 
 
 def _largest_cluster(spec: DatasetSpec, count: int) -> float:
-    """Return how many images may look alike: what the smallest part holds, but some in any case."""
-    fractions = [f for f in (spec.validation_fraction, spec.test_fraction) if f] or [USUAL_FRACTION]
-    return max(min(fractions) * count, min(8, count / 2))
+    """Return how many images may look alike: what the test split or a fold of five holds, and always some.
+
+    The share for validation does not count: whoever asks for another one keeps the same test images.
+    """
+    share = min(spec.test_fraction or USUAL_FRACTION, USUAL_FRACTION)
+    return max(share * count, min(8, count / 2))
 
 
 def _counts(examples: Iterable[Example], classes: Sequence[str]) -> dict[str, dict[str, int]]:
