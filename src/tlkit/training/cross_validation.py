@@ -145,6 +145,16 @@ class Run:
         """Return the groups of these examples."""
         return [self.groups[index] for index in indices.tolist()]
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the user has groups: not only what shows one image belongs together."""
+        return [*self.groups] != [*self.duplicates]
+
+    def _numbers(self, indices: Indices) -> tuple[int, ...]:
+        """Return a number for each of these examples that those of one group share."""
+        number: dict[str, int] = {}
+        return tuple(number.setdefault(key, len(number)) for key in self.groups_of(indices))
+
     def scores(self, indices: Indices, logits: Floats) -> Scores:
         """Return labels and logits of these examples, with what is known of them."""
         return Scores(
@@ -152,6 +162,7 @@ class Run:
             labels=tuple(self.listing.labels[indices].tolist()),
             logits=tuple(logits.tolist()),
             facets=tuple(facet.chosen(indices) for facet in self.facets),
+            groups=self._numbers(indices) if self.is_grouped else (),
         )
 
 
@@ -211,7 +222,11 @@ def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
     pretrained = run.frozen.network.base.get_weights() if run.settings.schedule.phases else None
     dealt_by = run.listing.split_labels[among]
     fold_of = assign_folds(
-        dealt_by, run.groups_of(among), count=count, seed=run.settings.dataset.seed
+        dealt_by,
+        run.groups_of(among),
+        count=count,
+        seed=run.settings.dataset.seed,
+        strata=run.listing.strata(among),
     )
     found: list[Fold] = []
     with progress(count, "Folds", unit="folds") as advance:
@@ -233,8 +248,11 @@ def _with_known_groups(run: Run, among: Indices, count: int) -> Scores | None:
     Where folds are costly, nobody pays for a figure that is too good.
     """
     settings = run.settings
-    grouped = [*run.groups] != [*run.duplicates]
-    if not grouped or settings.schedule.phases or not isinstance(settings.schedule.head, ExactHead):
+    if (
+        not run.is_grouped
+        or settings.schedule.phases
+        or not isinstance(settings.schedule.head, ExactHead)
+    ):
         return None
     apart = replace(run, groups=run.duplicates, run_folders=RunFolders())
     found, fold_of = _folds(apart, among, count)
@@ -259,6 +277,7 @@ def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
             validation_fraction=settings.dataset.validation_fraction or USUAL_FRACTION,
             test_fraction=0.0,
             seed=settings.dataset.seed,
+            strata=run.listing.strata(known),
         )
         learned, choosing = known[inner.train], known[inner.validation]
     viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
