@@ -14,13 +14,14 @@ from tlkit.core.fingerprint import digest_of_file
 from tlkit.data.dataset import DatasetSpec, Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
+from tlkit.evaluation.decision_counts import UNSURE, UNSURE_WORD, DecisionCounts
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.scores import OUT_OF_FOLD
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import warn_of_bad_files
 
 if TYPE_CHECKING:
-    from tlkit.classifier.classifier import PathLike, TransferClassifier
+    from tlkit.classifier.classifier import PathLike, Prediction, TransferClassifier
 
 
 def measure(
@@ -41,22 +42,33 @@ def measure(
     )
     warn_of_bad_files([found for found in outcomes if isinstance(found, BadFile)], stacklevel=4)
     scored = [
-        (example.label, outcome.probability)
+        (example.label, outcome)
         for example, outcome in zip(examples, outcomes, strict=True)
         if not isinstance(outcome, BadFile)
     ]
     if not scored:
         raise DatasetError(f"no image in {printable(spec.directory)} can be read")
-    labels, probabilities = zip(*scored, strict=True)
+    labels, predictions = zip(*scored, strict=True)
     return evaluate(
         labels,
-        probabilities,
+        [prediction.probability for prediction in predictions],
         threshold=classifier.threshold,
         class_names=classifier.class_names,
         positive_class=classifier.positive_class,
         part=part or spec.directory.resolve().name,
         used_to_choose=(f"the weights ({known} of them were trained on)",) if known else (),
+        decisions=_decisions(classifier, labels, predictions),
     )
+
+
+def _decisions(
+    classifier: TransferClassifier, labels: Sequence[int], predictions: Sequence[Prediction]
+) -> DecisionCounts | None:
+    """Return what became of the images; None of a classifier that leaves none to a person."""
+    if classifier.guarantee is None:
+        return None
+    said = {classifier.positive_class: 1, classifier.negative_class: 0, UNSURE_WORD: UNSURE}
+    return DecisionCounts.of(labels, [said[prediction.decision] for prediction in predictions])
 
 
 def examples_for(classifier: TransferClassifier, spec: DatasetSpec) -> tuple[Example, ...]:

@@ -32,7 +32,13 @@ def evaluate(options: Options) -> int:
         part=getattr(options, "part", None),
         include_training=options.include_training,
     )
-    print(as_json(evaluation.to_config()) if options.json else evaluation)
+    if options.json:
+        print(as_json(evaluation.to_config()))
+        return 0
+    print(evaluation)
+    print(f"\nthreshold {classifier.threshold:.3g}: {classifier.threshold_source}")
+    if classifier.guarantee is not None:
+        print(classifier.guarantee)
     return 0
 
 

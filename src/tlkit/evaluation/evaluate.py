@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation import metrics
+from tlkit.evaluation.decision_counts import DecisionCounts
 from tlkit.evaluation.log_loss import log_losses, logits_of
 from tlkit.evaluation.rate import Rate, share
 from tlkit.evaluation.reliability import reliability_bins
@@ -65,6 +66,8 @@ class Evaluation(Spec):
         random_head_baseline: Accuracy of the same network before training, when the caller measured it.
         used_to_choose: Choices made on these images (`"the best epoch"`, `"the threshold"`): the metrics are
             then optimistic.
+        decisions: How many images are decided alone, and how well; None of a classifier that leaves none to
+            a person.
     """
 
     class_names: tuple[str, str]
@@ -85,6 +88,7 @@ class Evaluation(Spec):
     log_loss_standard_error: float | None = None
     brier_score_standard_error: float | None = None
     fold_count: int | None = None
+    decisions: DecisionCounts | None = None
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -201,6 +205,9 @@ class Evaluation(Spec):
         config = super(Evaluation, self).to_config()
         config["random_head_baseline"] = _rate_config(self.random_head_baseline)
         rates = {name: getattr(self, name) for name in _RATES} | {"roc_auc": self.roc_auc_rate}
+        if self.decisions is not None:
+            rates["decided_fraction"] = self.decisions.decided_fraction
+            rates["error_of_decided"] = self.decisions.observed_error
         config["rates"] = {name: _rate_config(rate) for name, rate in rates.items()}
         return config
 
@@ -215,7 +222,9 @@ class Evaluation(Spec):
         return super(Evaluation, cls).from_config(values)
 
     def __str__(self) -> str:
-        return "\n".join([_headline(self), *_metrics(self), "", *_table(self), *_remarks(self)])
+        decided = () if self.decisions is None else ("", str(self.decisions))
+        parts = _headline(self), *_metrics(self), "", *_table(self), *decided, *_remarks(self)
+        return "\n".join(parts)
 
 
 _RATES: Final = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
@@ -232,6 +241,7 @@ def evaluate(
     random_head_baseline: Rate | None = None,
     used_to_choose: Sequence[str] = (),
     folds: int | None = None,
+    decisions: DecisionCounts | None = None,
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -246,6 +256,7 @@ def evaluate(
         used_to_choose: Choices made on these images, such as `"the best epoch"`; the printed summary then
             warns that the metrics are optimistic.
         folds: How many folds judged the images, where they are out-of-fold predictions.
+        decisions: What became of the images where some are left to a person.
 
     Returns:
         All metrics; `print` them.
@@ -286,6 +297,7 @@ def evaluate(
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
+        decisions=decisions,
     )
 
 

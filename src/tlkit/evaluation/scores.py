@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tlkit.core.spec import Spec, check_choice
 from tlkit.errors import SettingError
+from tlkit.evaluation.bounds import group_numbers
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
 
@@ -36,17 +37,47 @@ class Scores(Spec):
         names: Path of each image, relative to the folder; none in an exported folder, which keeps no names.
         labels: 1 for the positive class, 0 for the negative class.
         logits: Log-odds of the positive class, before any threshold.
+        groups: Number of each image's group (near-duplicates, and what `group_by` joins), counted from 0;
+            none where each image is its own.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     logits: tuple[float, ...]
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
             raise SettingError("`scores` need a name, a label and a logit for each image")
         if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
+        if len(self.groups) not in (0, len(self.labels)):
+            raise SettingError("`scores` need a group for each image, or none")
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        labels: npt.ArrayLike,
+        logits: npt.ArrayLike,
+        groups: Sequence[str],
+    ) -> Self:
+        """Put together what is known of each image.
+
+        Args:
+            names: Path of each image, relative to the folder.
+            labels: `[N]` of 0 and 1; 1 is the positive class.
+            logits: float `[N]`, finite.
+            groups: The group of each image, by name.
+        """
+        numbers = group_numbers(groups, len(names))
+        apart = np.unique(numbers).size == len(names)
+        return cls(
+            names=tuple(names),
+            labels=tuple(np.asarray(labels, np.int64).tolist()),
+            logits=tuple(np.asarray(logits, np.float64).tolist()),
+            groups=() if apart else tuple(numbers.tolist()),
+        )
 
     @property
     def probabilities(self) -> Floats:

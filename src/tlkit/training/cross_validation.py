@@ -179,10 +179,11 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
     weights = class_weights(labels, settings.schedule.class_weight)
     choice = _chosen(found, tried, labels, weights)
     logits = tried[choice.kept]
-    scores = Scores(
-        names=tuple(run.listing.examples[index].name for index in among.tolist()),
-        labels=tuple(labels.tolist()),
-        logits=tuple(_calibrated_apart(logits, labels, weights, fold_of).tolist()),
+    scores = Scores.of(
+        [run.listing.examples[index].name for index in among.tolist()],
+        labels,
+        _calibrated_apart(logits, labels, weights, fold_of),
+        run.groups_of(among),
     )
     result = CrossValidation.counted(
         scores,

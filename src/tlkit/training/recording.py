@@ -64,11 +64,11 @@ def judge(
         trained: What came of it.
         judged: What folds found, where there were any.
     """
-    line, unseen = _calibration(run.listing, division.split.train, data, trained, judged)
+    line, unseen = _calibration(run, division.split.train, data, trained, judged)
     trained = calibrated(trained, line)
     split = division.split
     scores = {
-        part: _scores(run.listing, indices, trained.logits(indices))
+        part: _scores(run, indices, trained.logits(indices))
         for part, indices in (("validation", split.validation), ("test", split.test))
         if len(indices)
     }
@@ -105,7 +105,7 @@ def judge(
 
 
 def _calibration(
-    listing: Listing,
+    run: Run,
     train_split: Indices,
     data: TrainingData,
     trained: Trained,
@@ -121,14 +121,13 @@ def _calibration(
     line = fit_calibration(unseen, labels, sample_weight=weights)
     if judged is not None:
         return line, judged.result.scores
-    return line, _scores(listing, train_split, line.apply(unseen) if line else unseen)
+    return line, _scores(run, train_split, line.apply(unseen) if line else unseen)
 
 
-def _scores(listing: Listing, indices: Indices, logits: Floats) -> Scores:
-    return Scores(
-        names=_names(listing, indices),
-        labels=tuple(listing.labels[indices].tolist()),
-        logits=tuple(logits.tolist()),
+def _scores(run: Run, indices: Indices, logits: Floats) -> Scores:
+    listing = run.listing
+    return Scores.of(
+        _names(listing, indices), listing.labels[indices], logits, run.groups_of(indices)
     )
 
 
