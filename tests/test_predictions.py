@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -402,7 +403,7 @@ def kill_before_every_step(table: Path) -> None:
 
 def write_without_classifier(images: Any, table: Path, **options: Any) -> None:
     """Run a job without the seconds that TensorFlow takes to start."""
-    classifier: Any = None
+    classifier: Any = SimpleNamespace(positive_class="disc")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "check_classifier", lambda *_: None)
         patch.setattr(writing, "_facts", lambda _: {})
@@ -473,8 +474,7 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(
     assert not table.exists()
 
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert done.stderr == "disc from probability 0.5 on: not chosen on images\n"
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"saved: {table} (2160 rows)\n"
     once = tmp_path / f"once{suffix}"
     summary = write_predictions(TransferClassifier.load(model), links, once)

@@ -36,7 +36,8 @@ def evaluate(options: Options) -> int:
         print(as_json(evaluation.to_config()))
         return 0
     print(evaluation)
-    print(f"\nthreshold {classifier.threshold:.3g}: {classifier.threshold_source}")
+    if classifier.card.threshold_choice is not None:
+        print(f"\nthreshold {classifier.threshold:.3g}: {classifier.threshold_source}")
     if classifier.guarantee is not None:
         print(classifier.guarantee)
     return 0

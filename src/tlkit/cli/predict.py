@@ -54,7 +54,8 @@ def predict(options: Options) -> int:
         )
     classifier = load(options)
     count, bad_count, bad_files = (_write if write else _print)(classifier, options)
-    print(_how(classifier), file=sys.stderr)
+    if classifier.card.threshold_choice or classifier.guarantee:
+        print(_how(classifier), file=sys.stderr)
     if not bad_count:
         return 0
     print(f"error: {bad_count} of {count} files cannot be read as images:", file=sys.stderr)
