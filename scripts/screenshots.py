@@ -38,7 +38,16 @@ SHOTS: dict[str, dict[str, Any]] = {
     "report-figures-dark": {"section": "figures", "dark": True},
     "report-pictures": {"section": "images", "height": 1000},
     "report-phone": {"section": "figures", "width": 390, "height": 1250},
+    "decide-labels": {"section": "images", "height": 900, "decide": True},
+    "decide-labels-phone": {"section": "images", "width": 390, "height": 1250, "decide": True},
 }
+DECIDE = """(() => {
+  document.querySelector("[data-filter=doubts]").click();
+  const shown = [...document.querySelectorAll("#gallery > li:not([hidden])")];
+  const words = ["wrong", "wrong", "right", "unsure"];
+  words.forEach((word, i) => shown[i]?.querySelector(`[data-decision="${word}"]`).click());
+})()"""
+"""What is done on the page before its gallery of doubtful labels is shown."""
 IMAGES = ROOT / "docs" / "images"
 STRIP = (903, 905)
 """Numbers of the alpacas on the first page; nobody has learned from these."""
@@ -62,9 +71,12 @@ def shoot(
     width: int = 1200,
     height: int = 0,
     dark: bool = False,
+    decide: bool = False,
 ) -> None:
     """Save one section of the page, cut off after so many pixels if any are given."""
     page.open(Path("report.html").resolve().as_uri(), width=width, dark=dark)
+    if decide:
+        page.run(DECIDE)
     place = f"document.querySelector('#{section}').getBoundingClientRect()"
     top, whole = page.run(f"[{place}.top + scrollY, {place}.height]")
     clip = {"x": 0, "y": top + 1, "width": width, "height": (height or whole) - 1}

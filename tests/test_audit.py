@@ -17,7 +17,8 @@ from test_duplicates import camera, half, jpeg, photograph
 
 from tlkit import DatasetSpec
 from tlkit.data.audit import FAIL_ON, KINDS, AuditReport, Problem, audit, audit_of
-from tlkit.data.dataset import Example, Listing
+from tlkit.data.dataset import Listing
+from tlkit.data.example import Example
 from tlkit.data.split import assign_parts
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.images.decoder import BadFile, ImageFacts

@@ -463,7 +463,7 @@ def test_nothing_but_what_it_has_learned_from_is_refused(
     with pytest.raises(DatasetError, match=r"28 of the 28 images .*had not learned from: accuracy"):
         classifier.evaluate(tmp_path)
     with pytest.raises(SettingError, match="`include_training` must be True or False"):
-        classifier.evaluate(tmp_path, include_training="yes")  # type: ignore[arg-type]
+        classifier.evaluate(tmp_path, include_training="yes")  # type: ignore[call-overload]
 
 
 def test_a_file_of_an_earlier_release_is_told_by_its_folder(

@@ -15,7 +15,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import tlkit
 from tlkit.backbones.adapter import BackboneAdapter
@@ -29,6 +31,8 @@ from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
 from tlkit.delivery.predictions import PredictionSummary, columns_of
 from tlkit.errors import BadFileWarning, SettingError, TlkitWarning
+from tlkit.insight.explain import explain
+from tlkit.insight.label_issues import find_label_issues
 from tlkit.training.schedule import FineTuneSchedule
 
 NETWORK = ("--backbone", "tiny_random", "--schedule", "head-only")
@@ -486,6 +490,46 @@ def test_predict_refuses_an_empty_folder(
 ) -> None:
     assert main(["predict", str(trained[0]), str(tmp_path)]) == 1
     assert "must hold images, found none" in capsys.readouterr().err
+
+
+# explain and labels
+
+
+def test_explain_saves_the_map_of_the_class_asked_for(
+    trained: tuple[Path, str], drawn_folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    image, target = drawn_folder / "disc" / "00.jpg", tmp_path / "map.png"
+    command = ["explain", str(trained[0]), str(image), "-o", str(target), "--towards", "not disc"]
+    assert main([*command, "--strength", "0.8"]) == 0
+    assert capsys.readouterr().out.startswith(f"{image}: disc (probability of disc ")
+    classifier = TransferClassifier.load(trained[0])
+    expected = explain(classifier, image, towards="not disc").overlay(strength=0.8)
+    with Image.open(target) as saved:
+        np.testing.assert_array_equal(np.asarray(saved), expected)
+
+
+def test_labels_lists_what_python_finds(
+    drawn_folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    folder, model, table = tmp_path / "discs", tmp_path / "m.keras", tmp_path / "doubtful.csv"
+    shutil.copytree(drawn_folder, folder)
+    wrong = folder / "not disc" / "wrong.jpg"
+    (folder / "disc" / "00.jpg").rename(wrong)
+    assert main(["train", str(folder), "-o", str(model), *NETWORK]) == 0
+    capsys.readouterr()
+    assert main(["labels", str(model), "-o", str(table)]) == 0
+    written = capsys.readouterr()
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    issues = find_label_issues(TransferClassifier.load(model))
+    assert [row["image"] for row in rows] == [issue.name for issue in issues if issue.likely]
+    (found,) = (row for row in rows if row["image"] == "not disc/wrong.jpg")
+    assert (found["label"], found["suggested"], found["likely"]) == ("not disc", "disc", "yes")
+    assert written.err == f"{len(rows)} of 48 labels are doubted\n"
+    assert main(["labels", str(model), "--all"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split("\t") == ["image", "label", "suggested", "probability", "likely"]
+    assert [line.split("\t")[0] for line in lines] == [issue.name for issue in issues]
 
 
 # tables

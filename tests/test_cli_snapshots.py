@@ -114,9 +114,13 @@ def masked(text: str) -> str:
         ["train", "with bad", "-o", "new.keras", *NETWORK],
         ["evaluate", "discs.keras", "with bad"],
         ["evaluate", "discs.keras", "discs", "--threshold", "0.9", "--json"],
+        ["evaluate", "discs.keras", "discs", "--against", "discs.keras", "--include-training"],
+        ["evaluate", "discs.keras", "discs", "--against", "other.keras"],
         ["predict", "discs.keras", "discs/disc/01.jpg", "discs/not disc/00.jpg"],
         ["predict", "discs.keras", "with bad/disc/00.jpg", "nothing.jpg", "--json"],
         ["predict", "discs.keras", "with bad", "-o", "table.csv"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.png"],
+        ["labels", "discs.keras", "-o", "doubtful.csv"],
         ["report", "discs.keras", "-o", "page.html", "--heat-maps", "1"],
         ["export", "discs.keras", "-o", "exported", "--format", "onnx"],
     ],
@@ -198,6 +202,13 @@ def test_success(transcript: Transcript, snapshot: SnapshotAssertion, words: lis
         [*TRAIN, "--ray"],
         [*TRAIN, "--ray", "--schedule", "standard"],
         [*TRAIN, "--ray", "--cache-dir", "cache"],
+        # insight
+        ["explain", "discs.keras", "discs/disc/01.jpg"],
+        ["explain", "discs.keras", "nothing.jpg", "-o", "map.png"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.gif"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.png", "--towards", "cat"],
+        ["explain", "discs.keras", "discs/disc/01.jpg", "-o", "map.png", "--strength", "2"],
+        ["labels", "nothing.keras"],
         # exports
         ["export", "discs.keras", "-o", "exported 2", "--format", "onnx", "--precision", "int8"],
         ["export", "discs.keras", "-o", "exported 2", "--tolerance", "-1"],
@@ -219,7 +230,19 @@ def test_error(
     sys.version_info >= (3, 13), reason="argparse writes options differently from Python 3.13 on"
 )
 @pytest.mark.parametrize(
-    "command", ["", "audit", "train", "evaluate", "predict", "report", "export", "backbones"]
+    "command",
+    [
+        "",
+        "audit",
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "labels",
+        "report",
+        "export",
+        "backbones",
+    ],
 )
 def test_help(transcript: Transcript, snapshot: SnapshotAssertion, command: str) -> None:
     assert transcript(*filter(None, [command]), "--help") == snapshot

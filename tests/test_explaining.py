@@ -357,6 +357,36 @@ def test_the_overlay_mixes_a_grey_image_and_a_glow(classifier: TransferClassifie
         seen.overlay(strength=1.5)
 
 
+def test_it_is_saved_in_the_image_s_own_size(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> None:
+    seen = explain(classifier, drawn_folder / "disc" / "00.jpg")
+    seen.save(tmp_path / "map.png", strength=0.7)
+    with Image.open(tmp_path / "map.png") as saved:
+        np.testing.assert_array_equal(np.asarray(saved), seen.overlay(strength=0.7))
+    seen.save(str(tmp_path / "map.jpg"))
+    with Image.open(tmp_path / "map.jpg") as saved:
+        assert (saved.format, saved.size) == ("JPEG", (48, 48))
+    for wrong, message in (("map.gif", "`path` must end in"), ("nowhere/map.png", "no folder")):
+        with pytest.raises(SettingError, match=message):
+            seen.save(tmp_path / wrong)
+    (tmp_path / "map.png").write_bytes(b"before")
+    with pytest.raises(SettingError, match="`strength`"):
+        seen.save(tmp_path / "map.png", strength=2)
+    assert (tmp_path / "map.png").read_bytes() == b"before"
+
+
+def test_the_overlay_reads_a_file_by_the_classifier_s_value_range(
+    classifier: TransferClassifier, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (24, 24)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    record = dataclasses.replace(classifier.record, value_range=(0.0, 4095.0))
+    ranged = TransferClassifier(classifier.model, record)
+    shown = explain(ranged, tmp_path / "deep.png").overlay(strength=0)
+    assert shown.max() > 250  # 16 without the range
+
+
 @pytest.mark.parametrize("image_size", [(0, 5), (5,), (5, 5.0), "ab", 5])
 def test_the_image_is_not_blamed_for_a_wrong_size(
     classifier: TransferClassifier, drawn_folder: Path, image_size: Any

@@ -157,6 +157,12 @@ def test_int8_gives_probabilities_in_steps(classifier: TransferClassifier, tmp_p
     assert json.loads((exported.path / "tlkit.json").read_text())["outputs"]["probability"][
         "step"
     ] == pytest.approx(1 / 256)
+    # What the folder predicts is what was compared, and not what the classifier said before. Its
+    # predictions come from the logit, which has steps of its own.
+    loaded = TransferClassifier.load(exported.path)
+    np.testing.assert_allclose(loaded.predict_proba(sample.compared), given, rtol=0, atol=1 / 256)
+    logits = [prediction.logit for prediction in loaded.predict(sample.compared)]
+    np.testing.assert_allclose(logits, outputs["logit"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", FORMATS)

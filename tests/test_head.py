@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tlkit.core.rows import FeatureRows, Rows
 from tlkit.errors import SettingError, TlkitError
@@ -516,3 +517,17 @@ def test_other_class_weights_are_refused(setting: Any) -> None:
 def test_a_missing_class_cannot_be_balanced() -> None:
     with pytest.raises(SettingError, match="0 of class 0 and 2 of class 1"):
         class_weights([1, 1], "balanced")
+
+
+def test_a_small_head_has_the_same_bits_with_any_number_of_threads() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 900)).astype(np.float32)
+    labels = (features[:, :5].sum(axis=1) + rng.normal(size=400) > 0).astype(np.int64)
+    with threadpool_limits(1, user_api="blas"):
+        one = fit_head(features, labels, folds=np.arange(400) % 5)
+    with threadpool_limits(2, user_api="blas"):
+        two = fit_head(features, labels, folds=np.arange(400) % 5)
+        counts = {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+    np.testing.assert_array_equal(one.kernel, two.kernel)
+    assert one.bias == two.bias
+    assert 1 not in counts  # what the caller had set is as it was

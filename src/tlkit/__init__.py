@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tlkit.delivery.predictions import PredictionSummary as PredictionSummary
     from tlkit.delivery.predictions import write_predictions as write_predictions
     from tlkit.evaluation.evaluate import Evaluation as Evaluation
+    from tlkit.evaluation.paired_evaluation import PairedEvaluation as PairedEvaluation
     from tlkit.evaluation.rate import Rate as Rate
     from tlkit.evaluation.scores import CrossValidation as CrossValidation
     from tlkit.evaluation.threshold import ThresholdGoal as ThresholdGoal
@@ -60,6 +61,7 @@ _HOMES = {
     "GradientHead": "training.schedule",
     "LabelIssue": "insight.label_issues",
     "Neighbour": "insight.neighbours",
+    "PairedEvaluation": "evaluation.paired_evaluation",
     "Phase": "training.schedule",
     "Prediction": "classifier.classifier",
     "PredictionSummary": "delivery.predictions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Final, Self, TypeAlias
+from typing import ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,8 @@ class ModelCard(Spec):
         cross_validation: Cross-validation of the same settings; None unless trained with `folds`.
         guarantee: Two thresholds, between which an image is left to a person, and what they promise; None
             where every image is decided.
+        training_digests: What it was trained on, by content: the first `DIGEST_LENGTH` hex digits of each
+            file's `ImageFacts.digest`. Empty where an earlier release did not note them.
     """
 
     class_names: tuple[str, str]
@@ -65,6 +67,10 @@ class ModelCard(Spec):
     threshold_choice: ThresholdChoice | None = None
     cross_validation: CrossValidation | None = None
     guarantee: Guarantee | None = None
+    training_digests: tuple[str, ...] = ()
+
+    DIGEST_LENGTH: ClassVar[int] = 12
+    """Hex digits: among a million images of each kind, one in 280 is taken for another."""
 
     def __post_init__(self) -> None:
         if len({*self.class_names}) != 2:
@@ -116,13 +122,14 @@ class ModelCard(Spec):
         )
 
     def without_names(self) -> ModelCard:
-        """Return the card alone, as an export takes it along: the names of images stay behind."""
+        """Return the card alone, as an export takes it along: names of images and their order stay behind."""
         card = ModelCard(**{field.name: getattr(self, field.name) for field in fields(ModelCard)})
         crossed = self.cross_validation
         return replace(
             card,
-            scores={part: replace(scores, names=()) for part, scores in self.scores.items()},
-            cross_validation=crossed and replace(crossed, scores=replace(crossed.scores, names=())),
+            scores={part: _nameless(scores) for part, scores in self.scores.items()},
+            cross_validation=crossed and replace(crossed, scores=_nameless(crossed.scores)),
+            training_digests=tuple(sorted(self.training_digests)),
         )
 
     def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Self:
@@ -185,4 +192,10 @@ class ModelCard(Spec):
             random_head_baseline=evaluation.random_head_baseline,
             used_to_choose=(*before, *used),
             folds=evaluation.fold_count,
+            facets=scores.facets,
         )
+
+
+def _nameless(scores: Scores) -> Scores:
+    """Return scores that say nothing of single images but label and logit."""
+    return replace(scores, names=(), facets=())

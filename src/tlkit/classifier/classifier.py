@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, final, overload
 
@@ -16,6 +17,7 @@ from tlkit.classifier.artifact import read_artifact, write_artifact
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.exported import lacking, read_export
 from tlkit.classifier.measure import measure
+from tlkit.classifier.measure_pair import Side, measure_pair
 from tlkit.classifier.predictor import NetworkPredictor, Predictor, files_of, owner_of
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
@@ -30,6 +32,7 @@ from tlkit.evaluation.decisions import Guarantee, choose_guarantee
 from tlkit.evaluation.evaluate import Evaluation, other_class
 from tlkit.evaluation.history import History
 from tlkit.evaluation.log_loss import sigmoid
+from tlkit.evaluation.paired_evaluation import PairedEvaluation
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdGoal, choose_threshold
 from tlkit.images.decoder import BadFile, as_batch
@@ -348,18 +351,37 @@ class TransferClassifier:
         """
         return sigmoid(self._logits(images))
 
+    @overload
     def evaluate(
         self,
         data: PathLike | DatasetSpec,
         *,
         part: str | None = None,
         include_training: bool = False,
-    ) -> Evaluation:
+        against: None = None,
+    ) -> Evaluation: ...
+    @overload
+    def evaluate(
+        self,
+        data: PathLike | DatasetSpec,
+        *,
+        part: str | None = None,
+        include_training: bool = False,
+        against: TransferClassifier,
+    ) -> PairedEvaluation: ...
+    def evaluate(
+        self,
+        data: PathLike | DatasetSpec,
+        *,
+        part: str | None = None,
+        include_training: bool = False,
+        against: TransferClassifier | None = None,
+    ) -> Evaluation | PairedEvaluation:
         """Measure the classifier on a folder of labelled images that it has not learned from.
 
         Images that it has learned from are left out with a warning, which names what is known of it on
         others: by their content, wherever they lie, and by their names in the folder it was trained on. An
-        exported folder cannot tell them.
+        exported folder tells them by content alone; one that was exported before such folders could warns.
 
         Args:
             data: A folder with the same two classes, or with one of them; or its spec. Its own split plays
@@ -368,16 +390,52 @@ class TransferClassifier:
                 and the other names that such a folder may have will do.
             include_training: Count the images that it has learned from too; the text then says how many
                 they are.
+            against: An older classifier of the same two classes, to be measured on the same images: those
+                that neither has learned from.
+
+        Returns:
+            Metrics; with `against` those of both, how much they differ, and on which images.
 
         Raises:
             DatasetError: The folder is not of these classes, has no such part, or holds nothing but images
                 that the classifier has learned from.
             ImageError: A file cannot be read, and the spec says `on_bad_file="raise"`.
-            SettingError: There can be no part of that name.
+            SettingError: There can be no part of that name; or `against` is of other classes.
+
+        Examples:
+            >>> print(new.evaluate("more-alpacas/", against=old).verdict)  # doctest: +SKIP
+            These 65 images cannot tell which one is better.
         """
         check_bool("include_training", include_training)
         part = None if part is None else part_of(part)
-        return measure(self, data, part=part, include_training=include_training)
+        spec = (
+            data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
+        )
+        raising: OnBadFile = "raise" if spec.on_bad_file == "raise" else "collect"
+        if against is not None:
+            check_classifier("against", against)
+            new, old = (
+                Side(one.card, partial(_logits_of, one, raising)) for one in (self, against)
+            )
+            return measure_pair(new, old, spec, part=part, include_training=include_training)
+
+        said = {self.positive_class: 1, self.negative_class: 0, UNSURE_WORD: UNSURE}
+
+        def answers_of(files: Sequence[Path]) -> list[tuple[float, int] | BadFile]:
+            found = self._predict_files(files, raising)
+            return [
+                one if isinstance(one, BadFile) else (one.probability, said[one.decision])
+                for one in found
+            ]
+
+        return measure(
+            self.card,
+            answers_of,
+            spec,
+            part=part,
+            include_training=include_training,
+            counts=self.guarantee is not None,
+        )
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
@@ -495,8 +553,8 @@ class TransferClassifier:
         """Read what `save` wrote, or a folder that `export` made for LiteRT or ONNX Runtime.
 
         A folder predicts, evaluates and takes another threshold without TensorFlow. It keeps no names of
-        images, so it cannot tell which ones it was trained on; and what needs the Keras model (`explain`,
-        `nearest`, `save`, further training) raises an `ArtifactError`.
+        images, and tells what it was trained on by content; what needs the Keras model (`explain`, `nearest`,
+        `save`, further training) raises an `ArtifactError`.
 
         Args:
             path: The file or the folder.
@@ -560,6 +618,14 @@ def network_of(classifier: TransferClassifier) -> keras.Model:
         ArtifactError: It was loaded from an exported folder.
     """
     return classifier._predictor.network  # noqa: SLF001 - the same module
+
+
+def _logits_of(
+    classifier: TransferClassifier, on_bad_file: OnBadFile, files: Sequence[Path]
+) -> list[float | BadFile]:
+    """Return the logit of each file, or what is wrong with it."""
+    found = classifier._predict_files(files, on_bad_file)  # noqa: SLF001 - the same module
+    return [one if isinstance(one, BadFile) else one.logit for one in found]
 
 
 def with_card(classifier: TransferClassifier, card: ModelCard) -> TransferClassifier:

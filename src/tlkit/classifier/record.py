@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, final
+from typing import final
 
 from tlkit.classifier.card import ModelCard
 from tlkit.core.fingerprint import fingerprint
@@ -31,8 +31,6 @@ class Record(ModelCard):
         seed: Random seed of augmentation, shuffling and dropout.
         engine: What ran the frozen part.
         fingerprint: Of the files that were read.
-        training_digests: What these files are, by content: the first `DIGEST_LENGTH` hex digits of each one's
-            `ImageFacts.digest`. Empty where an earlier release did not note them.
         training_names: Which images it was trained on, relative to the folder.
         bad_files: Which files were left out, and why.
         audit: What was found in the folder, with at most a hundred problems of each kind.
@@ -53,10 +51,6 @@ class Record(ModelCard):
     audit: AuditReport
     history: History
     versions: dict[str, str]
-    training_digests: tuple[str, ...] = ()
-
-    DIGEST_LENGTH: ClassVar[int] = 12
-    """Hex digits: among a million images of each kind, one in 280 is taken for another."""
 
     def __post_init__(self) -> None:
         ModelCard.__post_init__(self)

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import tlkit
-from tlkit.cli import audit, evaluate, export, predict, train
+from tlkit.cli import audit, evaluate, export, insight, predict, train
 from tlkit.cli.quiet import quiet_start
 from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         train.add_train,
         evaluate.add_evaluate,
         predict.add_predict,
+        insight.add_explain,
+        insight.add_labels,
         evaluate.add_report,
         export.add_export,
         audit.add_backbones,

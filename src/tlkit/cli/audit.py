@@ -30,7 +30,8 @@ def audit(options: Options) -> int:
     from tlkit.data.audit import audit as audited
     from tlkit.data.dataset import DatasetSpec
 
-    report = audited(DatasetSpec(options.directory, **given(options, "classes", "value_range")))
+    asked = given(options, "classes", "value_range", "decisions")
+    report = audited(DatasetSpec(options.directory, **asked))
     code = report.exit_code(getattr(options, "fail_on", FAIL_ON))
     print(report.to_json() if options.json else report.to_text(None if options.all else 3))
     return code

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, add_threshold, command, given, load
+from tlkit.cli.shared import (
+    Commands,
+    Options,
+    add_threshold,
+    check_model,
+    command,
+    given,
+    load,
+    load_file,
+)
 from tlkit.core.tables import as_json
 from tlkit.errors import printable
 
@@ -20,26 +29,32 @@ def add_evaluate(commands: Commands) -> None:
     add("--part", metavar="train|validation|test", type=arguments.part, help=about)
     about = "count images that it has learned from, too: they flatter it"
     add("--include-training", action="store_true", default=False, help=about)
+    about = "an older classifier, to be measured on the same images: is the new one better?"
+    add("--against", metavar="OLD", help=about)
     add_threshold(parser)
     add("--json", action="store_true", default=False, help="print one JSON object")
 
 
 def evaluate(options: Options) -> int:
     """Print an evaluation; files that cannot be read are left out with a warning."""
-    classifier = load(options)
-    evaluation = classifier.evaluate(
+    against = getattr(options, "against", None)
+    if against is not None:
+        check_model(against)
+    new = load(options)
+    evaluation = new.evaluate(
         options.directory,
         part=getattr(options, "part", None),
         include_training=options.include_training,
+        against=None if against is None else load_file(against),
     )
     if options.json:
         print(as_json(evaluation.to_config()))
         return 0
     print(evaluation)
-    if classifier.card.threshold_choice is not None:
-        print(f"\nthreshold {classifier.threshold:.3g}: {classifier.threshold_source}")
-    if classifier.guarantee is not None:
-        print(classifier.guarantee)
+    if new.card.threshold_choice is not None:
+        print(f"\nthreshold {new.threshold:.3g}: {new.threshold_source}")
+    if new.guarantee is not None:
+        print(new.guarantee)
     return 0
 
 

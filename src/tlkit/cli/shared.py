@@ -51,6 +51,8 @@ def add_dataset(add: Callable[..., argparse.Action]) -> None:
         "--value-range", metavar=("BLACK", "WHITE"), nargs=2, type=float,
         help="values of black and white in files of more than 8 bits, such as 0 4095 (all there are)",
     )  # fmt: skip
+    about = "what was decided about labels, as a report saves it: corrects some, leaves images out"
+    add("--decisions", metavar="CSV", type=arguments.not_empty, help=about)
 
 
 def given(options: Options, *names: str) -> dict[str, Any]:
@@ -60,16 +62,7 @@ def given(options: Options, *names: str) -> dict[str, Any]:
 
 def load(options: Options) -> TransferClassifier:
     """Load the classifier that the options name, with their threshold."""
-    if not Path(options.model).exists():  # before the seconds that TensorFlow takes
-        raise ArtifactError(
-            f"there is no file {printable(options.model)}: give what `tlkit train` saved, or "
-            "`tlkit export`"
-        )
-    from tlkit.classifier.classifier import TransferClassifier
-
-    with held_back():
-        classifier = TransferClassifier.load(options.model)
-    return decided_as_asked(classifier, options)
+    return decided_as_asked(load_file(options.model), options)
 
 
 def decided_as_asked(classifier: TransferClassifier, options: Options) -> TransferClassifier:
@@ -79,6 +72,23 @@ def decided_as_asked(classifier: TransferClassifier, options: Options) -> Transf
     if hasattr(options, "guarantee"):
         classifier = classifier.with_guarantee(**options.guarantee)
     return classifier
+
+
+def check_model(path: str) -> None:
+    """Raise if there is no such file, before the seconds that TensorFlow takes."""
+    if not Path(path).exists():
+        raise ArtifactError(
+            f"there is no file {printable(path)}: give what `tlkit train` saved, or `tlkit export`"
+        )
+
+
+def load_file(path: str) -> TransferClassifier:
+    """Load a classifier, as it was saved."""
+    check_model(path)
+    from tlkit.classifier.classifier import TransferClassifier
+
+    with held_back():
+        return TransferClassifier.load(path)
 
 
 def quoted(path: Path) -> str:

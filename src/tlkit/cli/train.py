@@ -216,7 +216,7 @@ def _dataset(options: Options) -> DatasetSpec:
 
     names = (
         "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file",
-        "value_range",
+        "value_range", "decisions",
     )  # fmt: skip
     values = {"seed": options.seed, **given(options, *names)}
     if hasattr(options, "split_seed"):

@@ -15,8 +15,10 @@ from typing import ClassVar, TypeAlias, final
 
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Spec, check_choice
-from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Example, GroupBy, Listing
+from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, GroupBy, Listing
 from tlkit.data.duplicates import Copy, Duplicates, find_duplicates, merged_groups
+from tlkit.data.example import Example
+from tlkit.data.label_decisions import Decided
 from tlkit.data.oddities import KINDS as ODDITIES
 from tlkit.data.oddities import oddities
 from tlkit.errors import printable, unprintable
@@ -91,6 +93,8 @@ class AuditReport(Spec):
         clusters: Names of the images that show one image, as `printable` writes them, sorted.
         large_clusters: How many images look alike, by the name of a typical one.
         alike: Names of the images in each large cluster, sorted; left out by `shortened`.
+        decided: What decisions about labels changed, where there were any; everything else is said of the
+            folder as they leave it.
     """
 
     directory: str
@@ -102,6 +106,7 @@ class AuditReport(Spec):
     clusters: tuple[tuple[str, ...], ...] = ()
     large_clusters: Mapping[str, int] = field(default_factory=dict)
     alike: tuple[tuple[str, ...], ...] = ()
+    decided: Decided | None = None
     _renamed: ClassVar[Mapping[str, str]] = {"scenes": "large_clusters"}
 
     def __post_init__(self) -> None:
@@ -167,6 +172,8 @@ class AuditReport(Spec):
                 all images; None names all.
         """
         lines = [printable(self.directory), "", *_table(self.counts), ""]
+        if self.decided is not None:
+            lines += [*_decisions(self.decided, per_kind), ""]
         width = max(map(len, self.totals), default=0)
         images = sum(sum(of.values()) for of in self.counts.values())
         unnamed = 0
@@ -280,6 +287,7 @@ def audit_of(
             tuple(sorted(printable(examples[place].name) for place in cluster))
             for cluster in duplicates.large_clusters
         ),
+        decided=listing.decided,
     )
 
 
@@ -345,6 +353,19 @@ def _ignored(listing: Listing) -> Iterator[Problem]:
     for kind, count in listing.ignored.items():
         if kind != "hidden":
             yield Problem(".", "ignored", f"{count:,} x {printable(kind)}")
+
+
+def _decisions(decided: Decided, shown: int | None) -> Iterator[str]:
+    """Write what decisions changed, and name the images."""
+    yield str(decided)
+    for names, what in (
+        (decided.corrected, "label changed"),
+        (decided.left_out, "left out"),
+        (decided.absent, "not there: the decision changes nothing"),
+    ):
+        yield from (f"    {printable(name)}: {what}" for name in names[:shown])
+        if more := len(names) - len(names[:shown]):
+            yield f"    … and {more:,} more"
 
 
 def _table(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A folder of two kinds of images as an ordered list of examples; no file is opened here.
+"""A folder of two kinds of images as an ordered list of examples; no image is decoded here.
 
 `DatasetSpec` says which folder, which class is positive and how it is to be split; `DatasetSpec.listing`
 walks the folder and returns a `Listing` of `Example`s, in an order that is the same on every machine.
@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, final
 
@@ -19,8 +19,10 @@ import numpy.typing as npt
 
 from tlkit.core.home import expanded
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
+from tlkit.data.example import Example
 from tlkit.data.folders import Scan, kind_of, scan_folder, walk
 from tlkit.data.folders import quoted as _quoted
+from tlkit.data.label_decisions import Decided, decide
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.images.reader import ValueRange, check_value_range
 
@@ -36,26 +38,6 @@ _NEGATIONS = ("not", "no", "non", "without")
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image file with its class.
-
-    Attributes:
-        path: The file, under the directory as it was given.
-        name: Its path relative to the directory, with `/` on every system: the example's identity.
-        class_name: The class folder that it lies in.
-        label: 1 in the positive class, else 0.
-        part: "train", "validation" or "test" where the folder says so, else None.
-    """
-
-    path: Path
-    name: str
-    class_name: str
-    label: int
-    part: str | None = None
-
-
-@final
 @dataclass(frozen=True, slots=True, repr=False)
 class Listing:
     """What a folder holds: its examples, ordered by part, class and name, and what was passed over.
@@ -66,12 +48,14 @@ class Listing:
         positive_class: The class whose label is 1.
         ignored: How many files and folders of each kind were passed over, the most frequent first:
             "hidden", ".txt", "no extension", "other folder" … A folder that is not entered counts once.
+        decided: What decisions about labels changed, where the spec names some.
     """
 
     examples: tuple[Example, ...]
     class_names: tuple[str, str]
     positive_class: str
     ignored: Mapping[str, int]
+    decided: Decided | None = None
 
     @property
     def labels(self) -> npt.NDArray[np.int8]:
@@ -86,6 +70,11 @@ class Listing:
         """
         first = _default_positive(self.class_names)
         return np.fromiter((e.class_name == first for e in self.examples), np.int8)
+
+    @property
+    def used_to_choose(self) -> tuple[str, ...]:
+        """What these images were used to choose before anyone is measured on them, as in `evaluate`."""
+        return self.decided.used_to_choose if self.decided else ()
 
     def groups(self, group_by: GroupBy) -> list[str]:
         """Return one group key per example; what shares a key must stay in one part.
@@ -116,7 +105,7 @@ class Listing:
         for title, counts in (("parts", parts), ("ignored", self.ignored)):
             if counts:
                 text += f"; {title}: " + ", ".join(f"{n} {printable(k)}" for k, n in counts.items())
-        return text
+        return text if self.decided is None else f"{text}; {self.decided}"
 
     __repr__ = __str__  # a hundred thousand examples would help nobody
 
@@ -151,6 +140,9 @@ class DatasetSpec(Spec):
         value_range: Which values are black and white in PNG, TIFF and PGM files with more than 8 bits a
             sample, such as (0, 4095) for 12 bits kept in 16. Such files are scaled by it in training, and by
             the classifier ever after. None: by all values that the bits can say.
+        decisions: A CSV file of decisions about labels, as a report saves it: labels that are wrong count as
+            the other class, images to leave out do not count at all, and the files stay as they are. A
+            decision about a file that changed since is refused.
 
     Raises:
         SettingError: A setting is outside what it may be.
@@ -170,6 +162,7 @@ class DatasetSpec(Spec):
     on_bad_file: str = "skip"
     classes: tuple[str, str] | None = None
     value_range: ValueRange = None
+    decisions: Path | None = None
 
     if TYPE_CHECKING:  # what is given as text is a Path from then on, which a field cannot say
 
@@ -185,6 +178,7 @@ class DatasetSpec(Spec):
             on_bad_file: str = "skip",
             classes: tuple[str, str] | None = None,
             value_range: tuple[float, float] | None = None,
+            decisions: str | os.PathLike[str] | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -203,6 +197,8 @@ class DatasetSpec(Spec):
         object.__setattr__(self, "group_by", _checked_group_by(self.group_by))
         object.__setattr__(self, "classes", _checked_classes(self.classes))
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
+        if self.decisions is not None:
+            object.__setattr__(self, "decisions", expanded("decisions", self.decisions))
         given: object = self.positive_class
         if given == "" or not isinstance(given, str | None):
             raise SettingError(f"`positive_class` must be a name, got {given!r}")
@@ -216,7 +212,7 @@ class DatasetSpec(Spec):
         return usual if self.validation_fraction is None else self.validation_fraction
 
     def listing(self, *, scan: Scan = scan_folder) -> Listing:
-        """Walk the folder and list its images; files are neither opened nor changed.
+        """Walk the folder and list its images; but those with a decision, no file is opened.
 
         Args:
             scan: Lists one folder, where that is not for the operating system to do.
@@ -225,8 +221,10 @@ class DatasetSpec(Spec):
             The examples in an order that depends on their names alone, and what was ignored.
 
         Raises:
-            DatasetError: The folder is missing, cannot be listed or is not two classes of images.
-            SettingError: `positive_class` is not one of the classes found.
+            DatasetError: The folder is missing, cannot be listed or is not two classes of images; or
+                `decisions` cannot be read, or are about files that changed.
+            SettingError: `positive_class` is not one of the classes found, or there are `decisions` about
+                images that do not lie in a folder of this machine.
 
         Examples:
             >>> import tempfile
@@ -251,7 +249,8 @@ class DatasetSpec(Spec):
                 found = _images(folder, prefix, ignored, scan)
                 examples += [Example(Path(at), name, class_name, label, part) for name, at in found]
         kinds = dict(sorted((+ignored).items(), key=lambda item: (-item[1], item[0])))
-        return Listing(tuple(examples), class_names, positive_class, kinds)
+        listing = Listing(tuple(examples), class_names, positive_class, kinds)
+        return listing if self.decisions is None else _decided(listing, self.decisions, scan)
 
     def _places(self, ignored: Counter[str], scan: Scan) -> dict[str | None, _Place]:
         """Return where the class folders lie: the folder itself (part None) or its parts."""
@@ -315,6 +314,17 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     top = os.fspath(expanded("folder", folder))
     return [Path(path) for _, path in _images(top, "", Counter(), scan_folder)]
+
+
+def _decided(listing: Listing, decisions: Path, scan: Scan) -> Listing:
+    if scan is not scan_folder:
+        raise SettingError(
+            "`decisions` are checked against the files that they are about, which must lie in a folder of "
+            "this machine: leave them out, or copy the images"
+        )
+    class_names, positive_class = listing.class_names, listing.positive_class
+    examples, decided = decide(listing.examples, decisions, class_names, positive_class)
+    return replace(listing, examples=examples, decided=decided)
 
 
 class _Place(NamedTuple):

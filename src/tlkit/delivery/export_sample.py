@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier
-from tlkit.classifier.measure import examples_for
+from tlkit.classifier.measure import listing_for
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_path
-from tlkit.data.dataset import DatasetSpec, Example, image_files
+from tlkit.data.dataset import DatasetSpec, image_files
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, printable
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_images, warn_of_bad_files
@@ -91,7 +92,7 @@ def _known_images(
     """Return the images that are new to the classifier, and those that it has learned from."""
     spec = _spec(classifier, data)
     try:
-        examples = {example.name: example for example in examples_for(classifier, spec)}
+        examples = {e.name: e for e in listing_for(classifier.card, spec).examples}
     except DatasetError:
         if data is None or isinstance(data, DatasetSpec):
             raise

@@ -21,6 +21,7 @@ from tlkit.evaluation.decision_counts import DecisionCounts
 from tlkit.evaluation.log_loss import log_losses, logits_of
 from tlkit.evaluation.rate import Rate, share
 from tlkit.evaluation.reliability import reliability_bins
+from tlkit.evaluation.slices import Facet, Slice, slices_of
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -68,6 +69,8 @@ class Evaluation(Spec):
             then optimistic.
         decisions: How many images are decided alone, and how well; None of a classifier that leaves none to
             a person.
+        slices: Metrics of images that share a fact, such as their format, and whether they are worse than the
+            rest; none where no facts are known.
     """
 
     class_names: tuple[str, str]
@@ -89,6 +92,7 @@ class Evaluation(Spec):
     brier_score_standard_error: float | None = None
     fold_count: int | None = None
     decisions: DecisionCounts | None = None
+    slices: tuple[Slice, ...] = ()
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -223,8 +227,8 @@ class Evaluation(Spec):
 
     def __str__(self) -> str:
         decided = () if self.decisions is None else ("", str(self.decisions))
-        parts = _headline(self), *_metrics(self), "", *_table(self), *decided, *_remarks(self)
-        return "\n".join(parts)
+        lines = [_headline(self), *_metrics(self), "", *_table(self), *decided]
+        return "\n".join([*lines, *_worse_slices(self), *_remarks(self)])
 
 
 _RATES: Final = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
@@ -242,6 +246,7 @@ def evaluate(
     used_to_choose: Sequence[str] = (),
     folds: int | None = None,
     decisions: DecisionCounts | None = None,
+    facets: Sequence[Facet] = (),
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -257,6 +262,7 @@ def evaluate(
             warns that the metrics are optimistic.
         folds: How many folds judged the images, where they are out-of-fold predictions.
         decisions: What became of the images where some are left to a person.
+        facets: Facts of the images, to find slices that are worse than the rest.
 
     Returns:
         All metrics; `print` them.
@@ -298,6 +304,7 @@ def evaluate(
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
         decisions=decisions,
+        slices=slices_of(facets, truth, called),
     )
 
 
@@ -373,6 +380,13 @@ def _table(result: Evaluation) -> list[str]:
     precision, f1 = _or_undefined(result.precision), _or_undefined(result.f1)
     lines.append(f"{'':<{wide}}  precision {precision}, F1 {f1}")
     return lines
+
+
+def _worse_slices(result: Evaluation) -> list[str]:
+    worse = [f"  {one}" for one in result.slices if one.worse]
+    if not worse:
+        return []
+    return ["", f"Worse than the rest beyond chance, of {len(result.slices)} slices:", *worse]
 
 
 def _remarks(result: Evaluation) -> list[str]:

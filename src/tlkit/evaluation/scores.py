@@ -14,8 +14,9 @@ import numpy.typing as npt
 from tlkit.core.spec import Spec, check_choice
 from tlkit.errors import SettingError
 from tlkit.evaluation.bounds import group_numbers
-from tlkit.evaluation.evaluate import Evaluation, evaluate
+from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
+from tlkit.evaluation.slices import Facet
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -39,12 +40,14 @@ class Scores(Spec):
         logits: Log-odds of the positive class, before any threshold.
         groups: Number of each image's group (near-duplicates, and what `group_by` joins), counted from 0;
             none where each image is its own.
+        facets: Facts of each image, such as its format; none in an exported folder.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     logits: tuple[float, ...]
     groups: tuple[int, ...] = ()
+    facets: tuple[Facet, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
@@ -53,6 +56,8 @@ class Scores(Spec):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
         if len(self.groups) not in (0, len(self.labels)):
             raise SettingError("`scores` need a group for each image, or none")
+        if any(len(facet.codes) != len(self.labels) for facet in self.facets):
+            raise SettingError("`facets` of `scores` must say something of each image")
 
     @classmethod
     def of(
@@ -61,6 +66,7 @@ class Scores(Spec):
         labels: npt.ArrayLike,
         logits: npt.ArrayLike,
         groups: Sequence[str],
+        facets: Sequence[Facet] = (),
     ) -> Self:
         """Put together what is known of each image.
 
@@ -69,6 +75,7 @@ class Scores(Spec):
             labels: `[N]` of 0 and 1; 1 is the positive class.
             logits: float `[N]`, finite.
             groups: The group of each image, by name.
+            facets: Facts of each image.
         """
         numbers = group_numbers(groups, len(names))
         apart = np.unique(numbers).size == len(names)
@@ -77,6 +84,7 @@ class Scores(Spec):
             labels=tuple(np.asarray(labels, np.int64).tolist()),
             logits=tuple(np.asarray(logits, np.float64).tolist()),
             groups=() if apart else tuple(numbers.tolist()),
+            facets=tuple(facets),
         )
 
     @property
@@ -157,6 +165,7 @@ class CrossValidation(Spec):
                 part=part,
                 used_to_choose=used_to_choose,
                 folds=count if part == OUT_OF_FOLD else None,
+                facets=scores.facets if part == OUT_OF_FOLD else (),
             )
 
         return cls(
@@ -167,14 +176,21 @@ class CrossValidation(Spec):
         )
 
     def recounted(self, threshold: float, *, used_to_choose: Sequence[str] = ()) -> Self:
-        """Return the same predictions, evaluated at another threshold."""
+        """Return the same predictions, evaluated at another threshold.
+
+        Args:
+            threshold: An image counts as positive when its probability is at least this; 0 to 1.
+            used_to_choose: What was chosen on these images besides what is known already; a former
+                threshold is forgotten.
+        """
+        before = (word for word in self.evaluation.used_to_choose if word != THE_THRESHOLD)
         return self.counted(
             self.scores,
             self.fold_numbers,
             class_names=self.class_names,
             positive_class=self.positive_class,
             threshold=threshold,
-            used_to_choose=used_to_choose,
+            used_to_choose=(*before, *used_to_choose),
         )
 
     @property

@@ -23,7 +23,7 @@ from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.rows import Images, Indices
 from tlkit.core.spec import Json
-from tlkit.data.dataset import Example
+from tlkit.data.example import Example
 from tlkit.features.passes import Originals, read_originals, read_views
 from tlkit.features.run_folders import RunFolders
 from tlkit.features.views import Views
@@ -35,7 +35,8 @@ from tlkit.images.reader import ValueRange
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.backbones.network import CutPoint, Network
+    from tlkit.backbones.cuts import CutPoint
+    from tlkit.backbones.network import Network
 
 FORMAT: Final = 5
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""

@@ -19,7 +19,7 @@ from tlkit.backbones.engines import BATCH_SIZE, Engine
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images, Indices, Rows
 from tlkit.core.spec import Json
-from tlkit.data.dataset import Example
+from tlkit.data.example import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts

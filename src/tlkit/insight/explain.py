@@ -11,14 +11,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tlkit.backbones.cuts import cuts
 from tlkit.backbones.engines import BATCH_SIZE
-from tlkit.backbones.network import cuts
 from tlkit.classifier.classifier import (
     PathLike,
     Prediction,
@@ -26,9 +27,10 @@ from tlkit.classifier.classifier import (
     check_classifier,
     network_of,
 )
+from tlkit.core.atomic import check_target, replacing
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice, check_float, check_int, check_path
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, printable
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
 from tlkit.images.loader import read_batches
 from tlkit.images.reader import ValueRange
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 Floats: TypeAlias = npt.NDArray[np.float32]
 Step: TypeAlias = Callable[[Any], Any]
 Tensors: TypeAlias = "keras.KerasTensor | list[keras.KerasTensor]"
+
+IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+"""What the name of a saved heat map may end in."""
 
 # Matplotlib's perceptually uniform "inferno" at 16 even steps (Smith and van der Walt 2015, CC0), from
 # nothing to everything. Brightness alone tells them apart, so it reads in grey and to the colour-blind.
@@ -112,6 +117,27 @@ class Explanation:
             mixed[..., channel] = np.rint(grey + glow)
         return mixed
 
+    def save(self, path: PathLike, *, strength: float = 0.5) -> None:
+        """Save what `overlay` draws, in the image's own size.
+
+        Args:
+            path: A .png or .jpg file. One that is there is replaced when the new one is complete.
+            strength: As in `overlay`.
+
+        Raises:
+            ImageError: The file of the image, which is read again for this, cannot be read any more.
+            SettingError: `path` ends otherwise or cannot be written, or `strength` is not within 0 to 1.
+        """
+        target = Path(check_path("path", path))
+        if target.suffix not in IMAGE_SUFFIXES:
+            raise SettingError(
+                f"`path` must end in {', '.join(IMAGE_SUFFIXES)}, got {printable(target)}"
+            )
+        check_target(target, IMAGE_SUFFIXES)
+        drawn = Image.fromarray(self.overlay(strength=strength))
+        with replacing(target) as partial:
+            drawn.save(partial, quality=92)  # which PNG, without losses, does not heed
+
     def _stretched(self, image_size: tuple[int, int]) -> Floats:
         coarse = Image.fromarray(self.coarse_map)
         return np.array(coarse.resize(image_size[::-1], Image.Resampling.BILINEAR))
@@ -160,6 +186,7 @@ def explain(
         >>> seen = explain(classifier, "photo.jpg")  # doctest: +SKIP
         >>> seen.towards, seen.heat_map.shape, seen.overlay().shape  # doctest: +SKIP
         ('alpaca', (768, 1024), (768, 1024, 3))
+        >>> seen.save("map.png")  # doctest: +SKIP
     """
     check_classifier("classifier", classifier)
     grad_cam = _GradCam(classifier, (towards,))
@@ -261,6 +288,7 @@ class _GradCam:
                     coarse_map=_shares(evidence if towards == positive else -evidence),
                     size=subject.size,
                     image=subject.image,
+                    value_range=self._classifier.value_range,
                 )
             )
         return explained

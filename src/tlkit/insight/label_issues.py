@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
 from tlkit.classifier.classifier import TransferClassifier, check_classifier
 from tlkit.core.spec import Spec, check_bool, check_float
+from tlkit.core.tables import Cell
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.evaluate import other_class
 from tlkit.evaluation.log_loss import sigmoid
@@ -54,6 +55,18 @@ class LabelIssue(Spec):
             f"{printable(self.name)}: labelled '{printable(self.given)}' "
             f"(probability {self.probability:.3f}), {thought}"
         )
+
+
+COLUMNS: Final = ("image", "label", "suggested", "probability", "likely")
+"""Of a table of doubtful labels: the image's name, its class, the more probable one, the probability of its
+class, and "yes" where confident learning calls the label wrong."""
+
+
+def as_row(issue: LabelIssue) -> tuple[Cell, ...]:
+    """Return a row of a table of doubtful labels, as `COLUMNS` has it; names as `printable` writes them."""
+    likely = "yes" if issue.likely else "no"
+    names = (printable(issue.name), printable(issue.given), printable(issue.suggested))
+    return (*names, issue.probability, likely)
 
 
 def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[LabelIssue, ...]:

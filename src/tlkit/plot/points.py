@@ -54,6 +54,7 @@ class Judged:
             threshold=result.threshold,
             part=part,
             used_to_choose=chosen,
+            facets=scores.facets,
         )
         return cls(evaluation, scores)
 

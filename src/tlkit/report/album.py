@@ -15,10 +15,12 @@ import numpy as np
 from PIL import Image
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
-from tlkit.classifier.measure import examples_for, learned_names
+from tlkit.classifier.measure import learned_names, listing_for
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
+from tlkit.data.label_decisions import DIGEST_PREFIX, Decided
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
@@ -73,12 +75,16 @@ class AlbumImage:
     Attributes:
         example: The file and its class.
         thumbnail: The image in small, as a `data:` address.
-        doubt: What speaks against its label, where much does.
+        doubt: What speaks against its label, where much does and nobody has decided about it.
+        folder_label: The class that the folder says, where decisions may have put another in its place.
+        digest: Of the file, as a table of decisions has it.
     """
 
     example: Example
     thumbnail: str
     doubt: LabelIssue | None
+    folder_label: str
+    digest: str
 
 
 @final
@@ -92,7 +98,8 @@ class Album:
         parts: The most meaningful first.
         images: The most telling first: those whose label was given the lowest probability.
         probabilities: The predicted probability of the positive class of each telling image, by name.
-        doubts: Doubtful labels, the most doubtful first.
+        doubts: Doubtful labels that nobody has decided about, the most doubtful first.
+        decided: What decisions about labels changed, where there are any.
         notes: What the reader should know about the folder as it is now.
     """
 
@@ -102,6 +109,7 @@ class Album:
     images: tuple[AlbumImage, ...]
     probabilities: Mapping[str, float]
     doubts: tuple[LabelIssue, ...]
+    decided: Decided | None
     notes: tuple[str, ...]
 
 
@@ -117,7 +125,8 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         SettingError: `data` is missing, and the classifier does not know where its folder is.
     """
     spec = _spec(classifier, data)
-    examples = {example.name: example for example in examples_for(classifier, spec)}
+    listing = listing_for(classifier.card, spec)
+    examples = {example.name: example for example in listing.examples}
     record, names = classifier.record, _names(classifier.record)
     learned = learned_names(record, spec, [*examples.values()])
     is_own = _is_own(record, spec, examples.keys(), learned)
@@ -130,10 +139,12 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     parts = tuple(_parts(judge, is_own=is_own))
     if not parts:
         raise DatasetError(f"no image in {printable(spec.directory)} can be read")
-    doubts = _doubts(parts, classifier)
+    decided = listing.decided
+    looked_at = {decision.image for decision in decided.decisions} if decided else set()
+    doubts = tuple(d for d in _doubts(parts, classifier) if d.name not in looked_at)
     probabilities = _probabilities(parts)
     telling = [examples[name] for name in probabilities if name in examples]
-    images = _images(telling[:IMAGES], doubts, bad, classifier.value_range)
+    images = _images(telling[:IMAGES], doubts, bad, classifier, decided)
     gone = sorted(names - examples.keys()) if is_own else []
     fresh = [name for name in probabilities if is_own and name in examples and name not in known]
     return Album(
@@ -143,6 +154,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         images=images,
         probabilities=probabilities,
         doubts=doubts,
+        decided=decided,
         notes=tuple(_notes(gone, fresh, bad, left_out=max(0, len(telling) - IMAGES))),
     )
 
@@ -284,7 +296,13 @@ def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
             f"one, that had not learned from it.{_chose(crossed.evaluation)}",
         )
     if "test" in scores:
-        yield part("test", "test images", "Nothing was trained or chosen on them.")
+        chose = classifier.test_evaluation and _chose(classifier.test_evaluation)
+        about = (
+            f"Nothing was trained on them.{chose}"
+            if chose
+            else "Nothing was trained or chosen on them."
+        )
+        yield part("test", "test images", about)
     if "validation" in scores:
         about = f"The classifier has not learned from them.{_chose(classifier.evaluation)}"
         yield part("validation", "validation images", about)
@@ -352,12 +370,15 @@ def _images(
     examples: Sequence[Example],
     doubts: Sequence[LabelIssue],
     bad: list[BadFile],
-    value_range: ValueRange,
+    classifier: TransferClassifier,
+    decided: Decided | None,
 ) -> tuple[AlbumImage, ...]:
+    first, second = classifier.class_names
+    corrected = {*decided.corrected} if decided else set()
     doubt_of = {issue.name: issue for issue in doubts}
     images = []
     paths = [os.fspath(example.path) for example in examples]
-    decoded = read_images(paths, _READ, value_range=value_range)
+    decoded = read_images(paths, _READ, value_range=classifier.value_range)
     with progress(len(examples), "Looking") as advance:
         for example, outcome in zip(examples, decoded, strict=True):
             advance(1)
@@ -365,9 +386,17 @@ def _images(
                 bad.append(outcome)
                 continue
             pixels, facts = outcome
-            small = _thumbnail(pixels, facts)
+            label = example.class_name
+            if example.name in corrected:
+                label = first if label == second else second
             images.append(
-                AlbumImage(example=example, thumbnail=small, doubt=doubt_of.get(example.name))
+                AlbumImage(
+                    example=example,
+                    thumbnail=_thumbnail(pixels, facts),
+                    doubt=doubt_of.get(example.name),
+                    folder_label=label,
+                    digest=DIGEST_PREFIX + facts.digest[: Record.DIGEST_LENGTH],
+                )
             )
     return tuple(images)
 

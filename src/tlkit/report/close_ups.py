@@ -11,7 +11,8 @@ import numpy as np
 
 from tlkit.classifier.classifier import Prediction, TransferClassifier
 from tlkit.core.ignoring import ignoring
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import BadFileWarning, SettingError
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.decoder import BadFile, read_image

@@ -93,7 +93,12 @@
   const drawGallery = () => {
     const cell = (item) => judged.has(item) && cellOf(judged.get(item).label, judged.get(item).probability);
     const isMistake = (item) => ["fp", "fn"].includes(cell(item));
-    const wanted = { mistakes: isMistake, doubts: (item) => doubts.has(item), all: (item) => judged.has(item) };
+    const wanted = {
+      mistakes: isMistake,
+      doubts: (item) => doubts.has(item),
+      decided: (item) => decisions.has(rowOf(item)[0]),
+      all: (item) => judged.has(item),
+    };
     const chosen = wanted[state.filter] ?? ((item) => cell(item) === state.filter);
     for (const item of items) {
       const found = judged.get(item);
@@ -112,16 +117,81 @@
     for (const place of all("[data-size]")) {
       place.textContent = items.filter(wanted[place.dataset.size]).length;
     }
-    const names = { mistakes: "Mistakes", doubts: "Doubtful labels", all: "All images" };
+    const names = { mistakes: "Mistakes", doubts: "Doubtful labels", decided: "Decided", all: "All images" };
     const shown = items.filter((item) => !item.hidden).length;
     one("#shown").textContent = `${names[state.filter] ?? cells[state.filter]}: ${shown} shown.`;
+    if (!current || current.hidden) stayAt(visible()[0]);
   };
 
   // Mistakes are in the order of the split, doubtful labels in that of the page, whichever split they are from.
   const sortGallery = () => {
     const belief = (item) => judged.get(item)?.belief ?? 2;
-    const order = state.filter === "doubts" ? items : [...items].sort((a, b) => belief(a) - belief(b));
+    const order = ["doubts", "decided"].includes(state.filter) ? items : [...items].sort((a, b) => belief(a) - belief(b));
     one("#gallery").append(...order);
+  };
+
+  // Decisions about labels, by image: kept as long as the page is open, and saved as a table.
+  const decisions = new Map(data.decisions.map((row) => [row[0], row]));
+  const shortcuts = { r: "right", w: "wrong", l: "leave out", u: "unsure" };
+  const rows = new Map(items.map((item, place) => [item, data.images[place]])); // name, label, digest
+  const rowOf = (item) => rows.get(item);
+  const visible = () => [...one("#gallery").children].filter((item) => !item.hidden);
+  let [current, saved] = [null, true];
+
+  // One image is the way into the gallery by keyboard; arrow keys lead on from there.
+  const stayAt = (item) => {
+    for (const place of all("[data-decision][tabindex='0']")) place.tabIndex = -1;
+    current = item ?? null;
+    if (item) item.querySelector("[data-decision]").tabIndex = 0;
+  };
+
+  const goTo = (item, decision) => {
+    if (!item) return;
+    stayAt(item);
+    item.querySelector(decision ? `[data-decision="${decision}"]` : "[data-decision]").focus();
+  };
+
+  const drawDecisions = () => {
+    for (const item of items) {
+      const decision = decisions.get(rowOf(item)[0])?.[2];
+      item.classList.toggle("decided", Boolean(decision));
+      for (const button of item.querySelectorAll("[data-decision]")) {
+        button.setAttribute("aria-pressed", String(button.dataset.decision === decision));
+      }
+    }
+    const taken = [...decisions.values()].map((row) => row[2]);
+    const counts = Object.values(shortcuts).map((word) => [taken.filter((one) => one === word).length, word]);
+    const said = counts.filter(([number]) => number).map(([number, word]) => `${number} ${word}`).join(", ");
+    one("#decided").textContent =
+      (taken.length ? `${taken.length} decided: ${said}.` : "Nothing decided yet.") + (saved ? "" : " Not saved yet.");
+    one('[data-size="decided"]').textContent = items.filter((item) => decisions.has(rowOf(item)[0])).length;
+  };
+
+  // Deciding the same once more takes it back.
+  const decide = (item, decision) => {
+    const [name, label, digest] = rowOf(item);
+    if (decisions.get(name)?.[2] === decision) decisions.delete(name);
+    else decisions.set(name, [name, label, decision, digest]);
+    saved = false;
+    drawDecisions();
+  };
+
+  // Text that a spreadsheet would run as a formula gets an apostrophe before it.
+  const cell = (text) => {
+    const harmless = /^\s*[=+\-@＝＋－＠]/u.test(text) ? `'${text}` : text;
+    return /[",;\t\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+  };
+
+  const save = () => {
+    const sorted = [...decisions.values()].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    const text = [data.columns, ...sorted].map((row) => `${row.map(cell).join(",")}\n`).join("");
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = "decisions.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    saved = true;
+    drawDecisions();
   };
 
   const drawParts = () => {
@@ -169,6 +239,32 @@
     });
   }
 
+  one("#gallery").addEventListener("click", ({ target }) => {
+    const item = target.closest("#gallery > li");
+    if (!target.dataset.decision) return;
+    stayAt(item);
+    decide(item, target.dataset.decision);
+  });
+  one("#gallery").addEventListener("keydown", (event) => {
+    const { key, target } = event;
+    if (!target.dataset.decision || event.ctrlKey || event.metaKey || event.altKey) return;
+    const [item, there] = [target.closest("#gallery > li"), visible()];
+    const decision = shortcuts[key.toLowerCase()];
+    const next = there[there.indexOf(item) + (key === "ArrowUp" ? -1 : 1)];
+    if (decision) {
+      decide(item, decision);
+      goTo(next ?? item, next ? null : decision);
+    } else if (key === "ArrowDown" || key === "ArrowUp") goTo(next);
+    else if (key === "ArrowRight") target.nextElementSibling?.focus();
+    else if (key === "ArrowLeft") target.previousElementSibling?.focus();
+    else return;
+    event.preventDefault();
+  });
+  one("#save").addEventListener("click", save);
+  addEventListener("beforeunload", (event) => {
+    if (!saved) event.preventDefault();
+  });
+
   const theme = one("#theme");
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (document.documentElement.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
@@ -186,4 +282,5 @@
     state.filter = doubts.size ? "doubts" : "all";
   }
   draw();
+  drawDecisions();
 }

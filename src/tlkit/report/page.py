@@ -13,6 +13,7 @@ from tlkit.core.atomic import check_target, replacing
 from tlkit.core.spec import Json, check_int, check_path
 from tlkit.data.audit import KINDS
 from tlkit.data.dataset import DatasetSpec
+from tlkit.data.label_decisions import COLUMNS, DECISIONS, DIGEST_PREFIX, LabelDecision
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 from tlkit.report import charts, close_ups, recipe, sentences
 from tlkit.report.album import Album, make_album
@@ -126,6 +127,7 @@ def _render(
         views=close_ups.views(classifier, album),
         curves=charts.curves(classifier),
         kinds=KINDS,
+        decisions=DECISIONS,
         python_call=recipe.python_call(classifier.record),
         command=recipe.command(classifier.record),
         settings=recipe.settings(classifier.record),
@@ -153,4 +155,18 @@ def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
         "negative": printable(found.negative_class),
         "threshold": classifier.threshold,
         "parts": parts,
+        "images": [
+            [printable(image.example.name), printable(image.folder_label), image.digest]
+            for image in album.images
+        ],
+        "decisions": [_row(decision) for decision in album.decided.decisions]
+        if album.decided
+        else [],
+        "columns": [*COLUMNS],
     }
+
+
+def _row(decision: LabelDecision) -> list[Json]:
+    """Write a decision as the page saves it again."""
+    digest = f"{DIGEST_PREFIX}{decision.digest}" if decision.digest else ""
+    return [printable(decision.image), printable(decision.label), decision.decision, digest]

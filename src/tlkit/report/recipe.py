@@ -99,6 +99,8 @@ def _arguments(record: Record) -> Iterator[str | None]:
         yield from ("--classes", *dataset.classes)
     if dataset.value_range:
         yield from ("--value-range", *map(repr, dataset.value_range))
+    if dataset.decisions:
+        yield from ("--decisions", str(dataset.decisions))
     if backbone.name != "MobileNetV2":
         yield from ("--backbone", backbone.name)
     yield from ("--image-size", "x".join(map(str, backbone.image_size)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TypeAlias, final
+from typing import Self, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,13 @@ from tlkit.core.rows import Indices
 from tlkit.core.spec import PathLike, check_int
 from tlkit.data.audit import audit_of
 from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Listing
+from tlkit.data.facets import facets_of
 from tlkit.data.split import assign_folds, assign_parts
 from tlkit.evaluation.calibration import fit_calibration
 from tlkit.evaluation.log_loss import log_losses
 from tlkit.evaluation.paired import paired_difference
 from tlkit.evaluation.scores import CrossValidation, Scores
+from tlkit.evaluation.slices import Facet
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals
 from tlkit.features.run_folders import RunFolders
@@ -31,7 +33,7 @@ from tlkit.training.fit import train
 from tlkit.training.fold_state import Fold
 from tlkit.training.head import class_weights
 from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -89,19 +91,12 @@ def cross_validate(
     spec = settings.dataset
     listing = spec.listing()
     run_folders = RunFolders.open({}, cache_dir, None)
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(settings.schedule),
-        settings.augmentation,
-        settings.seed,
-        run_folders,
-        value_range=spec.value_range,
-    )
+    frozen = settings.frozen_part(run_folders)
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files)
     found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
     groups = found.groups(listing, spec.group_by)
-    run = Run(settings, frozen, originals, listing, groups, run_folders)
+    run = Run.of(settings, frozen, originals, listing, groups, run_folders)
     return judge_by_folds(run, originals.readable, folds=folds).result
 
 
@@ -117,6 +112,7 @@ class Run:
         listing: What the folder holds.
         groups: The group of each of its examples.
         run_folders: Where states are kept.
+        facets: Facts of each of its examples, by which results are reported.
     """
 
     settings: RunSettings
@@ -125,10 +121,36 @@ class Run:
     listing: Listing
     groups: Sequence[str]
     run_folders: RunFolders
+    facets: tuple[Facet, ...]
+
+    @classmethod
+    def of(
+        cls,
+        settings: RunSettings,
+        frozen: FrozenPart,
+        originals: Originals,
+        listing: Listing,
+        groups: Sequence[str],
+        run_folders: RunFolders,
+    ) -> Self:
+        """Put together what is known, and look up the facts by which results are reported."""
+        facts = facets_of(listing, originals.readable, originals.facts)
+        facets = tuple(Facet.of(name, said) for name, said in facts.items())
+        return cls(settings, frozen, originals, listing, groups, run_folders, facets)
 
     def groups_of(self, indices: Indices) -> list[str]:
         """Return the groups of these examples."""
         return [self.groups[index] for index in indices.tolist()]
+
+    def scores(self, indices: Indices, logits: Floats) -> Scores:
+        """Return labels and logits of these examples, with what is known of them."""
+        return Scores.of(
+            [self.listing.examples[index].name for index in indices.tolist()],
+            self.listing.labels[indices],
+            logits,
+            self.groups_of(indices),
+            [facet.chosen(indices) for facet in self.facets],
+        )
 
 
 @final
@@ -179,18 +201,14 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
     weights = class_weights(labels, settings.schedule.class_weight)
     choice = _chosen(found, tried, labels, weights)
     logits = tried[choice.kept]
-    scores = Scores.of(
-        [run.listing.examples[index].name for index in among.tolist()],
-        labels,
-        _calibrated_apart(logits, labels, weights, fold_of),
-        run.groups_of(among),
-    )
+    scores = run.scores(among, _calibrated_apart(logits, labels, weights, fold_of))
+    chosen = ("whether to fine-tune",) if settings.schedule.phases else ()
     result = CrossValidation.counted(
         scores,
         fold_of.tolist(),
         class_names=run.listing.class_names,
         positive_class=run.listing.positive_class,
-        used_to_choose=("whether to fine-tune",) if settings.schedule.phases else (),
+        used_to_choose=(*chosen, *run.listing.used_to_choose),
     )
     return Judged(result, among, logits, choice)
 

@@ -20,11 +20,13 @@ Newton's method finds it to the last digits that matter. Two ways to solve Newto
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from tlkit.core.rows import FeatureRows
 from tlkit.core.spec import check_float
@@ -44,6 +46,10 @@ SAMPLE_NUMBERS: Final = 1 << 25
 _FOLD_HEAD_ROWS: Final = 10
 """Up to so many times the rows of the search, the heads of its folds are solved again on all rows, at the
 final strength; of more rows a sample says the same, and memory and passes would grow with the folds."""
+
+_ONE_THREAD_NUMBERS: Final = 1 << 23
+"""Features (rows times columns) up to which one thread solves the head. For products so small several threads
+gain little, and spin while they wait: on a busy machine that took up to ten times as long."""
 
 _SAMPLE_SHAPE: Final = 8  # rows for each feature, at least, or its Hessian says too little
 # Strengths to try, as fractions of the features' total variance: half decades, strongest first.
@@ -179,7 +185,21 @@ def fit_head(
         l2 = check_float("l2", l2, above=0)
     targets = _check_labels(labels)
     weights = _check_weights(sample_weight, targets)
-    raw = CentredRows.centred(_check_features(features, targets), weights)
+    known = _check_features(features, targets)
+    small = known.shape[0] * known.shape[1] <= _ONE_THREAD_NUMBERS
+    with threadpool_limits(1, user_api="blas") if small else nullcontext():
+        return _fitted(known, targets, weights, folds, l2, blocks)
+
+
+def _fitted(
+    features: FeatureRows,
+    targets: Ints,
+    weights: Floats,
+    folds: npt.ArrayLike | None,
+    l2: float | None,
+    blocks: Sequence[int],
+) -> LinearHead:
+    raw = CentredRows.centred(features, weights)
     raw = replace(raw, scale=_stage_scales(raw, weights, blocks))
     rows, basis = raw.in_own_span()
     start = np.zeros((rows.width + 1, 1))

@@ -68,7 +68,7 @@ def judge(
     trained = calibrated(trained, line)
     split = division.split
     scores = {
-        part: _scores(run, indices, trained.logits(indices))
+        part: run.scores(indices, trained.logits(indices))
         for part, indices in (("validation", split.validation), ("test", split.test))
         if len(indices)
     }
@@ -84,8 +84,9 @@ def judge(
             positive_class=run.listing.positive_class,
             part=part,
             random_head_baseline=None if part == "test" else trained.random_head_baseline,
-            used_to_choose=used,
+            used_to_choose=tuple(dict.fromkeys((*used, *run.listing.used_to_choose))),
             folds=judged and division.folds if part == OUT_OF_FOLD else None,
+            facets=scores[part].facets,
         )
 
     if "validation" in scores:
@@ -121,14 +122,7 @@ def _calibration(
     line = fit_calibration(unseen, labels, sample_weight=weights)
     if judged is not None:
         return line, judged.result.scores
-    return line, _scores(run, train_split, line.apply(unseen) if line else unseen)
-
-
-def _scores(run: Run, indices: Indices, logits: Floats) -> Scores:
-    listing = run.listing
-    return Scores.of(
-        _names(listing, indices), listing.labels[indices], logits, run.groups_of(indices)
-    )
+    return line, run.scores(train_split, line.apply(unseen) if line else unseen)
 
 
 def _names(listing: Listing, indices: Indices) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec, Listing
 from tlkit.data.split import assign_folds
 from tlkit.errors import DatasetError, SettingError
-from tlkit.features.frozen_part import Needs, listing_facts
+from tlkit.features.frozen_part import Elsewhere, FrozenPart, Needs, listing_facts
+from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.finetune import TrainingData, device_count
 from tlkit.training.head import class_weights
@@ -98,8 +99,28 @@ class RunSettings:
             "seed": self.seed,
             "weights and network": self.backbone.fingerprint(),
             "files": listing_facts(listing.examples),
+            **({"decided": listing.decided.to_config()} if listing.decided else {}),
             **versions(),
         }
+
+    def frozen_part(
+        self, run_folders: RunFolders, *, elsewhere: Elsewhere | None = None
+    ) -> FrozenPart:
+        """Return the part of the backbone that training leaves alone.
+
+        Args:
+            run_folders: Where its passes are kept.
+            elsewhere: Runs the images through in the place of this process.
+        """
+        return FrozenPart(
+            self.backbone,
+            needs_of(self.schedule),
+            self.augmentation,
+            self.seed,
+            run_folders,
+            value_range=self.dataset.value_range,
+            elsewhere=elsewhere,
+        )
 
     @property
     def chooses(self) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import TransferClassifier
+from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import PathLike, check_int
 from tlkit.data.audit import audit_of
 from tlkit.data.dataset import DatasetSpec, Listing
@@ -23,7 +24,7 @@ from tlkit.training.division import divide
 from tlkit.training.fit import train
 from tlkit.training.recording import judge, record_of
 from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 
 
 def transfer_classifier(
@@ -86,14 +87,7 @@ def transfer_classifier(
     listing = settings.dataset.listing()
     manifest = {} if checkpoint_dir is None else settings.manifest(listing)
     run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(settings.schedule),
-        settings.augmentation,
-        settings.seed,
-        run_folders,
-        value_range=settings.dataset.value_range,
-    )
+    frozen = settings.frozen_part(run_folders)
     return learn(settings, listing, frozen, run_folders, folds=folds)
 
 
@@ -122,6 +116,7 @@ def learn(
     spec = settings.dataset
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files, stacklevel=4)
+    run_folders.claim(fingerprint([facts.digest for facts in originals.facts]))
     read = time.perf_counter()
 
     report = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
@@ -129,7 +124,7 @@ def learn(
     groups = report.groups(listing, spec.group_by)
     division = divide(settings, listing, groups, originals.readable, folds)
 
-    run = Run(settings, frozen, originals, listing, groups, run_folders)
+    run = Run.of(settings, frozen, originals, listing, groups, run_folders)
     judged = None
     if division.folds is not None:
         judged = judge_by_folds(run, division.known, folds=division.folds)
