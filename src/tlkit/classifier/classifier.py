@@ -60,6 +60,14 @@ class Prediction:
         decision: What is decided: the label; or `"unsure"` where the image is left to a person
             (`TransferClassifier.with_guarantee`).
         path: The file as it was given; None for images given as numbers.
+
+    Examples:
+        >>> found = Prediction(
+        ...     label="not alpaca", probability=0.02, positive_class="alpaca", logit=-3.9, threshold=0.5,
+        ...     decision="not alpaca", path="photo.jpg",
+        ... )
+        >>> print(found, found.confidence)
+        photo.jpg: not alpaca (probability of alpaca 0.02) 0.98
     """
 
     label: str
