@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tlkit.delivery.export import export as export
     from tlkit.delivery.predictions import PredictionSummary as PredictionSummary
     from tlkit.delivery.predictions import write_predictions as write_predictions
+    from tlkit.delivery.serve import serve as serve
     from tlkit.evaluation.evaluate import Evaluation as Evaluation
     from tlkit.evaluation.paired_evaluation import PairedEvaluation as PairedEvaluation
     from tlkit.evaluation.rate import Rate as Rate
@@ -78,6 +79,7 @@ _HOMES = {
     "nearest": "insight.neighbours",
     "plot": None,
     "scale": None,
+    "serve": "delivery.serve",
     "split_dataset": "data.split_dataset",
     "transfer_classifier": "training.transfer",
     "write_predictions": "delivery.predictions",

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import tlkit
-from tlkit.cli import audit, evaluate, export, insight, predict, train
+from tlkit.cli import audit, evaluate, export, insight, predict, serve, train
 from tlkit.cli.quiet import quiet_start
 from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         insight.add_labels,
         evaluate.add_report,
         export.add_export,
+        serve.add_serve,
         audit.add_backbones,
     ):
         add(commands)

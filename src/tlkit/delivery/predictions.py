@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, tee
 from pathlib import Path
 from typing import Final, TypeAlias, final
@@ -24,7 +25,13 @@ Runner: TypeAlias = Callable[[Iterator[Shard]], Iterator[tuple[Shard, Sequence[O
 """What computes: takes shards as it needs them, and gives each back with one outcome for each of its files,
 in whatever order they are finished."""
 
-_NUMBERS: Final = ("confidence", "threshold")  # columns, beside that of the probability
+COLUMNS: Final = (
+    "path", "label", "confidence", "decision", "probability", "positive_class", "threshold", "error",
+)  # fmt: skip
+"""Of every table of predictions, where that of the probability names its class too: `columns_of`."""
+
+NUMBERS: Final = ("confidence", "probability", "threshold")
+"""Those of them that hold numbers."""
 
 SHARD_SIZE: Final = 1024
 """Images in a part: what a crash costs at most, some ten seconds of two cores. A multiple of the engines'
@@ -136,10 +143,11 @@ def columns_of(positive_class: str) -> tuple[str, ...]:
         >>> columns_of("alpaca")[4:]
         ('probability_of_alpaca', 'positive_class', 'threshold', 'error')
     """
-    probability = f"probability_of_{printable(positive_class)}"
-    return (
-        "path", "label", "confidence", "decision", probability, "positive_class", "threshold", "error",
-    )  # fmt: skip
+    return tuple(map(partial(_column, positive_class), COLUMNS))
+
+
+def _column(positive_class: str, name: str) -> str:
+    return f"probability_of_{printable(positive_class)}" if name == "probability" else name
 
 
 def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
@@ -214,9 +222,8 @@ def _merge(job: Job, target: Path, positive_class: str, resumed_count: int) -> P
                     yield as_row(path, outcome)
                 advance(len(shard.paths))
 
-    columns = columns_of(positive_class)
-    numbers = (*_NUMBERS, *[name for name in columns if name.startswith("probability_of_")])
-    write_table(target, columns, rows(), numbers=numbers)
+    numbers = [_column(positive_class, name) for name in NUMBERS]
+    write_table(target, columns_of(positive_class), rows(), numbers=numbers)
     job.finish()
     return PredictionSummary(
         output=target,

@@ -71,6 +71,8 @@ class Evaluation(Spec):
             a person.
         slices: Metrics of images that share a fact, such as their format, and whether they are worse than the
             rest; none where no facts are known.
+        known_groups: Accuracy on the same images by classifiers that had learned from other images of their
+            groups: what folds that cut through groups would have promised. None where no groups were given.
     """
 
     class_names: tuple[str, str]
@@ -93,6 +95,7 @@ class Evaluation(Spec):
     fold_count: int | None = None
     decisions: DecisionCounts | None = None
     slices: tuple[Slice, ...] = ()
+    known_groups: Rate | None = None
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -208,6 +211,7 @@ class Evaluation(Spec):
         """Return everything as plain JSON values, with the rates that follow from the counts for readers."""
         config = super(Evaluation, self).to_config()
         config["random_head_baseline"] = _rate_config(self.random_head_baseline)
+        config["known_groups"] = _rate_config(self.known_groups)
         rates = {name: getattr(self, name) for name in _RATES} | {"roc_auc": self.roc_auc_rate}
         if self.decisions is not None:
             rates["decided_fraction"] = self.decisions.decided_fraction
@@ -247,6 +251,8 @@ def evaluate(
     folds: int | None = None,
     decisions: DecisionCounts | None = None,
     facets: Sequence[Facet] = (),
+    groups: Sequence[int] = (),
+    known_groups: Rate | None = None,
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -263,6 +269,9 @@ def evaluate(
         folds: How many folds judged the images, where they are out-of-fold predictions.
         decisions: What became of the images where some are left to a person.
         facets: Facts of the images, to find slices that are worse than the rest.
+        groups: [N] of numbers: which images belong together, so that slices are compared by groups. Empty:
+            every image is on its own.
+        known_groups: Accuracy where other images of their groups were learned from, to show beside.
 
     Returns:
         All metrics; `print` them.
@@ -304,7 +313,8 @@ def evaluate(
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
         decisions=decisions,
-        slices=slices_of(facets, truth, called),
+        slices=slices_of(facets, truth, called, groups=groups),
+        known_groups=known_groups,
     )
 
 
@@ -320,7 +330,11 @@ def _headline(result: Evaluation) -> str:
     others = f"always predicting {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
     if result.random_head_baseline is not None:
         others += f"; a random head: {result.random_head_baseline.brief()}"
-    return f"accuracy {result.accuracy.brief('95 % CI ')} on {images}\n  {others}"
+    lines = [f"accuracy {result.accuracy.brief('95 % CI ')} on {images}"]
+    if result.known_groups is not None:
+        promised = result.known_groups.brief()
+        lines.append(f"  of new groups; {promised} if other images of their groups were known")
+    return "\n".join([*lines, f"  {others}"])
 
 
 def _doubts(result: Evaluation) -> list[str]:

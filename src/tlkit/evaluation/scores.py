@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from tlkit.core.spec import Spec, check_choice
 from tlkit.errors import SettingError
-from tlkit.evaluation.bounds import group_numbers
 from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
+from tlkit.evaluation.rate import Rate
 from tlkit.evaluation.slices import Facet
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -38,59 +38,36 @@ class Scores(Spec):
         names: Path of each image, relative to the folder; none in an exported folder, which keeps no names.
         labels: 1 for the positive class, 0 for the negative class.
         logits: Log-odds of the positive class, before any threshold.
-        groups: Number of each image's group (near-duplicates, and what `group_by` joins), counted from 0;
-            none where each image is its own.
         facets: Facts of each image, such as its format; none in an exported folder.
+        groups: A number for each image that images of one group share. Empty where no groups were given.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     logits: tuple[float, ...]
-    groups: tuple[int, ...] = ()
     facets: tuple[Facet, ...] = ()
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
             raise SettingError("`scores` need a name, a label and a logit for each image")
         if not {*self.labels} <= {0, 1} or not all(map(math.isfinite, self.logits)):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
-        if len(self.groups) not in (0, len(self.labels)):
-            raise SettingError("`scores` need a group for each image, or none")
         if any(len(facet.codes) != len(self.labels) for facet in self.facets):
             raise SettingError("`facets` of `scores` must say something of each image")
 
-    @classmethod
-    def of(
-        cls,
-        names: Sequence[str],
-        labels: npt.ArrayLike,
-        logits: npt.ArrayLike,
-        groups: Sequence[str],
-        facets: Sequence[Facet] = (),
-    ) -> Self:
-        """Put together what is known of each image.
-
-        Args:
-            names: Path of each image, relative to the folder.
-            labels: `[N]` of 0 and 1; 1 is the positive class.
-            logits: float `[N]`, finite.
-            groups: The group of each image, by name.
-            facets: Facts of each image.
-        """
-        numbers = group_numbers(groups, len(names))
-        apart = np.unique(numbers).size == len(names)
-        return cls(
-            names=tuple(names),
-            labels=tuple(np.asarray(labels, np.int64).tolist()),
-            logits=tuple(np.asarray(logits, np.float64).tolist()),
-            groups=() if apart else tuple(numbers.tolist()),
-            facets=tuple(facets),
-        )
+        if len(self.groups) not in (0, len(self.labels)):
+            raise SettingError("`groups` of `scores` must be one for each image, or none at all")
 
     @property
     def probabilities(self) -> Floats:
         """Of the positive class, float64 `[N]`, 0-1."""
         return sigmoid(np.array(self.logits, np.float64))
+
+    def accuracy(self, threshold: float) -> Rate:
+        """Return the share that is called right at a threshold, with Wilson's interval."""
+        right = (self.probabilities >= threshold) == np.array(self.labels, bool)
+        return Rate.wilson(int(right.sum()), len(self.labels))
 
     def check_names(self) -> None:
         """Raise where nobody knows which images these are.
@@ -117,12 +94,15 @@ class CrossValidation(Spec):
         folds: Metrics of each fold, in order.
         fold_numbers: The fold of each image of `scores`, counted from 0.
         scores: Labels and out-of-fold logits of all images.
+        known_groups: The same where other images of each one's group were learned from, for comparison. None
+            where no groups were given, or folds fine-tune.
     """
 
     evaluation: Evaluation
     folds: tuple[Evaluation, ...]
     fold_numbers: tuple[int, ...]
     scores: Scores
+    known_groups: Scores | None = None
 
     def __post_init__(self) -> None:
         counts = [self.fold_numbers.count(number) for number in range(len(self.folds))]
@@ -140,6 +120,7 @@ class CrossValidation(Spec):
         positive_class: str,
         threshold: float = 0.5,
         used_to_choose: Sequence[str] = (),
+        known_groups: Scores | None = None,
     ) -> Self:
         """Compute the metrics of out-of-fold predictions, in all and fold by fold.
 
@@ -150,6 +131,7 @@ class CrossValidation(Spec):
             positive_class: The one that the logits are of.
             threshold: An image counts as positive when its probability is at least this; 0 to 1.
             used_to_choose: Choices made on these images, as in `evaluate`.
+            known_groups: As the attribute has it.
         """
         labels, probabilities = np.array(scores.labels), scores.probabilities
         numbers = np.array(fold_numbers)
@@ -166,6 +148,10 @@ class CrossValidation(Spec):
                 used_to_choose=used_to_choose,
                 folds=count if part == OUT_OF_FOLD else None,
                 facets=scores.facets if part == OUT_OF_FOLD else (),
+                groups=scores.groups if part == OUT_OF_FOLD else (),
+                known_groups=known_groups.accuracy(threshold)
+                if known_groups and part == OUT_OF_FOLD
+                else None,
             )
 
         return cls(
@@ -173,6 +159,7 @@ class CrossValidation(Spec):
             folds=tuple(evaluated(f"fold {n + 1}", numbers == n) for n in range(count)),
             fold_numbers=tuple(fold_numbers),
             scores=scores,
+            known_groups=known_groups,
         )
 
     def recounted(self, threshold: float, *, used_to_choose: Sequence[str] = ()) -> Self:
@@ -191,6 +178,7 @@ class CrossValidation(Spec):
             positive_class=self.positive_class,
             threshold=threshold,
             used_to_choose=(*before, *used_to_choose),
+            known_groups=self.known_groups,
         )
 
     @property

@@ -121,15 +121,14 @@ def learn(
 
     report = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
     warn_of_problems(spec, report, originals.facts, stacklevel=4)  # the line that called
-    groups = report.groups(listing, spec.group_by)
-    division = divide(settings, listing, groups, originals.readable, folds)
+    run = Run.of(settings, frozen, originals, listing, report, run_folders)
+    division = divide(settings, listing, run.groups, originals.readable, folds)
 
-    run = Run.of(settings, frozen, originals, listing, groups, run_folders)
     judged = None
     if division.folds is not None:
         judged = judge_by_folds(run, division.known, folds=division.folds)
     train_split, validation = division.split.train, division.split.validation
-    data = settings.learned_from(listing, groups, train_split, validation)
+    data = settings.learned_from(listing, run.groups, train_split, validation)
     chosen = judged.choice if judged and not len(validation) else None
     trained = train(frozen, originals, data, settings.schedule, run_folders, chosen=chosen)
 
