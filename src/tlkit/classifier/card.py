@@ -145,10 +145,11 @@ class ModelCard(Spec):
             used_to_choose=(*before, *used),
             folds=evaluation.fold_count,
             facets=scores.facets,
+            groups=scores.groups,
             known_groups=known.accuracy(threshold) if known else None,
         )
 
 
 def _nameless(scores: Scores) -> Scores:
     """Return scores that say nothing of single images but label and logit."""
-    return replace(scores, names=(), facets=())
+    return replace(scores, names=(), facets=(), groups=())

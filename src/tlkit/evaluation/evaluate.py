@@ -242,6 +242,7 @@ def evaluate(
     used_to_choose: Sequence[str] = (),
     folds: int | None = None,
     facets: Sequence[Facet] = (),
+    groups: Sequence[int] = (),
     known_groups: Rate | None = None,
 ) -> Evaluation:
     """Compare probabilities with labels.
@@ -258,6 +259,8 @@ def evaluate(
             warns that the metrics are optimistic.
         folds: How many folds judged the images, where they are out-of-fold predictions.
         facets: Facts of the images, to find slices that are worse than the rest.
+        groups: [N] of numbers: which images belong together, so that slices are compared by groups. Empty:
+            every image is on its own.
         known_groups: Accuracy where other images of their groups were learned from, to show beside.
 
     Returns:
@@ -299,7 +302,7 @@ def evaluate(
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
-        slices=slices_of(facets, truth, called),
+        slices=slices_of(facets, truth, called, groups=groups),
         known_groups=known_groups,
     )
 

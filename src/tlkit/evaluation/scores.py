@@ -39,12 +39,14 @@ class Scores(Spec):
         labels: 1 for the positive class, 0 for the negative class.
         logits: Log-odds of the positive class, before any threshold.
         facets: Facts of each image, such as its format; none in an exported folder.
+        groups: A number for each image that images of one group share. Empty where no groups were given.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     logits: tuple[float, ...]
     facets: tuple[Facet, ...] = ()
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
@@ -53,6 +55,9 @@ class Scores(Spec):
             raise SettingError("`scores` must be labels of 0 and 1, and finite logits")
         if any(len(facet.codes) != len(self.labels) for facet in self.facets):
             raise SettingError("`facets` of `scores` must say something of each image")
+
+        if len(self.groups) not in (0, len(self.labels)):
+            raise SettingError("`groups` of `scores` must be one for each image, or none at all")
 
     @property
     def probabilities(self) -> Floats:
@@ -143,6 +148,7 @@ class CrossValidation(Spec):
                 used_to_choose=used_to_choose,
                 folds=count if part == OUT_OF_FOLD else None,
                 facets=scores.facets if part == OUT_OF_FOLD else (),
+                groups=scores.groups if part == OUT_OF_FOLD else (),
                 known_groups=known_groups.accuracy(threshold)
                 if known_groups and part == OUT_OF_FOLD
                 else None,

@@ -145,6 +145,16 @@ class Run:
         """Return the groups of these examples."""
         return [self.groups[index] for index in indices.tolist()]
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the user has groups: not only what shows one image belongs together."""
+        return [*self.groups] != [*self.duplicates]
+
+    def _numbers(self, indices: Indices) -> tuple[int, ...]:
+        """Return a number for each of these examples that those of one group share."""
+        number: dict[str, int] = {}
+        return tuple(number.setdefault(key, len(number)) for key in self.groups_of(indices))
+
     def scores(self, indices: Indices, logits: Floats) -> Scores:
         """Return labels and logits of these examples, with what is known of them."""
         return Scores(
@@ -152,6 +162,7 @@ class Run:
             labels=tuple(self.listing.labels[indices].tolist()),
             logits=tuple(logits.tolist()),
             facets=tuple(facet.chosen(indices) for facet in self.facets),
+            groups=self._numbers(indices) if self.is_grouped else (),
         )
 
 
@@ -165,12 +176,15 @@ class Judged:
         among: Indices of the examples that were judged, int64 `[N]`.
         logits: Out-of-fold, of each of them, not calibrated, float64 `[N]`.
         choice: What the folds chose for the classifier that learns from all images.
+        inner: For each fold, the logits of the images that it learned from, by inner folds: float64 `[T]`, in
+            the order of `among`; None where there are none, as after fine-tuning.
     """
 
     result: CrossValidation
     among: Indices
     logits: Floats
     choice: FoldChoice
+    inner: tuple[Floats | None, ...]
 
 
 def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
@@ -200,18 +214,20 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
         used_to_choose=(*chosen, *run.listing.used_to_choose),
         known_groups=_with_known_groups(run, among, folds),
     )
-    return Judged(result, among, logits, choice)
+    return Judged(result, among, logits, choice, tuple(fold.inner for fold in found))
 
 
 def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
     """Train and judge each fold, or read what an earlier run found; return the fold of each image too."""
-    network, pretrained = run.frozen.network.base, None
+    pretrained = run.frozen.network.base.get_weights() if run.settings.schedule.phases else None
     dealt_by = run.listing.split_labels[among]
     fold_of = assign_folds(
-        dealt_by, run.groups_of(among), count=count, seed=run.settings.dataset.seed
+        dealt_by,
+        run.groups_of(among),
+        count=count,
+        seed=run.settings.dataset.seed,
+        strata=run.listing.strata(among),
     )
-    if run.settings.schedule.phases:
-        pretrained = network.get_weights()
     found: list[Fold] = []
     with progress(count, "Folds", unit="folds") as advance:
         for number in range(count):
@@ -221,7 +237,7 @@ def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
             fold.write(kept_at)
             found.append(fold)
             if pretrained is not None:
-                network.set_weights(pretrained)
+                run.frozen.network.base.set_weights(pretrained)
             advance(1)
     return found, fold_of
 
@@ -232,8 +248,11 @@ def _with_known_groups(run: Run, among: Indices, count: int) -> Scores | None:
     Where folds are costly, nobody pays for a figure that is too good.
     """
     settings = run.settings
-    grouped = [*run.groups] != [*run.duplicates]
-    if not grouped or settings.schedule.phases or not isinstance(settings.schedule.head, ExactHead):
+    if (
+        not run.is_grouped
+        or settings.schedule.phases
+        or not isinstance(settings.schedule.head, ExactHead)
+    ):
         return None
     apart = replace(run, groups=run.duplicates, run_folders=RunFolders())
     found, fold_of = _folds(apart, among, count)
@@ -258,12 +277,13 @@ def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
             validation_fraction=settings.dataset.validation_fraction or USUAL_FRACTION,
             test_fraction=0.0,
             seed=settings.dataset.seed,
+            strata=run.listing.strata(known),
         )
         learned, choosing = known[inner.train], known[inner.validation]
     viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
     data = settings.learned_from(run.listing, run.groups, learned, choosing, viewed=viewed)
     trained = train(run.frozen, run.originals, data, settings.schedule, RunFolders(), judged=judged)
-    return Fold(trained.tried, trained.phases[1:])
+    return Fold(trained.tried, trained.phases[1:], None if len(choosing) else trained.out_of_fold)
 
 
 def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floats) -> FoldChoice:
