@@ -100,6 +100,14 @@ def threshold(text: str) -> float | ThresholdGoal:
         return check_float("threshold", number, at_least=0, at_most=1)
 
 
+def guarantee(text: str) -> dict[str, float]:
+    """Read what is to be promised of the images that are decided alone."""
+    from tlkit.evaluation.decisions import read_promise
+
+    with _as_usage_error():
+        return read_promise(text)
+
+
 @contextlib.contextmanager
 def _as_usage_error() -> Iterator[None]:
     try:

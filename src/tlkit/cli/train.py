@@ -16,6 +16,7 @@ from tlkit.cli.shared import (
     add_threshold,
     command,
     dataset,
+    decided_as_asked,
     given,
     quoted,
 )
@@ -120,13 +121,12 @@ def train(options: Options) -> int:
     train_it = _train_on_ray if hasattr(options, "ray") else _train_here
     classifier = train_it(spec, backbone, options)
     name = quoted(options.output)
-    if hasattr(options, "threshold"):
-        try:
-            classifier = classifier.with_threshold(options.threshold)
-        except TlkitError:  # training may have taken hours
-            classifier.save(options.output)
-            print(f"saved: {name} with threshold {classifier.threshold}, not the one asked for")
-            raise
+    try:
+        classifier = decided_as_asked(classifier, options)
+    except TlkitError:  # training may have taken hours
+        classifier.save(options.output)
+        print(f"saved: {name} with threshold {classifier.threshold}, not as it was asked for")
+        raise
     classifier.save(options.output)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
     crossed = classifier.cross_validation
@@ -136,6 +136,7 @@ def train(options: Options) -> int:
         classifier.test_evaluation,
         crossed,
         classifier.record.threshold_choice,
+        classifier.guarantee,
         classifier.calibration or f"probabilities are not calibrated: {reason}",
         classifier.history,
     )
