@@ -540,9 +540,17 @@ def test_labels_lists_what_python_finds(
     (found,) = (row for row in rows if row["image"] == "not disc/wrong.jpg")
     assert (found["label"], found["suggested"], found["likely"]) == ("not disc", "disc", "yes")
     assert written.err == f"{len(rows)} of 48 labels are doubted\n"
+    with table.open("w", newline="", encoding="utf-8") as file:  # as a spreadsheet would
+        columns = csv.DictWriter(file, [*found, "decision"])
+        columns.writeheader()
+        columns.writerow({**found, "decision": "wrong"})
+    decided = DatasetSpec(folder, decisions=table).listing().decided
+    assert decided is not None
+    assert decided.corrected == ("not disc/wrong.jpg",)
+    assert decided.decisions[0].digest
     assert main(["labels", str(model), "--all"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split("\t") == ["image", "label", "suggested", "probability", "likely"]
+    assert header.split("\t")[:5] == ["image", "label", "suggested", "probability", "likely"]
     assert [line.split("\t")[0] for line in lines] == [issue.name for issue in issues]
 
 

@@ -98,7 +98,12 @@ class ModelCard(Spec):
         return replace(
             card,
             scores={part: _nameless(scores) for part, scores in self.scores.items()},
-            cross_validation=crossed and replace(crossed, scores=_nameless(crossed.scores)),
+            cross_validation=crossed
+            and replace(
+                crossed,
+                scores=_nameless(crossed.scores),
+                known_groups=crossed.known_groups and _nameless(crossed.known_groups),
+            ),
             training_digests=tuple(sorted(self.training_digests)),
         )
 
@@ -126,6 +131,8 @@ class ModelCard(Spec):
         self, evaluation: Evaluation, threshold: float, used: tuple[str, ...] = ()
     ) -> Evaluation:
         scores = self.scores[evaluation.part]  # there are some, or there were no card
+        crossed = self.cross_validation
+        known = crossed.known_groups if crossed and evaluation.known_groups else None
         before = tuple(word for word in evaluation.used_to_choose if word != THE_THRESHOLD)
         return evaluate(
             scores.labels,
@@ -138,9 +145,11 @@ class ModelCard(Spec):
             used_to_choose=(*before, *used),
             folds=evaluation.fold_count,
             facets=scores.facets,
+            groups=scores.groups,
+            known_groups=known.accuracy(threshold) if known else None,
         )
 
 
 def _nameless(scores: Scores) -> Scores:
     """Return scores that say nothing of single images but label and logit."""
-    return replace(scores, names=(), facets=())
+    return replace(scores, names=(), facets=(), groups=())

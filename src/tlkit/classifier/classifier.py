@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.backbones.engines import BATCH_SIZE
+from tlkit.backbones.onnx_engine import SAMPLE_SIZE
 from tlkit.classifier.artifact import read_artifact, write_artifact
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.exported import lacking, read_export
-from tlkit.classifier.measure import measure
+from tlkit.classifier.measure import measure, spec_for
 from tlkit.classifier.measure_pair import Side, measure_pair
 from tlkit.classifier.predictor import NetworkPredictor, Predictor, files_of, owner_of
 from tlkit.classifier.record import Record
@@ -361,7 +362,8 @@ class TransferClassifier:
         exported folder tells them by content alone; one that was exported before such folders could warns.
 
         Args:
-            data: A folder with the same two classes, or with one of them; or its spec. Its own split plays
+            data: A folder with the same two classes, or with one of them; a table of labels, with the columns
+                of the one that the classifier was trained on; or its spec. Its own split plays
                 no part.
             part: Use only this part of a folder with `train/`, `validation/` or `test/` inside; `"val"`
                 and the other names that such a folder may have will do.
@@ -385,9 +387,7 @@ class TransferClassifier:
         """
         check_bool("include_training", include_training)
         part = None if part is None else part_of(part)
-        spec = (
-            data if isinstance(data, DatasetSpec) else DatasetSpec(data, classes=self.class_names)
-        )
+        spec = spec_for(self.card, data)
         raising: OnBadFile = "raise" if spec.on_bad_file == "raise" else "collect"
         if against is not None:
             check_classifier("against", against)
@@ -513,6 +513,18 @@ def network_of(classifier: TransferClassifier) -> keras.Model:
         ArtifactError: It was loaded from an exported folder.
     """
     return classifier._predictor.network  # noqa: SLF001 - the same module
+
+
+def make_ready(classifier: TransferClassifier, count: int) -> None:
+    """Build what predicts, choose its engine and run it, so that the first image need not wait.
+
+    Args:
+        classifier: The classifier; one that has predicted has chosen already.
+        count: How many images there will be: decides which engine pays.
+    """
+    shape = (SAMPLE_SIZE, *classifier.image_size, 3)
+    noise = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    classifier._predictor.logits(noise, count)  # noqa: SLF001 - the same module
 
 
 def _logits_of(

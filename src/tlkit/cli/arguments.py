@@ -13,6 +13,7 @@ from tlkit.core.atomic import check_target
 from tlkit.errors import SettingError, printable
 
 if TYPE_CHECKING:
+    from tlkit.backbones.adapter import BackboneAdapter
     from tlkit.evaluation.threshold import ThresholdGoal
 
 FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
@@ -106,6 +107,14 @@ def _as_usage_error() -> Iterator[None]:
     except SettingError as error:  # argparse says which argument it is
         text = re.sub(r"^`\w+` must", "must", str(error))
         raise argparse.ArgumentTypeError(text) from error
+
+
+def candidate(text: str) -> BackboneAdapter:
+    """Read a network with its options and size: NAME, NAME@SIZE, NAME:OPTION=VALUE,…@SIZE."""
+    from tlkit.choosing.candidates import named
+
+    with _as_usage_error():
+        return named(text)
 
 
 def count(text: str) -> int:

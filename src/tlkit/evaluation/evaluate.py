@@ -68,6 +68,8 @@ class Evaluation(Spec):
             then optimistic.
         slices: Metrics of images that share a fact, such as their format, and whether they are worse than the
             rest; none where no facts are known.
+        known_groups: Accuracy on the same images by classifiers that had learned from other images of their
+            groups: what folds that cut through groups would have promised. None where no groups were given.
     """
 
     class_names: tuple[str, str]
@@ -89,6 +91,7 @@ class Evaluation(Spec):
     brier_score_standard_error: float | None = None
     fold_count: int | None = None
     slices: tuple[Slice, ...] = ()
+    known_groups: Rate | None = None
 
     _renamed: ClassVar[Mapping[str, str]] = {"untrained": "random_head_baseline"}
 
@@ -204,6 +207,7 @@ class Evaluation(Spec):
         """Return everything as plain JSON values, with the rates that follow from the counts for readers."""
         config = super(Evaluation, self).to_config()
         config["random_head_baseline"] = _rate_config(self.random_head_baseline)
+        config["known_groups"] = _rate_config(self.known_groups)
         rates = {name: getattr(self, name) for name in _RATES} | {"roc_auc": self.roc_auc_rate}
         config["rates"] = {name: _rate_config(rate) for name, rate in rates.items()}
         return config
@@ -238,6 +242,8 @@ def evaluate(
     used_to_choose: Sequence[str] = (),
     folds: int | None = None,
     facets: Sequence[Facet] = (),
+    groups: Sequence[int] = (),
+    known_groups: Rate | None = None,
 ) -> Evaluation:
     """Compare probabilities with labels.
 
@@ -253,6 +259,9 @@ def evaluate(
             warns that the metrics are optimistic.
         folds: How many folds judged the images, where they are out-of-fold predictions.
         facets: Facts of the images, to find slices that are worse than the rest.
+        groups: [N] of numbers: which images belong together, so that slices are compared by groups. Empty:
+            every image is on its own.
+        known_groups: Accuracy where other images of their groups were learned from, to show beside.
 
     Returns:
         All metrics; `print` them.
@@ -293,7 +302,8 @@ def evaluate(
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
-        slices=slices_of(facets, truth, called),
+        slices=slices_of(facets, truth, called, groups=groups),
+        known_groups=known_groups,
     )
 
 
@@ -309,7 +319,11 @@ def _headline(result: Evaluation) -> str:
     others = f"always predicting {_quoted(result.majority_class)}: {result.majority_accuracy:.2f}"
     if result.random_head_baseline is not None:
         others += f"; a random head: {result.random_head_baseline.brief()}"
-    return f"accuracy {result.accuracy.brief('95 % CI ')} on {images}\n  {others}"
+    lines = [f"accuracy {result.accuracy.brief('95 % CI ')} on {images}"]
+    if result.known_groups is not None:
+        promised = result.known_groups.brief()
+        lines.append(f"  of new groups; {promised} if other images of their groups were known")
+    return "\n".join([*lines, f"  {others}"])
 
 
 def _doubts(result: Evaluation) -> list[str]:

@@ -23,7 +23,7 @@ from tlkit.training.division import divide
 from tlkit.training.fit import train
 from tlkit.training.recording import judge, record_of
 from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 
 
 def transfer_classifier(
@@ -86,14 +86,7 @@ def transfer_classifier(
     listing = settings.dataset.listing()
     manifest = {} if checkpoint_dir is None else settings.manifest(listing)
     run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(settings.schedule),
-        settings.augmentation,
-        settings.seed,
-        run_folders,
-        value_range=settings.dataset.value_range,
-    )
+    frozen = settings.frozen_part(run_folders)
     return learn(settings, listing, frozen, run_folders, folds=folds)
 
 
@@ -123,15 +116,14 @@ def learn(
 
     report = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
     warn_of_problems(spec, report, originals.facts, stacklevel=4)  # the line that called
-    groups = report.groups(listing, spec.group_by)
-    division = divide(settings, listing, groups, originals.readable, folds)
+    run = Run.of(settings, frozen, originals, listing, report, run_folders)
+    division = divide(settings, listing, run.groups, originals.readable, folds)
 
-    run = Run.of(settings, frozen, originals, listing, groups, run_folders)
     judged = None
     if division.folds is not None:
         judged = judge_by_folds(run, division.known, folds=division.folds)
     train_split, validation = division.split.train, division.split.validation
-    data = settings.learned_from(listing, groups, train_split, validation)
+    data = settings.learned_from(listing, run.groups, train_split, validation)
     chosen = judged.choice if judged and not len(validation) else None
     trained = train(frozen, originals, data, settings.schedule, run_folders, chosen=chosen)
 
