@@ -90,6 +90,7 @@ def cross_validate(
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     spec = settings.dataset
     listing = spec.listing()
+    settings = settings.fitted_to(listing)
     run_folders = RunFolders.open({}, cache_dir, None)
     frozen = settings.frozen_part(run_folders)
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
