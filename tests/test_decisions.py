@@ -195,7 +195,8 @@ def test_images_on_a_threshold_are_counted_as_they_are_decided() -> None:
         random = np.random.default_rng(seed)
         labels = random.integers(0, 2, 80)
         logits = (random.integers(-3, 4, 80) + 3 * labels).astype(float)
-        for promise in ({"miss": 0.2}, {"false_alarm": 0.2}, {"miss": 0.1, "false_alarm": 0.1}):
+        promises: list[dict[str, Any]] = [{"miss": 0.2}, {"false_alarm": 0.2}]
+        for promise in (*promises, {"miss": 0.1, "false_alarm": 0.1}):
             with contextlib.suppress(SettingError):  # that it cannot be kept
                 guarantee = choose_guarantee(labels, logits, confidence=0.5, **promise)
                 on_a_threshold += guarantee.upper_logit in logits

@@ -56,8 +56,10 @@ def test_counts_and_rates_are_those_of_the_images() -> None:
 
 
 def test_a_slice_that_was_not_compared_prints() -> None:
-    counts = {"true_positives": 1, "false_positives": 1, "true_negatives": 0, "false_negatives": 2}
-    one = Slice(facet="site", value="a", **counts)
+    one = Slice(
+        facet="site", value="a",
+        true_positives=1, false_positives=1, true_negatives=0, false_negatives=2,
+    )  # fmt: skip
     assert one.worse == ()
     assert str(one).startswith("site 'a', 4 images: accuracy 0.25 ")
 
