@@ -104,6 +104,8 @@ class ImageFacts:
         byte_count: Size of the file.
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
+        camera: Maker and model of what took it, by EXIF; "" where nothing says so.
+        taken: The day it was taken, by EXIF, such as "2024-05-31"; "" where nothing says so.
     """
 
     format: str
@@ -118,6 +120,8 @@ class ImageFacts:
     byte_count: int
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
+    camera: str = ""
+    taken: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -281,22 +285,24 @@ def _decode(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    size = image_size if opened.orientation in SIDEWAYS else image_size[::-1]
+    size = image_size if opened.exif.orientation in SIDEWAYS else image_size[::-1]
     with _IN_FLIGHT.taken(width * height // opened.divisor(size) ** 2):
         found = _resized(opened.decode(size, value_range), size)
-    return np.array(_turn(found.rgb, opened.orientation)), ImageFacts(
+    return np.array(_turn(found.rgb, opened.exif.orientation)), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
         height=height,
-        orientation=opened.orientation,
+        orientation=opened.exif.orientation,
+        camera=opened.exif.camera,
+        taken=opened.exif.taken,
         animated=opened.animated,
         transparent=found.transparent,
         bits=opened.bits,
         values=found.values,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
+        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.exif.orientation)),
     )
 
 
