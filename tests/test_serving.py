@@ -93,7 +93,8 @@ def test_a_form_is_answered_with_the_rows_of_a_table_of_predictions(
             assert {row[column] for column in COLUMNS} == {name, row["error"], None}
             continue
         expected = dict(zip(COLUMNS, as_row(name, next(outcomes)), strict=True))
-        assert row.pop("probability") == pytest.approx(expected.pop("probability"), abs=1e-5)
+        for number in ("probability", "confidence"):
+            assert row.pop(number) == pytest.approx(expected.pop(number), abs=1e-5)
         assert row == json.loads(as_json(expected))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from tlkit._version import __version__
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.core.spec import Json
-from tlkit.delivery.predictions import COLUMNS, as_row
+from tlkit.delivery.predictions import COLUMNS, NUMBERS, as_row
 from tlkit.delivery.server_batches import Seen
 from tlkit.delivery.server_uploads import Limits, Upload
 from tlkit.errors import printable
@@ -19,10 +19,12 @@ from tlkit.images.decoder import BadFile
 Schema: TypeAlias = dict[str, Any]
 
 _PACKAGES: Final = ("keras", "tensorflow", "onnxruntime", "ai-edge-litert", "numpy", "pillow")
-_NUMBERS: Final = frozenset({"probability", "familiarity"})
 _ABOUT: Final = {
     "path": "the file's name as it was sent, without folders; null for bytes without a name",
     "label": "the predicted class; null where the file cannot be read",
+    "confidence": "probability of `label`, 0-1",
+    "decision": "what is decided: `label`, or `unsure` where the image is left to a person",
+    "threshold": "from this `probability` on the label is `positive_class`",
     "probability": "probability of `positive_class`, 0-1",
     "positive_class": "the class that the probability is of",
     "error": "why the file cannot be read as an image; null where it can",
@@ -77,7 +79,7 @@ def openapi(*, token: bool) -> dict[str, Json]:
     """
     row: Schema = {
         name: {
-            "type": ["number" if name in _NUMBERS else "string", "null"],
+            "type": ["number" if name in NUMBERS else "string", "null"],
             **({"description": _ABOUT[name]} if name in _ABOUT else {}),
         }
         for name in COLUMNS

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
-from tlkit.classifier.measure import learned_names, listing_for
+from tlkit.classifier.measure import learned_names, listing_for, spec_for
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
 from tlkit.data.dataset import DatasetSpec
@@ -89,7 +89,7 @@ class Album:
     """What a report shows of a folder.
 
     Attributes:
-        directory: The folder.
+        spec: How the folder is read.
         is_own: Whether the classifier was trained on this folder.
         parts: The most meaningful first.
         images: The most telling first: those whose label was given the lowest probability.
@@ -99,7 +99,7 @@ class Album:
         notes: What the reader should know about the folder as it is now.
     """
 
-    directory: Path
+    spec: DatasetSpec
     is_own: bool
     parts: tuple[Part, ...]
     images: tuple[AlbumImage, ...]
@@ -134,7 +134,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
     parts = tuple(_parts(judge, is_own=is_own))
     if not parts:
-        raise DatasetError(f"no image in {printable(spec.directory)} can be read")
+        raise DatasetError(f"no image in {printable(spec.source)} can be read")
     decided = listing.decided
     looked_at = {decision.image for decision in decided.decisions} if decided else set()
     doubts = tuple(d for d in _doubts(parts, classifier) if d.name not in looked_at)
@@ -144,7 +144,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     gone = sorted(names - examples.keys()) if is_own else []
     fresh = [name for name in probabilities if is_own and name in examples and name not in known]
     return Album(
-        directory=spec.directory,
+        spec=spec,
         is_own=is_own,
         parts=parts,
         images=images,
@@ -173,10 +173,8 @@ def _thumbnail(pixels: Pixels, facts: ImageFacts) -> str:
 
 
 def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:
-    if isinstance(data, DatasetSpec):
-        return data
     if data is not None:
-        return DatasetSpec(data, classes=classifier.class_names)
+        return spec_for(classifier.card, data)
     if "directory" not in classifier.record.dataset:
         raise SettingError(
             "`data` must be the folder of the images: the classifier does not know it"
