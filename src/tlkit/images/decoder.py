@@ -277,7 +277,7 @@ def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     kind = sniff(data)
     with _refusals(path, data, kind):
         opened = _open(data, kind)
-    return opened.size if opened.orientation in SIDEWAYS else opened.size[::-1]
+    return opened.size if opened.exif.orientation in SIDEWAYS else opened.size[::-1]
 
 
 def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
