@@ -107,6 +107,8 @@ class ImageFacts:
         byte_count: Size of the file.
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
+        camera: Maker and model of what took it, by EXIF; "" where nothing says so.
+        taken: The day it was taken, by EXIF, such as "2024-05-31"; "" where nothing says so.
     """
 
     format: str
@@ -121,6 +123,8 @@ class ImageFacts:
     byte_count: int
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
+    camera: str = ""
+    taken: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -273,7 +277,7 @@ def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     kind = sniff(data)
     with _refusals(path, data, kind):
         opened = _open(data, kind)
-    return opened.size if opened.orientation in SIDEWAYS else opened.size[::-1]
+    return opened.size if opened.exif.orientation in SIDEWAYS else opened.size[::-1]
 
 
 def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
@@ -350,24 +354,28 @@ def _decode(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    sideways = opened.orientation in SIDEWAYS
+    sideways = opened.exif.orientation in SIDEWAYS
     sizes = [size if sideways else size[::-1] for size in image_sizes]
     finest = min(map(opened.divisor, sizes))
     with _IN_FLIGHT.taken(width * height // finest**2):
         found, resized = _resized(opened, sizes, value_range)
-    return tuple(np.array(_turn(resized[size], opened.orientation)) for size in sizes), ImageFacts(
+    return tuple(
+        np.array(_turn(resized[size], opened.exif.orientation)) for size in sizes
+    ), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
         height=height,
-        orientation=opened.orientation,
+        orientation=opened.exif.orientation,
+        camera=opened.exif.camera,
+        taken=opened.exif.taken,
         animated=opened.animated,
         transparent=found.transparent,
         bits=opened.bits,
         values=found.values,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
+        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.exif.orientation)),
     )
 
 
