@@ -4,7 +4,7 @@ In: a folder and a `DatasetSpec`. Out: a `Listing` of examples, an audit of it, 
 `tf.data.Dataset`.
 
 Files in reading order: `folders` (walking), `example`, `label_decisions` (labels that someone corrected),
-`dataset` (spec and listing), `facets` (facts that results are reported by), `duplicates`, `oddities`
-(what one image's facts say), `audit`, `folder_warnings` (what training says aloud), `split` (dealing
-out), `split_dataset` (read and split a folder), `tf_data`.
+`dataset` (spec and listing), `facets` (facts that results are reported by), `thumbnails` (which are
+alike), `duplicates`, `oddities` (what one image's facts say), `audit`, `folder_warnings` (what training
+says aloud), `split` (dealing out), `split_dataset` (read and split a folder), `tf_data`.
 """
