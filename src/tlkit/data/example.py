@@ -15,9 +15,13 @@ class Example:
     Attributes:
         path: The file, under the directory as it was given.
         name: Its path relative to the directory, with `/` on every system: the example's identity.
-        class_name: The class folder that it lies in, or the class that a decision put in its place.
+        class_name: The class folder that it lies in, or its label; or the class that a decision put in its
+            place.
         label: 1 in the positive class, else 0.
-        part: "train", "validation" or "test" where the folder says so, else None.
+        part: "train", "validation" or "test" where the folder or the table says so, else None.
+        group: What it belongs to, where a table or the pattern of names says so, else None.
+        given_label: The folder or label that became a part of the class by `rest="negative"`, else None.
+        slices: What each column that results are to be reported by says of it: names and values.
     """
 
     path: Path
@@ -25,3 +29,6 @@ class Example:
     class_name: str
     label: int
     part: str | None = None
+    group: str | None = None
+    given_label: str | None = None
+    slices: tuple[tuple[str, str], ...] = ()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self, final
 
 import numpy as np
-import numpy.typing as npt
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.default import default_backbone
+from tlkit.core.progress import say
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
+from tlkit.data.shapes import Shape
 from tlkit.data.split import assign_folds
 from tlkit.errors import DatasetError, SettingError
 from tlkit.features.frozen_part import Elsewhere, FrozenPart, Needs, listing_facts
@@ -75,6 +77,18 @@ class RunSettings:
             schedule=schedule,
             seed=check_int("seed", seed, at_least=0),
         )
+
+    def fitted_to(
+        self, listing: Listing, read_size: Callable[[Example], tuple[int, int]] | None = None
+    ) -> Self:
+        """Return the same with a plain size in the place of `image_size="fit"`.
+
+        Args:
+            listing: What the folder holds.
+            read_size: Gives height and width of an image. None: from the header of its file.
+        """
+        fitted = fitted_backbone(self.backbone, listing, read_size)
+        return dataclasses.replace(self, backbone=fitted)
 
     def written(self, listing: Listing) -> dict[str, dict[str, Json]]:
         """Return every spec as plain JSON values, as far as it can be written down."""
@@ -158,19 +172,17 @@ class RunSettings:
             train=train,
             validation=validation,
             viewed=viewed,
-            folds=self._folds(listing.split_labels, groups, train),
+            folds=self._folds(listing, groups, train),
             batch_size=self.schedule.batch_size,
             seed=self.seed,
         )
 
-    def _folds(
-        self, labels: npt.NDArray[np.integer], groups: Sequence[str], train: Indices
-    ) -> Indices | None:
+    def _folds(self, listing: Listing, groups: Sequence[str], train: Indices) -> Indices | None:
         """Return the folds that choose the head's strength, where it has to be chosen."""
         head = self.schedule.head
         if not isinstance(head, ExactHead) or head.l2 is not None:
             return None
-        known, keys = labels[train], [groups[index] for index in train]
+        known, keys = listing.split_labels[train], [groups[index] for index in train]
         counts = [
             len({k for k, y in zip(keys, known, strict=True) if y == label}) for label in (0, 1)
         ]
@@ -180,7 +192,28 @@ class RunSettings:
                 f"strength can be chosen; there are {min(counts)} of one. Near-duplicates and groups count "
                 "once. Add images, or give the strength: FineTuneSchedule(head=ExactHead(l2=0.01))"
             )
-        return assign_folds(known, keys, count=min(FOLDS, *counts), seed=self.seed)
+        return assign_folds(
+            known,
+            keys,
+            count=min(FOLDS, *counts),
+            seed=self.seed,
+            strata=listing.strata(train),
+        )
+
+
+def fitted_backbone(
+    backbone: BackboneAdapter,
+    listing: Listing,
+    read_size: Callable[[Example], tuple[int, int]] | None = None,
+) -> BackboneAdapter:
+    """Return a backbone with a plain size in the place of `image_size="fit"`, and say which on stderr."""
+    if not backbone.fits_images:
+        return backbone
+    shape = Shape.of_listing(listing, read_size)
+    fitted = backbone.fitted_to(shape.aspect)
+    height, width = fitted.image_size
+    say(f"image size: {height} x {width} pixels (height x width), because {shape}")
+    return fitted
 
 
 def _wrong_piece(name: str, value: object, kind: type) -> str:
