@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from hashlib import blake2b
+from sys import intern
 from types import MappingProxyType
 from typing import Any, Final, Self, final
 
@@ -23,13 +24,14 @@ from PIL import Image
 from tlkit.core.machine import Budget
 from tlkit.core.spec import Json, Spec
 from tlkit.errors import ImageError, SettingError, printable
+from tlkit.images.appearance import UNKNOWN, Appearance, appearance_of
 from tlkit.images.bitmap import open_bmp, open_ico
 from tlkit.images.file_formats import ends_early, read_file, sniff
 from tlkit.images.gif import open_gif
 from tlkit.images.heif import open_heif
 from tlkit.images.jpeg import open_jpeg
 from tlkit.images.jpeg2000 import open_jpeg2000
-from tlkit.images.metadata import SIDEWAYS
+from tlkit.images.metadata import SIDEWAYS, camera_of_block
 from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
 from tlkit.images.png import open_png
 from tlkit.images.pnm import open_pnm
@@ -104,6 +106,9 @@ class ImageFacts:
         byte_count: Size of the file.
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
+        appearance: A few numbers about the pixels, the same for every image size asked for.
+        camera: Maker and model in the EXIF block; "" where it says nothing.
+        taken: When, as the EXIF block writes it: `"2026:11:28 10:16:03"`; "" where it says nothing.
     """
 
     format: str
@@ -118,6 +123,9 @@ class ImageFacts:
     byte_count: int
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
+    appearance: Appearance = field(default=UNKNOWN, repr=False, compare=False)
+    camera: str = ""
+    taken: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -128,7 +136,11 @@ class ImageFacts:
     def to_config(self) -> dict[str, Json]:
         """Return the facts as plain JSON values, the thumbnail in hexadecimal."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"values": [*self.values], "thumbnail": self.thumbnail.tobytes().hex()}
+        return values | {
+            "values": [*self.values],
+            "thumbnail": self.thumbnail.tobytes().hex(),
+            "appearance": [*self.appearance[:-1], *self.appearance.border],
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -136,7 +148,14 @@ class ImageFacts:
         pixels = np.frombuffer(bytes.fromhex(config["thumbnail"]), np.uint8)
         side = math.isqrt(len(pixels))
         low, high = config.get("values", (0, 255))  # earlier releases did not look at them
-        return cls(**{**config, "values": (low, high), "thumbnail": pixels.reshape(side, side)})
+        bright, contrast, sharp, colourful, *border = config.get("appearance", (0.0,) * 7)
+        red, green, blue = border
+        known = {
+            "values": (low, high),
+            "thumbnail": pixels.reshape(side, side),
+            "appearance": Appearance(bright, contrast, sharp, colourful, (red, green, blue)),
+        }
+        return cls(**{**config, **known})
 
 
 @final
@@ -283,7 +302,11 @@ def _decode(
         )
     size = image_size if opened.orientation in SIDEWAYS else image_size[::-1]
     with _IN_FLIGHT.taken(width * height // opened.divisor(size) ** 2):
-        found = _resized(opened.decode(size, value_range), size)
+        decoded = opened.decode(size, value_range)
+        appearance = appearance_of(decoded.coarse)
+        found = _resized(decoded, size)
+        del decoded
+    camera, taken = camera_of_block(opened.exif)
     return np.array(_turn(found.rgb, opened.orientation)), ImageFacts(
         format=opened.format,
         mode=opened.mode,
@@ -297,6 +320,9 @@ def _decode(
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
         thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
+        appearance=appearance,
+        camera=intern(camera),
+        taken=taken,
     )
 
 

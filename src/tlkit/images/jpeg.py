@@ -55,6 +55,7 @@ def open_jpeg(data: bytes) -> Opened:
         mode=image.mode,
         size=stored,
         orientation=orientation_of_block(exif),
+        exif=exif,
         decode=decode,
         divisor=lambda wanted: 1 if progressive else _divisor(stored, _at_least(wanted)),
     )

@@ -1,4 +1,4 @@
-"""The one thing that tlkit takes from metadata: which way up an image is."""
+"""What tlkit takes from metadata: which way up an image is, and, for the audit, what took it and when."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ SIDEWAYS = (5, 6, 7, 8)
 """The EXIF orientations that swap width and height."""
 
 _ORIENTATION_TAG = 274
+_MAKER_TAG, _MODEL_TAG, _DATE_TAG, _TEXT = 271, 272, 306, 2
+_LONGEST = 100  # bytes of a text that are looked at
 
 
-def orientation_of(info: Mapping[Any, Any]) -> int:
-    """Return the EXIF orientation of an image that Pillow has opened: a WebP, AVIF and so on.
+def exif_of(info: Mapping[Any, Any]) -> bytes:
+    """Return the EXIF block of an image that Pillow has opened: an AVIF and so on; nothing where it has none.
 
     Args:
         info: Pillow's dictionary about the image.
-
-    Returns:
-        1 to 8; 1, upright, where the block is damaged or names none that exists.
     """
-    return orientation_of_block(bytes(info.get("exif") or b"").removeprefix(b"Exif\0\0"))
+    return bytes(info.get("exif") or b"").removeprefix(b"Exif\0\0")
 
 
 def orientation_of_block(block: bytes) -> int:
@@ -35,6 +34,25 @@ def orientation_of_block(block: bytes) -> int:
     except struct.error:
         pass  # a damaged block says nothing
     return 1
+
+
+def camera_of_block(block: bytes) -> tuple[str, str]:
+    """Return what an EXIF block (or a TIFF) says of its camera and its date; "" where it says nothing."""
+    found: dict[int, str] = {}
+    try:
+        order, big = byte_order(block)
+        for _, tag, kind, count, value in directory(block):
+            if tag in (_MAKER_TAG, _MODEL_TAG, _DATE_TAG) and kind == _TEXT:
+                content = value
+                if count > len(value):
+                    (start,) = struct.unpack(f"{order}{'Q' if big else 'L'}", value)
+                    content = block[start : start + count]
+                text = content[: min(count, _LONGEST)].split(b"\0")[0].decode("latin-1").strip()
+                found[tag] = text
+    except struct.error:
+        pass  # a damaged block says nothing
+    maker, model = found.get(_MAKER_TAG, ""), found.get(_MODEL_TAG, "")
+    return f"{maker} {model}".strip(), found.get(_DATE_TAG, "")
 
 
 def directory(block: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:

@@ -83,6 +83,7 @@ def open_png(data: bytes) -> Opened:
         size=(width, height),
         bits=bits,
         orientation=orientation_of_block(chunks.exif),
+        exif=chunks.exif,
         animated=chunks.frames > 1,
         decode=decode,
     )

@@ -73,6 +73,7 @@ class Opened:
         size: Width and height as stored.
         bits: Bits of a sample.
         orientation: The EXIF orientation, 1 to 8.
+        exif: The EXIF block, or what is one in a TIFF.
         animated: Whether it holds more than one image.
         decode: Decodes it, given the width and height that are wanted at least, and which values are black
             and white where a sample has more than 8 bits.
@@ -84,6 +85,7 @@ class Opened:
     size: Size
     bits: int = 8
     orientation: int = 1
+    exif: bytes = b""
     animated: bool = False
     decode: Callable[[Size, ValueRange], Decoded]
     divisor: Callable[[Size], int] = _whole

@@ -121,6 +121,7 @@ def open_tiff(data: bytes) -> Opened:
         size=size,
         bits=pixels.bits,
         orientation=orientation_of_block(data),
+        exif=data,
         animated=tags.has_more,
         decode=decode,
     )

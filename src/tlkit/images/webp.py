@@ -40,6 +40,7 @@ def open_webp(data: bytes) -> Opened:
     chunks = list(_chunks(data))
     name, content = next(((n, c) for n, c in chunks if n in _PIXELS), (b"", b""))
     exif = b"".join(content for name, content in chunks if name == b"EXIF")
+    exif = exif.removeprefix(b"Exif\0\0")
     size, has_alpha = _header(name, content)
 
     def decode(_wanted: Size, _value_range: ValueRange) -> Decoded:
@@ -51,7 +52,8 @@ def open_webp(data: bytes) -> Opened:
         format="WEBP",
         mode="RGBA" if has_alpha else "RGB",
         size=size,
-        orientation=orientation_of_block(exif.removeprefix(b"Exif\0\0")),
+        orientation=orientation_of_block(exif),
+        exif=exif,
         animated=sum(name == b"ANMF" for name, _ in chunks) > 1,
         decode=decode,
     )
