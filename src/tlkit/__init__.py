@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tlkit import plot as plot
     from tlkit import scale as scale
     from tlkit.backbones.adapter import BackboneAdapter as BackboneAdapter
+    from tlkit.choosing.compare import compare as compare
+    from tlkit.choosing.comparison import Comparison as Comparison
     from tlkit.classifier.classifier import Prediction as Prediction
     from tlkit.classifier.classifier import TransferClassifier as TransferClassifier
     from tlkit.data.audit import AuditReport as AuditReport
@@ -51,6 +53,7 @@ _HOMES = {
     "AuditReport": "data.audit",
     "AugmentationPolicy": "images.augmentation",
     "BackboneAdapter": "backbones.adapter",
+    "Comparison": "choosing.comparison",
     "CrossValidation": "evaluation.scores",
     "DatasetSpec": "data.dataset",
     "Evaluation": "evaluation.evaluate",
@@ -70,6 +73,7 @@ _HOMES = {
     "ThresholdGoal": "evaluation.threshold",
     "TransferClassifier": "classifier.classifier",
     "audit": "data.audit",
+    "compare": "choosing.compare",
     "cross_validate": "training.cross_validation",
     "errors": None,
     "explain": "insight.explain",

@@ -95,6 +95,10 @@ class RunFolders:
         place = self.cache or self.checkpoint
         return place / f"{name}-{fingerprint(*facts)}" if place else None
 
+    def of_note(self, name: str, *facts: object) -> Path | None:
+        """Return the file for a note that these facts decide, in the cache; None without one."""
+        return self.cache / f"{name}-{fingerprint(*facts)}.json" if self.cache else None
+
     def of_fold(self, number: int, count: int) -> Path | None:
         """Return the file for what a fold found; None to keep nothing."""
         return self.checkpoint / f"fold-{number + 1}-of-{count}.npz" if self.checkpoint else None

@@ -7,10 +7,11 @@ format has a reader of its own (`jpeg`, `png`, `tiff` …), which refuses whatev
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from hashlib import blake2b
 from sys import intern
@@ -35,7 +36,7 @@ from tlkit.images.metadata import SIDEWAYS, camera_of_block
 from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
 from tlkit.images.png import open_png
 from tlkit.images.pnm import open_pnm
-from tlkit.images.reader import Decoded, Opened, UnreadableError, ValueRange
+from tlkit.images.reader import Decoded, Opened, Size, UnreadableError, ValueRange
 from tlkit.images.samples import BACKGROUND, Pixels
 from tlkit.images.tiff import open_tiff
 from tlkit.images.webp import open_webp
@@ -48,6 +49,8 @@ __all__ = [
     "Pixels",
     "as_batch",
     "read_image",
+    "read_image_at_sizes",
+    "read_size",
 ]
 
 MAX_PIXELS = 178_956_970
@@ -232,15 +235,64 @@ def read_image(
         >>> pixels.shape, pixels[0, 0].tolist(), facts.format, facts.width
         ((160, 224, 3), [200, 30, 40], 'PNG', 640)
     """
-    path = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    data = source if isinstance(source, bytes) else read_file(path, at_most=8 * max_pixels + 2**26)
+    (pixels,), facts = read_image_at_sizes(
+        source, (image_size,), max_pixels=max_pixels, value_range=value_range
+    )
+    return pixels, facts
+
+
+def read_image_at_sizes(
+    source: str | os.PathLike[str] | bytes,
+    image_sizes: Sequence[tuple[int, int]],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    value_range: ValueRange = None,
+) -> tuple[tuple[Pixels, ...], ImageFacts]:
+    """Read one image at several sizes: the file once, and decoded once for each scale that they need.
+
+    Args:
+        source: As in `read_image`.
+        image_sizes: Height and width of each result, at least one.
+        max_pixels: As in `read_image`.
+        value_range: As in `read_image`.
+
+    Returns:
+        The pixels at each size, equal to those that `read_image` gives; and the facts.
+
+    Raises:
+        ImageError: As in `read_image`.
+    """
+    path, data = _content(source, max_pixels)
     kind = sniff(data)
-    try:
-        return _decode(data, kind, image_size, max_pixels, value_range)
-    except UnreadableError as error:
-        raise ImageError(path, str(error), format=kind) from error.__cause__
-    except Exception as error:  # Pillow's plugins raise anything on damaged files
-        raise ImageError(path, _damage(error, data, kind), format=kind) from error
+    with _refusals(path, data, kind):
+        return _decode(data, kind, image_sizes, max_pixels, value_range)
+
+
+def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
+    """Read from the header of an image how large it is as it is seen; nothing is decoded.
+
+    Args:
+        source: A file name, or the bytes of a file.
+
+    Returns:
+        Height and width in pixels, upright.
+
+    Raises:
+        ImageError: The file has no header of an image.
+
+    Examples:
+        >>> import io
+        >>> from PIL import Image
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (640, 480)).save(file, "PNG")
+        >>> read_size(file.getvalue())
+        (480, 640)
+    """
+    path, data = _content(source, MAX_PIXELS)
+    kind = sniff(data)
+    with _refusals(path, data, kind):
+        opened = _open(data, kind)
+    return opened.size if opened.orientation in SIDEWAYS else opened.size[::-1]
 
 
 def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
@@ -284,15 +336,32 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
     return resized
 
 
+def _content(source: str | os.PathLike[str] | bytes, max_pixels: int) -> tuple[str, bytes]:
+    """Return the name of a file and its bytes."""
+    if isinstance(source, bytes):
+        return "<bytes>", source
+    path = os.fspath(source)
+    return path, read_file(path, at_most=8 * max_pixels + 2**26)
+
+
+@contextlib.contextmanager
+def _refusals(path: str, data: bytes, kind: str | None) -> Iterator[None]:
+    """Turn whatever a reader raises inside this block into an `ImageError` that names the file."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise ImageError(path, str(error), format=kind) from error.__cause__
+    except Exception as error:  # Pillow's plugins raise anything on damaged files
+        raise ImageError(path, _damage(error, data, kind), format=kind) from error
+
+
 def _decode(
     data: bytes,
     kind: str | None,
-    image_size: tuple[int, int],
+    image_sizes: Sequence[tuple[int, int]],
     max_pixels: int,
     value_range: ValueRange,
-) -> tuple[Pixels, ImageFacts]:
-    if not data:
-        raise UnreadableError("the file is empty")
+) -> tuple[tuple[Pixels, ...], ImageFacts]:
     opened = _open(data, kind)
     width, height = opened.size
     if width * height > max_pixels:
@@ -300,14 +369,13 @@ def _decode(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    size = image_size if opened.orientation in SIDEWAYS else image_size[::-1]
-    with _IN_FLIGHT.taken(width * height // opened.divisor(size) ** 2):
-        decoded = opened.decode(size, value_range)
-        appearance = appearance_of(decoded.coarse)
-        found = _resized(decoded, size)
-        del decoded
+    sideways = opened.orientation in SIDEWAYS
+    sizes = [size if sideways else size[::-1] for size in image_sizes]
+    finest = min(map(opened.divisor, sizes))
+    with _IN_FLIGHT.taken(width * height // finest**2):
+        found, appearance, resized = _resized(opened, sizes, value_range)
     camera, taken = camera_of_block(opened.exif)
-    return np.array(_turn(found.rgb, opened.orientation)), ImageFacts(
+    return tuple(np.array(_turn(resized[size], opened.orientation)) for size in sizes), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
@@ -326,15 +394,37 @@ def _decode(
     )
 
 
-def _resized(found: Decoded, size: tuple[int, int]) -> Decoded:
-    """Return the image and its thumbnail, both as they are stored; what was decoded is let go."""
+def _resized(
+    opened: Opened, sizes: Sequence[Size], value_range: ValueRange
+) -> tuple[Decoded, Appearance, dict[Size, Image.Image]]:
+    """Return what was decoded, a thumbnail in the place of its pixels; its looks; and the image at each size.
+
+    The coarsest scale goes first, for it may be that of the thumbnail too. One is held at a time.
+    """
+    scales: dict[int, list[Size]] = {}
+    for size in sizes:
+        scales.setdefault(opened.scale(size), []).append(size)
+    coarsest, *finer = sorted(scales, reverse=True)
+    found = opened.decode(scales[coarsest][0], value_range)
     # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
     thumbnail = found.coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return found._replace(rgb=found.rgb.resize(size, Image.Resampling.BILINEAR), coarse=thumbnail)
+    appearance = appearance_of(found.coarse)
+    resized = {size: _to_size(found.rgb, size) for size in scales[coarsest]}
+    found = found._replace(rgb=thumbnail, coarse=thumbnail)  # what was decoded is let go
+    for scale in finer:
+        rgb = opened.again(scales[scale][0])
+        resized |= {size: _to_size(rgb, size) for size in scales[scale]}
+    return found, appearance, resized
+
+
+def _to_size(image: Image.Image, size: Size) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _open(data: bytes, kind: str | None) -> Opened:
     """Let the reader of its format read the header."""
+    if not data:
+        raise UnreadableError("the file is empty")
     reader = _READERS.get(kind or "")
     if reader:
         return reader(data)

@@ -90,6 +90,7 @@ def cross_validate(
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     spec = settings.dataset
     listing = spec.listing()
+    settings = settings.fitted_to(listing)
     run_folders = RunFolders.open({}, cache_dir, None)
     frozen = settings.frozen_part(run_folders)
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
@@ -176,12 +177,15 @@ class Judged:
         among: Indices of the examples that were judged, int64 `[N]`.
         logits: Out-of-fold, of each of them, not calibrated, float64 `[N]`.
         choice: What the folds chose for the classifier that learns from all images.
+        inner: For each fold, the logits of the images that it learned from, by inner folds: float64 `[T]`, in
+            the order of `among`; None where there are none, as after fine-tuning.
     """
 
     result: CrossValidation
     among: Indices
     logits: Floats
     choice: FoldChoice
+    inner: tuple[Floats | None, ...]
 
 
 def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
@@ -211,12 +215,12 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
         used_to_choose=(*chosen, *run.listing.used_to_choose),
         known_groups=_with_known_groups(run, among, folds),
     )
-    return Judged(result, among, logits, choice)
+    return Judged(result, among, logits, choice, tuple(fold.inner for fold in found))
 
 
 def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
     """Train and judge each fold, or read what an earlier run found; return the fold of each image too."""
-    network, pretrained = run.frozen.network.base, None
+    pretrained = run.frozen.network.base.get_weights() if run.settings.schedule.phases else None
     dealt_by = run.listing.split_labels[among]
     fold_of = assign_folds(
         dealt_by,
@@ -225,8 +229,6 @@ def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
         seed=run.settings.dataset.seed,
         strata=run.listing.strata(among),
     )
-    if run.settings.schedule.phases:
-        pretrained = network.get_weights()
     found: list[Fold] = []
     with progress(count, "Folds", unit="folds") as advance:
         for number in range(count):
@@ -236,7 +238,7 @@ def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
             fold.write(kept_at)
             found.append(fold)
             if pretrained is not None:
-                network.set_weights(pretrained)
+                run.frozen.network.base.set_weights(pretrained)
             advance(1)
     return found, fold_of
 
@@ -282,7 +284,7 @@ def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
     viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
     data = settings.learned_from(run.listing, run.groups, learned, choosing, viewed=viewed)
     trained = train(run.frozen, run.originals, data, settings.schedule, RunFolders(), judged=judged)
-    return Fold(trained.tried, trained.phases[1:])
+    return Fold(trained.tried, trained.phases[1:], None if len(choosing) else trained.out_of_fold)
 
 
 def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floats) -> FoldChoice:
@@ -306,6 +308,10 @@ def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floa
             for each, count in zip(phases, epochs, strict=True)
         ),
         differences=tuple(differences),
+        head=(
+            float(weights @ log_losses(labels, tried[0]) / weights.sum()),
+            float(np.mean((tried[0] > 0) == (labels > 0))),
+        ),
     )
 
 
