@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from hashlib import blake2b
-from sys import intern
 from types import MappingProxyType
 from typing import Any, Final, Self, final
 
@@ -32,7 +31,7 @@ from tlkit.images.gif import open_gif
 from tlkit.images.heif import open_heif
 from tlkit.images.jpeg import open_jpeg
 from tlkit.images.jpeg2000 import open_jpeg2000
-from tlkit.images.metadata import SIDEWAYS, camera_of_block
+from tlkit.images.metadata import SIDEWAYS
 from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
 from tlkit.images.png import open_png
 from tlkit.images.pnm import open_pnm
@@ -110,8 +109,8 @@ class ImageFacts:
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
         appearance: A few numbers about the pixels, the same for every image size asked for.
-        camera: Maker and model in the EXIF block; "" where it says nothing.
-        taken: When, as the EXIF block writes it: `"2026:11:28 10:16:03"`; "" where it says nothing.
+        camera: Maker and model of what took it, by EXIF; "" where nothing says so.
+        taken: The day it was taken, by EXIF, such as "2024-05-31"; "" where nothing says so.
     """
 
     format: str
@@ -292,7 +291,7 @@ def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     kind = sniff(data)
     with _refusals(path, data, kind):
         opened = _open(data, kind)
-    return opened.size if opened.orientation in SIDEWAYS else opened.size[::-1]
+    return opened.size if opened.exif.orientation in SIDEWAYS else opened.size[::-1]
 
 
 def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
@@ -369,28 +368,29 @@ def _decode(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    sideways = opened.orientation in SIDEWAYS
+    sideways = opened.exif.orientation in SIDEWAYS
     sizes = [size if sideways else size[::-1] for size in image_sizes]
     finest = min(map(opened.divisor, sizes))
     with _IN_FLIGHT.taken(width * height // finest**2):
         found, appearance, resized = _resized(opened, sizes, value_range)
-    camera, taken = camera_of_block(opened.exif)
-    return tuple(np.array(_turn(resized[size], opened.orientation)) for size in sizes), ImageFacts(
+    return tuple(
+        np.array(_turn(resized[size], opened.exif.orientation)) for size in sizes
+    ), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
         height=height,
-        orientation=opened.orientation,
+        orientation=opened.exif.orientation,
+        camera=opened.exif.camera,
+        taken=opened.exif.taken,
         animated=opened.animated,
         transparent=found.transparent,
         bits=opened.bits,
         values=found.values,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
+        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.exif.orientation)),
         appearance=appearance,
-        camera=intern(camera),
-        taken=taken,
     )
 
 
