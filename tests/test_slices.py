@@ -57,6 +57,15 @@ def test_counts_and_rates_are_those_of_the_images() -> None:
     assert "recall" not in str(found["site b"])
 
 
+def test_a_slice_that_was_not_compared_prints() -> None:
+    one = Slice(
+        facet="site", value="a",
+        true_positives=1, false_positives=1, true_negatives=0, false_negatives=2,
+    )  # fmt: skip
+    assert one.worse == ()
+    assert str(one).startswith("site 'a', 4 images: accuracy 0.25 ")
+
+
 def test_a_fact_that_all_images_share_makes_no_slices() -> None:
     assert slices_of([Facet.of("format", ["JPEG", "JPEG", None])], [1, 0, 1], [True] * 3) == ()
     assert slices_of([], [1, 0], [True, False]) == ()
