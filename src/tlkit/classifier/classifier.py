@@ -35,6 +35,7 @@ from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdGoal, choose_threshold
 from tlkit.images.decoder import BadFile, as_batch
 from tlkit.images.loader import warn_of_bad_files
+from tlkit.images.resizing import RULES, Resize
 
 if TYPE_CHECKING:
     import keras
@@ -162,6 +163,11 @@ class TransferClassifier:
     def image_size(self) -> tuple[int, int]:
         """Height and width that images are resized to, in pixels."""
         return self.card.image_size
+
+    @property
+    def resize(self) -> Resize:
+        """How images of another shape are brought to that size: "stretch" or "pad"."""
+        return next(resize for resize, rule in RULES.items() if rule == self.card.resize)
 
     @property
     def value_range(self) -> tuple[float, float] | None:
@@ -309,7 +315,7 @@ class TransferClassifier:
             A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
         for path, found in self._predictor.outcomes(
-            files, self.image_size, count, value_range=self.value_range
+            files, self.image_size, count, value_range=self.value_range, resize=self.resize
         ):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
 
@@ -501,7 +507,7 @@ class TransferClassifier:
         )
 
     def _logits(self, images: npt.NDArray[np.generic]) -> Floats:
-        return self._predictor.logits(as_batch(images, self.image_size))
+        return self._predictor.logits(as_batch(images, self.image_size, resize=self.resize))
 
 
 def network_of(classifier: TransferClassifier) -> keras.Model:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from tlkit.classifier.artifact import RECORD_NAME
 from tlkit.classifier.classifier import (
@@ -27,6 +27,12 @@ from tlkit.delivery.export_check import STEP, TOLERANCE, Comparison, check_logit
 from tlkit.delivery.export_formats import FORMATS, Format, convert, find_format, run
 from tlkit.delivery.export_sample import Sample, read_sample
 from tlkit.errors import ArtifactError, TlkitError, printable
+from tlkit.images.resizing import BORDER, Resize
+
+_BROUGHT: Final[dict[Resize, str]] = {
+    "stretch": "stretched to height and width",
+    "pad": "in its own shape as large as it fits into height and width, in the middle of a border",
+}
 
 
 @final
@@ -226,12 +232,13 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
         "threshold": classifier.threshold,
         "image_size": [height, width],
         "resize": classifier.card.resize,
+        "border": [*BORDER] if classifier.resize == "pad" else None,
         "input": {
             "name": INPUT,
             "shape": [kind.batch, height, width, 3],
             "dtype": "float32",
             "range": [0, 255],
-            "meaning": "RGB, upright, transparent places white, stretched to height and width",
+            "meaning": f"RGB, upright, transparent places white, {_BROUGHT[classifier.resize]}",
         },
         "outputs": {
             PROBABILITY: {

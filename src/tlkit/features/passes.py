@@ -32,6 +32,7 @@ from tlkit.images.loader import (
     warn_of_bad_files,
 )
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import Resize
 
 
 @final
@@ -43,6 +44,7 @@ class KeptImages:
         image_size: Height and width, in pixels.
         keep: Keep what is decoded (in memory, or in a temporary file when it is much).
         value_range: As in `read_image`.
+        resize: As in `read_image`.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class KeptImages:
         *,
         keep: bool,
         value_range: ValueRange = None,
+        resize: Resize = "stretch",
     ) -> None:
         self._examples = examples
         self._image_size = image_size
         self._value_range = value_range
+        self._resize: Resize = resize
         self._kept = np.zeros(len(examples), bool)
         self._rows = Rows(len(examples), (*image_size, 3), np.uint8) if keep else None
 
@@ -79,7 +83,9 @@ class KeptImages:
             kept = self._kept[indices]
             block[kept] = self._rows.read(indices[kept])
         paths = [self._examples[index].path for index in missing]
-        decoded = read_images(paths, self._image_size, value_range=self._value_range)
+        decoded = read_images(
+            paths, self._image_size, value_range=self._value_range, resize=self._resize
+        )
         for place, outcome in zip(np.flatnonzero(~self._kept[indices]), decoded, strict=True):
             if isinstance(outcome, BadFile):
                 gone[place] = outcome
@@ -120,6 +126,7 @@ def read_originals(
     image_size: tuple[int, int],
     *,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
     stage_widths: Callable[[], tuple[int, ...]] = tuple,
     views: int = 1,
     stop_at_bad_file: bool = False,
@@ -133,6 +140,7 @@ def read_originals(
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
         value_range: As in `read_image`.
+        resize: As in `read_image`.
         stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
@@ -146,7 +154,9 @@ def read_originals(
     Raises:
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
-    images = KeptImages(examples, image_size, keep=views > 1, value_range=value_range)
+    images = KeptImages(
+        examples, image_size, keep=views > 1, value_range=value_range, resize=resize
+    )
     batches = -(-len(examples) // BATCH_SIZE)
     with Journal(folder, len(examples), batches=batches, views=views) as journal:
         known = (note for batch in journal.notes for note in batch)
@@ -158,7 +168,12 @@ def read_originals(
             paths = (example.path for example in examples[done:])
             read_many = read_images if done else _begun(decoded)
             batches_of_files = read_batches(
-                paths, image_size, BATCH_SIZE, value_range=value_range, read_many=read_many
+                paths,
+                image_size,
+                BATCH_SIZE,
+                value_range=value_range,
+                resize=resize,
+                read_many=read_many,
             )
             for indices, batch, found in batches_of_files:
                 rows = indices + done

@@ -35,6 +35,7 @@ from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
 from tlkit.images.png import open_png
 from tlkit.images.pnm import open_pnm
 from tlkit.images.reader import Decoded, Opened, UnreadableError, ValueRange
+from tlkit.images.resizing import Resize, content_box, padded
 from tlkit.images.samples import BACKGROUND, Pixels
 from tlkit.images.tiff import open_tiff
 from tlkit.images.webp import open_webp
@@ -182,11 +183,12 @@ def read_image(
     *,
     max_pixels: int = MAX_PIXELS,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
 ) -> tuple[Pixels, ImageFacts]:
     """Read one image, upright, as RGB pixels of the size asked for, and the facts about its file.
 
-    The whole image is stretched to the size, as the directory loader of Keras does it; nothing is
-    cropped. Large JPEGs are shrunk by 2, 4 or 8 while they are decoded, never below the size asked for,
+    The whole image is stretched to the size, as the directory loader of Keras does it, or padded; nothing
+    is cropped. Large JPEGs are shrunk by 2, 4 or 8 while they are decoded, never below the size asked for,
     and then resized with Pillow's antialiased `BILINEAR`. EXIF orientation is applied, transparency
     is laid over white (`BACKGROUND`), samples of more than 8 bits are scaled to 8, of animations and
     multi-page files the first image counts, and colour profiles are not applied.
@@ -199,6 +201,7 @@ def read_image(
         value_range: Which values are black and white in PNG, TIFF and PGM files with more than 8 bits a
             sample; other values become the nearer of the two. None: all values that the bits can say, and
             files that leave open what is white (floating-point numbers, signed ones) are refused.
+        resize: "stretch", or "pad": the image keeps its shape, and lies in the middle of grey borders.
 
     Returns:
         The pixels, uint8 [height, width, 3] in 0-255, and the facts.
@@ -218,7 +221,7 @@ def read_image(
     path, data = _content(source, max_pixels)
     kind = sniff(data)
     with _refusals(path, data, kind):
-        return _decode(data, kind, image_size, max_pixels, value_range)
+        return _decode(data, kind, image_size, max_pixels, value_range, resize)
 
 
 def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
@@ -248,12 +251,15 @@ def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     return opened.size if opened.orientation in SIDEWAYS else opened.size[::-1]
 
 
-def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
+def as_batch(
+    array: npt.ArrayLike, image_size: tuple[int, int], *, resize: Resize = "stretch"
+) -> Pixels:
     """Check images given as numbers, and resize them as files are resized.
 
     Args:
         array: RGB images [N, H, W, 3], or one of them [H, W, 3]: uint8, or other numbers in 0-255.
         image_size: Height and width of the result.
+        resize: As in `read_image`.
 
     Returns:
         uint8 [N, height, width, 3].
@@ -278,14 +284,13 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
             f"images must be an array [N, H, W, 3] or [H, W, 3] of RGB in 0-255, {_got(given)}"
         )
     pixels = _to_uint8(batch)
-    height, width = image_size
-    if pixels.shape[1:3] == (height, width):
+    if pixels.shape[1:3] == image_size:
         return pixels
-    resized = np.empty((len(pixels), height, width, 3), np.uint8)
+    height, width = _inner_size(pixels.shape[1:3], image_size, resize)
+    resized = np.empty((len(pixels), *image_size, 3), np.uint8)
     for place, image in zip(resized, pixels, strict=True):
-        place[:] = np.asarray(
-            Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        )
+        small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        place[:] = padded(np.asarray(small), image_size)
     return resized
 
 
@@ -314,6 +319,7 @@ def _decode(
     image_size: tuple[int, int],
     max_pixels: int,
     value_range: ValueRange,
+    resize: Resize,
 ) -> tuple[Pixels, ImageFacts]:
     opened = _open(data, kind)
     width, height = opened.size
@@ -322,10 +328,13 @@ def _decode(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    size = image_size if opened.orientation in SIDEWAYS else image_size[::-1]
+    sideways = opened.orientation in SIDEWAYS
+    inner = _inner_size((width, height) if sideways else (height, width), image_size, resize)
+    size = inner if sideways else inner[::-1]
     with _IN_FLIGHT.taken(width * height // opened.divisor(size) ** 2):
         found = _resized(opened.decode(size, value_range), size)
-    return np.array(_turn(found.rgb, opened.orientation)), ImageFacts(
+    pixels = np.array(_turn(found.rgb, opened.orientation))
+    return pixels if inner == image_size else padded(pixels, image_size), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
@@ -339,6 +348,13 @@ def _decode(
         digest=blake2b(data, digest_size=16).hexdigest(),
         thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
     )
+
+
+def _inner_size(
+    upright: tuple[int, int], image_size: tuple[int, int], resize: Resize
+) -> tuple[int, int]:
+    """Return height and width that the image itself takes of the result."""
+    return image_size if resize == "stretch" else content_box(upright, image_size)[2:]
 
 
 def _resized(found: Decoded, size: tuple[int, int]) -> Decoded:

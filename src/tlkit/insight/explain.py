@@ -7,6 +7,7 @@ labels.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from tlkit.errors import SettingError, printable
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
 from tlkit.images.loader import read_batches
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import content_box
 
 if TYPE_CHECKING:
     import keras
@@ -56,6 +58,10 @@ _GLOW: Final = np.frombuffer(
 ).reshape(-1, 3)
 
 
+Window: TypeAlias = tuple[float, float, float, float]
+_WHOLE: Final[Window] = (0.0, 0.0, 1.0, 1.0)
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explanation:
@@ -66,6 +72,8 @@ class Explanation:
         towards: The class whose evidence is shown.
         coarse_map: The heat map as the network has it, float32 `[h, w]`, 0-1, read-only: 7 x 7 for
             MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the image is told apart.
+        window: Which part of that map the image fills: top, left, bottom and right, 0-1. All of it, unless
+            the classifier pads its images.
         size: Height and width of the image itself, upright, in pixels.
         image: The file, or uint8 RGB `[H, W, 3]`.
         value_range: Which values of a file of more than 8 bits a sample are black and white.
@@ -74,6 +82,7 @@ class Explanation:
     prediction: Prediction
     towards: str
     coarse_map: Floats = field(repr=False)
+    window: Window = field(default=_WHOLE, repr=False)
     size: tuple[int, int]
     image: PathLike | Pixels = field(repr=False)
     value_range: ValueRange = field(default=None, repr=False)
@@ -139,8 +148,10 @@ class Explanation:
             drawn.save(partial, quality=92)  # which PNG, without losses, does not heed
 
     def _stretched(self, image_size: tuple[int, int]) -> Floats:
-        coarse = Image.fromarray(self.coarse_map)
-        return np.array(coarse.resize(image_size[::-1], Image.Resampling.BILINEAR))
+        coarse, (top, left, bottom, right) = Image.fromarray(self.coarse_map), self.window
+        height, width = self.coarse_map.shape
+        box = (left * width, top * height, right * width, bottom * height)
+        return np.array(coarse.resize(image_size[::-1], Image.Resampling.BILINEAR, box=box))
 
     def _repr_png_(self) -> bytes:
         file, shrink = io.BytesIO(), min(1.0, 480 / max(self.size))
@@ -197,10 +208,13 @@ def explain(
             )
         size = (image.shape[0], image.shape[1])
         given = as_batch(image, size)[0].copy()
-        pixels = as_batch(given, classifier.image_size)[0]
+        pixels = as_batch(given, classifier.image_size, resize=classifier.resize)[0]
         return grad_cam([_Subject(given, pixels, size, towards)])[0]
     pixels, facts = read_image(
-        check_path("image", image), classifier.image_size, value_range=classifier.value_range
+        check_path("image", image),
+        classifier.image_size,
+        value_range=classifier.value_range,
+        resize=classifier.resize,
     )
     return grad_cam([_Subject(image, pixels, facts.upright_size, towards)])[0]
 
@@ -229,8 +243,13 @@ def explain_files(
     given = list(zip(paths, wanted, strict=True))
     grad_cam = _GradCam(classifier, wanted)
     files = (os.fspath(path) for path in paths)
-    size, value_range = classifier.image_size, classifier.value_range
-    decoded = read_batches(files, size, BATCH_SIZE, value_range=value_range)
+    decoded = read_batches(
+        files,
+        classifier.image_size,
+        BATCH_SIZE,
+        value_range=classifier.value_range,
+        resize=classifier.resize,
+    )
     for indices, images, found in decoded:
         facts = (outcome for outcome in found if not isinstance(outcome, BadFile))
         readable = [
@@ -281,17 +300,33 @@ class _GradCam:
         for subject, prediction, evidence in found:
             path = None if isinstance(subject.image, np.ndarray) else subject.image
             towards = subject.towards or prediction.label
+            window = self._window(subject.size)
+            seen = _inside(evidence, window)
             explained.append(
                 Explanation(
                     prediction=replace(prediction, path=path),
                     towards=towards,
-                    coarse_map=_shares(evidence if towards == positive else -evidence),
+                    coarse_map=_shares(seen if towards == positive else -seen),
+                    window=window,
                     size=subject.size,
                     image=subject.image,
                     value_range=self._classifier.value_range,
                 )
             )
         return explained
+
+    def _window(self, size: tuple[int, int]) -> Window:
+        """Return which part of the network's images an image of this size fills."""
+        frame = self._classifier.image_size
+        if self._classifier.resize == "stretch":
+            return _WHOLE
+        top, left, height, width = content_box(size, frame)
+        return (
+            top / frame[0],
+            left / frame[1],
+            (top + height) / frame[0],
+            (left + width) / frame[1],
+        )
 
     def _evidence(self, images: Images) -> Floats:
         """Return how much each position of each image counts for the positive class, `[B, h, w]`."""
@@ -320,6 +355,17 @@ def _checked_size(value: object) -> tuple[int, int]:
         raise SettingError(f"`image_size` must be (height, width), got {value!r}")
     height, width = (check_int("image_size", side, at_least=1) for side in value)
     return height, width
+
+
+def _inside(evidence: Floats, window: Window) -> Floats:
+    """Leave out positions that see nothing but borders: evidence there belongs to no place of the image."""
+    height, width = evidence.shape
+    top, left, bottom, right = window
+    rows = slice(math.floor(top * height), math.ceil(bottom * height))
+    columns = slice(math.floor(left * width), math.ceil(right * width))
+    kept = np.zeros_like(evidence)
+    kept[rows, columns] = evidence[rows, columns]
+    return kept
 
 
 def _shares(evidence: Floats) -> Floats:
