@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -16,8 +17,8 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 RESIZES: Final[tuple[Resize, ...]] = ("stretch", "pad")
 BORDER: Final = (127, 127, 127)
-"""RGB of the borders: the middle grey, which most networks take as nearly zero, as the zeros that convolutions
-put around every image."""
+"""RGB of the borders: the middle grey, which most networks take as nearly zero, as are the zeros that
+convolutions put around every image."""
 
 RULES: Final[Mapping[Resize, str]] = MappingProxyType(
     {resize: f"{resize}-bilinear-antialias" for resize in RESIZES}
@@ -40,12 +41,9 @@ def content_box(size: tuple[int, int], frame: tuple[int, int]) -> Box:
         >>> content_box((480, 640), (224, 224)), content_box((100, 1600), (64, 896))
         ((28, 0, 168, 224), (4, 0, 56, 896))
     """
-    (height, width), (most_high, most_wide) = size, frame
-    if height * most_wide >= width * most_high:  # higher than the frame
-        inner = most_high, max(1, (2 * width * most_high + height) // (2 * height))
-    else:
-        inner = max(1, (2 * height * most_wide + width) // (2 * width)), most_wide
-    return (most_high - inner[0]) // 2, (most_wide - inner[1]) // 2, *inner
+    scale = min(Fraction(frame[0], size[0]), Fraction(frame[1], size[1]))
+    height, width = (max(1, int(side * scale + Fraction(1, 2))) for side in size)
+    return (frame[0] - height) // 2, (frame[1] - width) // 2, height, width
 
 
 def padded(pixels: Pixels, frame: tuple[int, int]) -> Pixels:
