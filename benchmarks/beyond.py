@@ -27,7 +27,7 @@ from tlkit.backbones.engines import TensorFlowEngine
 from tlkit.core.rows import FeatureRows, Rows
 from tlkit.data.duplicates import find_duplicates
 from tlkit.data.split import split_readable
-from tlkit.features.passes import Originals, read_originals
+from tlkit.features.passes import Originals, OriginalsPass, read_originals
 from tlkit.features.views import Selected, Views
 from tlkit.images.decoder import ImageFacts, read_image
 from tlkit.images.loader import read_images
@@ -74,7 +74,8 @@ def real_features(
     examples = DatasetSpec(options.data).listing().examples
     adapter = mobilenet(options)
     model = adapter.build().features()
-    originals = read_originals(examples, lambda: TensorFlowEngine(model), adapter.image_size)
+    with OriginalsPass(examples, lambda: TensorFlowEngine(model), adapter.image_size) as begun:
+        originals = read_originals(begun)
     features = originals.outputs[0].read(originals.readable).astype(np.float32)
     return originals, features, np.array([examples[row].label for row in originals.readable])
 
@@ -198,10 +199,13 @@ def pass_over(count: int, place: Path) -> Figures:
     """Run the pass over a listing with nothing to decode and nothing to compute."""
     examples = DatasetSpec(place / "files").listing().examples
     found = []
+
+    def read() -> None:
+        with OriginalsPass(examples, NoNetwork, (32, 32)) as begun:
+            found.append(read_originals(begun).readable)
+
     with patch("tlkit.features.passes.read_images", partial(read_images, read=stand_in)):
-        figures = measured(
-            lambda: found.append(read_originals(examples, NoNetwork, (32, 32)).readable)
-        )
+        figures = measured(read)
     if len(found[0]) != count:
         raise SystemExit("something else has opened the files, which are empty")
     return figures

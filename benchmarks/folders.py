@@ -2,7 +2,8 @@
 
     python benchmarks/folders.py FOLDER [FOLDER …] [--methods last default …] [--seeds 3] [--size 224]
 
-Every method gets the same images to learn from and the same quarter of each folder to be tested on. `last`
+Every method gets the same images to learn from and the same quarter of each folder to be tested on;
+ready-made parts are pooled. `last`
 is the exact head on the last layer, with a validation split kept from it, as tlkit did before it used the
 stages of a network; `default` is `transfer_classifier(folder)`; `thorough` is
 `FineTuneSchedule.thorough()`; `course` is the course recipe (5 + 5 epochs); `guide` is fine-tuning as the
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +107,18 @@ METHODS: dict[str, Method] = {
 }
 
 
+def pooled(folder: Path, place: Path) -> Path:
+    """Return the folder without its ready-made parts, whose images are dealt out anew."""
+    listing = DatasetSpec(folder).listing()
+    if not any(example.part for example in listing.examples):
+        return folder
+    for number, example in enumerate(listing.examples):
+        link = place / folder.name / example.class_name / f"{number}{example.path.suffix}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(example.path.resolve())
+    return place / folder.name
+
+
 def measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
     """Run every method on every folder and seed, and say at once what came out."""
     backbone = BackboneAdapter(options.backbone, image_size=options.size, weights=options.weights)
@@ -172,7 +186,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keep features there; seconds then say nothing")
     parser.add_argument("--json", type=Path, help="where to write every test logit")
     options = parser.parse_args()
-    runs = list(measured(options))
+    with tempfile.TemporaryDirectory(prefix="tlkit-folders-") as place:
+        options.folders = [pooled(folder, Path(place)) for folder in options.folders]
+        runs = list(measured(options))
     table(runs, options.methods)
     if options.json:
         options.json.write_text(json.dumps(runs), "utf-8")

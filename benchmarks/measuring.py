@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit import BackboneAdapter, DatasetSpec, audit
-from tlkit.data.dataset import Example
+from tlkit.data.example import Example
 from tlkit.data.split import assign_folds
 
 FOLDS = 5

@@ -1,13 +1,14 @@
 """How long until something happens: import, help, a saved classifier's first answer, a second run?
 
-    python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224] [--other SRC]
+    python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224] [--other SRC] [--whole]
 
 Each run is a process of its own; `seconds` is its time after imports, `process seconds` all of it, `core
 seconds` what it computed. `tlkit predict` is asked about one photograph: with the saved classifier, with
 exported folders, and, for comparison, with the saved classifier by another tlkit, whose `src` folder is
 `--other`. The table of whole processes puts the first run, from starting Python to its end, beside
 `import tensorflow, keras` and beside the sum of that and the same call after imports: decoding goes on while
-TensorFlow is loaded. The last table is of a whole folder, once the network is loaded and has seen the folder
+TensorFlow is loaded. `--whole` measures this table alone. The last table is of a whole folder, once the
+network is loaded and has seen the folder
 before: `predict_folder` beside the loop that Keras's users write.
 """
 
@@ -144,11 +145,22 @@ def run(options: argparse.Namespace, place: Path, case: str) -> Figures:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--other", type=Path, help="the folder `src` of another tlkit")
+    parser.add_argument("--whole", action="store_true", help="the table of whole processes alone")
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         be(options)
+        return
+    print(f"MobileNetV2 alpha {options.alpha}, {options.size} px, {time.strftime('%F')}")
+    if options.whole:
+        with tempfile.TemporaryDirectory(prefix="tlkit-startup-") as folder:
+            sides = {case: partial(run, options, Path(folder), case) for case in (WHOLE, AFTER)}
+            sides[IMPORTS] = partial(process, sys.executable, "-c", IMPORTS)
+            interleaved({WHOLE: sides[WHOLE]}, 1)  # writes what is kept of compiled modules
+            processes = whole_processes(interleaved(sides, options.repeats))
+        table(processes, "process seconds", baseline=SUM)
+        write_json(options, {"runs": processes})
         return
     command = Path(sysconfig.get_path("scripts"), "tlkit")
     free = {
@@ -156,7 +168,6 @@ def main() -> None:
         "import tlkit": partial(process, sys.executable, "-c", "import tlkit"),
         "tlkit --help": partial(process, command, "--help"),
     }
-    print(f"MobileNetV2 alpha {options.alpha}, {options.size} px, {time.strftime('%F')}")
     interleaved(free, 1)  # writes what Python keeps of compiled modules
     runs = interleaved(free, options.repeats)
     table(runs, "process seconds", baseline="python")

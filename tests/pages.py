@@ -58,9 +58,21 @@ def draw_images(folder: Path) -> Path:
         for name, images in zip((positive, negative), drawn, strict=True):
             _save(images[chosen], folder / place / name)
     _save([*drawn[0][:2], *drawn[1][:2]], folder / "holiday")
+    _save_with_table(drawn, folder / "scans")
     for name in ("photo.jpg", "new.jpg"):
         shutil.copy(folder / "alpacas" / "alpaca" / "00.jpg", folder / name)
     return folder
+
+
+def _save_with_table(drawn: list[list[Image.Image]], folder: Path) -> None:
+    """Put images into one folder, and beside them tables that say what each shows, and of whom it is."""
+    folder.mkdir()
+    rows = ["path;diagnosis;patient;site"]
+    for label, images in zip(("ill", "well"), drawn, strict=True):
+        for number, image in enumerate(images[FEW]):
+            image.save(folder / f"{label}.{number:02d}.jpg", quality=90)
+            rows.append(f"{label}.{number:02d}.jpg;{label};{label}{number // 2};{'AB'[number % 2]}")
+    (folder / "labels.csv").write_text("\n".join(rows))
 
 
 def add_classifiers(folder: Path) -> Path:

@@ -120,6 +120,30 @@ def test_threads_that_save_to_one_name_leave_a_whole_file(
     assert [path.name for path in tmp_path.iterdir()] == ["discs.keras"]
 
 
+def test_a_file_replaced_while_it_is_read_is_the_one_or_the_other(
+    classifier: TransferClassifier, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never the network of one classifier with the description of another."""
+    weights = classifier.model.get_weights()
+    negated = keras.models.clone_model(classifier.model)
+    negated.set_weights([*weights[:-2], *(-value for value in weights[-2:])])
+    other = TransferClassifier(negated, classifier.with_threshold(0.9).record)
+    build = keras.saving.deserialize_keras_object
+
+    def slow(config: object, **options: object) -> keras.Model:
+        other.save(saved)  # when the description has been read
+        return build(config, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.saving, "deserialize_keras_object", slow)
+        before = TransferClassifier.load(saved)
+    after = TransferClassifier.load(saved)
+    assert (before.threshold, before.fingerprint) == (0.5, classifier.fingerprint)
+    assert (after.threshold, after.fingerprint) == (0.9, other.fingerprint)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    assert np.allclose(before.predict_proba(images), 1 - after.predict_proba(images), atol=1e-6)
+
+
 def test_a_clock_that_stands_in_1970_is_named(
     classifier: TransferClassifier, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

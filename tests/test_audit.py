@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_duplicates import camera, half, jpeg, photograph
 
-from tlkit import DatasetSpec
+from tlkit import DatasetSpec, split_dataset
 from tlkit.data.audit import FAIL_ON, KINDS, AuditReport, Problem, audit, audit_of
-from tlkit.data.dataset import Example, Listing
+from tlkit.data.dataset import Listing
+from tlkit.data.example import Example
 from tlkit.data.split import assign_parts
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.images.decoder import BadFile, ImageFacts
@@ -235,6 +236,20 @@ def test_a_fixed_camera_is_one_problem(tmp_path: Path) -> None:
     assert [len(cluster) for cluster in report.alike] == [60]
     assert report.shortened().alike == ()
     assert "`group_by`" in str(report)
+
+
+def test_the_share_for_validation_changes_neither_clusters_nor_the_test_split(
+    tmp_path: Path,
+) -> None:
+    scene = [jpeg(photograph(n, 64)) for n in range(35)] + camera(15, moves=3)
+    for n, data in enumerate(scene):
+        write(tmp_path, f"{('whole', 'scratched')[n % 2]}/{n:02d}.jpg", data)
+    found = set()
+    for fraction in (None, 0.0, 0.1, 0.5):
+        spec = DatasetSpec(tmp_path, test_fraction=0.25, validation_fraction=fraction)
+        assert list(audit(spec).large_clusters.values()) == [15]
+        found.add(frozenset(e.name for e in split_dataset(spec)["test"]))
+    assert len(found) == 1
 
 
 def test_a_folder_of_nothing_readable_is_still_a_report(tmp_path: Path) -> None:

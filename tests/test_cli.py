@@ -29,7 +29,7 @@ from tlkit.cli.app import main
 from tlkit.cli.quiet import without_banner
 from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
-from tlkit.delivery.predictions import PredictionSummary
+from tlkit.delivery.predictions import PredictionSummary, columns_of
 from tlkit.errors import BadFileWarning, SettingError, TlkitWarning
 from tlkit.insight.explain import explain
 from tlkit.insight.label_issues import find_label_issues
@@ -374,14 +374,15 @@ def test_predict_takes_files_and_folders_and_finishes_despite_bad_ones(
     written = capsys.readouterr()
 
     header, *rows = [line.split("\t") for line in written.out.splitlines()]
-    assert header == ["path", "label", "probability", "positive_class", "error"]
+    assert header == [*columns_of("disc")]
+    assert "probability_of_disc" in header
     a_disc, broken, none = (str(images / n) for n in ("a disc.jpg", "broken.jpg", "more/-none.jpg"))
     assert [row[0] for row in rows] == [extra, a_disc, broken, none, missing]
     assert [row[1] for row in rows] == ["disc", "disc", "", "not disc", ""]
     expected = TransferClassifier.load(trained[0]).predict(a_disc).probability
-    assert float(rows[1][2]) == pytest.approx(expected, abs=1e-6)
-    assert "HTML" in rows[2][4]
-    assert rows[4][4] == "no such file"
+    assert float(rows[1][4]) == pytest.approx(expected, abs=1e-6)
+    assert "HTML" in rows[2][-1]
+    assert rows[4][-1] == "no such file"
     assert written.err.startswith("error: 2 of 5 files cannot be read as images:\n")
     assert broken in written.err
 
@@ -479,8 +480,9 @@ def test_predict_prints_json_and_obeys_the_threshold(
     assert main(arguments) == 1
     rows = json.loads(capsys.readouterr().out)
     assert [row["label"] for row in rows] == ["disc", None, "disc"]
-    assert rows[1]["probability"] is None
-    assert rows[0]["probability"] > 0.5
+    assert rows[1]["probability_of_disc"] is None
+    assert rows[0]["probability_of_disc"] > 0.5
+    assert [row["threshold"] for row in rows] == [0.0, None, 0.0]
 
 
 def test_predict_refuses_an_empty_folder(
@@ -524,9 +526,17 @@ def test_labels_lists_what_python_finds(
     (found,) = (row for row in rows if row["image"] == "not disc/wrong.jpg")
     assert (found["label"], found["suggested"], found["likely"]) == ("not disc", "disc", "yes")
     assert written.err == f"{len(rows)} of 48 labels are doubted\n"
+    with table.open("w", newline="", encoding="utf-8") as file:  # as a spreadsheet would
+        columns = csv.DictWriter(file, [*found, "decision"])
+        columns.writeheader()
+        columns.writerow({**found, "decision": "wrong"})
+    decided = DatasetSpec(folder, decisions=table).listing().decided
+    assert decided is not None
+    assert decided.corrected == ("not disc/wrong.jpg",)
+    assert decided.decisions[0].digest
     assert main(["labels", str(model), "--all"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split("\t") == ["image", "label", "suggested", "probability", "likely"]
+    assert header.split("\t")[:5] == ["image", "label", "suggested", "probability", "likely"]
     assert [line.split("\t")[0] for line in lines] == [issue.name for issue in issues]
 
 

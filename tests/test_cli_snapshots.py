@@ -194,6 +194,8 @@ def test_success(transcript: Transcript, snapshot: SnapshotAssertion, words: lis
         [*TRAIN, *NETWORK, "--checkpoint-dir", "~"],
         [*TRAIN, "--schedule", "fast"],
         [*TRAIN, *NETWORK, "--threshold", "best"],
+        ["compare", "discs", "--candidate", "MobileNetV7"],
+        ["compare", "discs", "--candidate", "tiny_random:weights=none.h5@24"],
         [*TRAIN, *NETWORK, "--threshold", "1.5"],
         [*TRAIN, *NETWORK, "--threshold", "recall"],
         [*TRAIN, *NETWORK, "--threshold", "recall=2"],
@@ -234,6 +236,7 @@ def test_error(
     [
         "",
         "audit",
+        "compare",
         "train",
         "evaluate",
         "predict",

@@ -30,6 +30,7 @@ from tlkit.core.tables import write_csv
 from tlkit.errors import ArtifactError, TlkitError
 from tlkit.features.journal import Journal
 from tlkit.features.run_folders import RunFolders
+from tlkit.training.fold_state import Fold
 
 resource = pytest.importorskip("resource", reason="needs SIGKILL and limits as POSIX has them")
 
@@ -209,6 +210,51 @@ def kill_while_beginning(folder: str) -> None:
 
 def test_a_checkpoint_killed_while_it_begins_can_begin_again(tmp_path: Path) -> None:
     assert int(finished(python("kill_while_beginning", str(tmp_path)))) > 4
+
+
+def kill_while_keeping_a_fold(folder: str) -> None:
+    """What a fold found, killed at every access and within every write: there is all of it or none."""
+    fold = Fold(np.arange(6.0).reshape(2, 3), ())
+    path = Path(folder) / "fold-1-of-5.npz"
+    fold.write(path)
+    size = path.stat().st_size
+    limits = [{"file_limit": limit} for limit in range(0, size + 100, 50)]
+    steps = ({"kill_before": step} for step in itertools.count(1))
+    for way in itertools.chain(limits, steps):
+        path.unlink()
+        status = in_a_child(lambda: fold.write(path), **way)
+        kept = Fold.read(path)
+        assert kept is None or np.array_equal(kept.tried, fold.tried)
+        assert status or kept is not None
+        fold.write(path)
+        assert [left.name for left in path.parent.iterdir()] == [path.name]
+        if status == 0 and "kill_before" in way:
+            print(way["kill_before"])  # noqa: T201 - for the process that asked
+            break
+
+
+def kill_while_keeping_a_pass(folder: str) -> None:
+    """Features on their way into the cache; the next process keeps what is left of them."""
+    for step in itertools.count(1):
+        place = Path(folder) / f"access {step}"
+        status = in_a_child(lambda: keep_pass(place, batches=4), kill_before=step)  # noqa: B023
+        assert keep_pass(place, batches=4) == list(range(8))
+        if status == 0:
+            break
+    print(step)  # noqa: T201 - as above
+    size = max(path.stat().st_size for path in place.iterdir())
+    for limit in range(0, size + 30, 17):
+        place = Path(folder) / f"limit {limit}"
+        status = in_a_child(lambda: keep_pass(place, batches=4), file_limit=limit)  # noqa: B023
+        assert keep_pass(place, batches=4) == list(range(8))
+    assert status == 0
+
+
+@pytest.mark.parametrize("work", [kill_while_keeping_a_fold, kill_while_keeping_a_pass])
+def test_killed_while_something_is_kept_the_next_process_has_all_of_it(
+    tmp_path: Path, work: Callable[[str], None]
+) -> None:
+    assert int(finished(python(work.__name__, str(tmp_path)))) > 4
 
 
 # A full disk, and one that cannot be written

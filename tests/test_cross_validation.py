@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlkit import (
     BackboneAdapter,
@@ -97,6 +98,55 @@ def test_groups_stay_in_one_fold(drawn_folder: Path) -> None:
     assert all(len(folds) == 1 for folds in of_group.values())
 
 
+@pytest.fixture(scope="module")
+def herds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise on a colour that is the group's own and says nothing of its class: 10 + 10 groups of 4 images."""
+    folder = tmp_path_factory.mktemp("herds")
+    random = np.random.default_rng(0)
+    for class_name in ("alpaca", "not alpaca"):
+        (folder / class_name).mkdir()
+        for herd in range(10):
+            colour = random.uniform(60, 190, 3)
+            for number in range(4):
+                pixels = (colour + random.normal(0, 30, (48, 48, 3))).clip(0, 255)
+                name = f"herd-{class_name}-{herd}_{number}.png"
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / class_name / name)
+    return folder
+
+
+def test_random_folds_stand_beside_folds_of_whole_groups(herds: Path) -> None:
+    """On new herds it guesses; folds that cut through herds would have promised more."""
+    spec = DatasetSpec(herds, group_by=r"herd-[^_]+")
+    result = cross_validate(spec, backbone=TINY, schedule=HEAD_ONLY)
+    plain = cross_validate(DatasetSpec(herds), backbone=TINY, schedule=HEAD_ONLY)
+    found = result.evaluation
+    assert found.known_groups is not None
+    assert plain.evaluation.known_groups is None
+    assert found.known_groups == plain.evaluation.accuracy  # the very folds
+    assert found.known_groups > found.accuracy.high
+    text = (
+        f"  of new groups; {found.known_groups.brief()} if other images of their groups were known"
+    )
+    assert str(found).splitlines()[1] == text
+    assert CrossValidation.from_json(result.to_json()) == result
+
+    classifier = trained(DatasetSpec(herds, group_by=r"herd-[^_]+"))
+    assert classifier.evaluation.known_groups == found.known_groups
+    assert classifier.evaluation.accuracy == found.accuracy
+    moved = classifier.with_threshold(0.9)
+    assert moved.cross_validation is not None
+    assert moved.evaluation.known_groups == moved.cross_validation.evaluation.known_groups
+    assert moved.evaluation.known_groups != found.known_groups
+    assert "random" not in str(plain.evaluation)
+
+
+def test_nobody_pays_for_random_folds_where_folds_fine_tune(herds: Path) -> None:
+    spec = DatasetSpec(herds, group_by=r"herd-[^_]+")
+    result = cross_validate(spec, backbone=TINY, schedule=TUNED, folds=2)
+    assert result.known_groups is None
+    assert result.evaluation.known_groups is None
+
+
 def test_metrics_are_those_of_the_scores(judged: CrossValidation) -> None:
     scores, numbers = judged.scores, np.array(judged.fold_numbers)
     labels = np.array(scores.labels)
@@ -110,6 +160,7 @@ def test_metrics_are_those_of_the_scores(judged: CrossValidation) -> None:
             positive_class="disc",
             part=part,
             folds=4 if part == "out-of-fold" else None,
+            facets=scores.facets if part == "out-of-fold" else (),
         )
 
     assert judged.evaluation == expected("out-of-fold", numbers >= 0)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.engines import ImagesToo, TensorFlowEngine
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import BadFileWarning, ImageError
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders

@@ -6,6 +6,8 @@ import copy
 import io
 import json
 import math
+import os
+import tempfile
 import time
 import zipfile
 from collections import Counter
@@ -22,6 +24,7 @@ from tlkit import TransferClassifier
 from tlkit.classifier.artifact import RECORD_NAME, checked_contents
 from tlkit.errors import ArtifactError
 
+VERY_MANY = int(os.environ.get("TLKIT_FUZZ_ARTIFACTS", "20_000"))
 SECONDS = 5.0  # the longest that one file may take
 Entries = dict[str, bytes]
 Damage = Callable[[Entries, Rng], bytes]
@@ -140,7 +143,14 @@ def check_balance(found: Counter[str], count: int) -> None:
     assert min(found["read"], found["refused"]) > count / 10, found
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(5_000 * ROUNDS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [
+        500,
+        pytest.param(5_000 * ROUNDS, marks=pytest.mark.slow),
+        pytest.param(VERY_MANY, marks=pytest.mark.long),
+    ],
+)
 def test_damaged_containers_are_read_or_refused(
     entries: Entries, tmp_path: Path, count: int
 ) -> None:
@@ -156,7 +166,14 @@ def test_damaged_containers_are_read_or_refused(
 
 
 @pytest.mark.filterwarnings("ignore")  # as users have it: a warning may not stand in for an error
-@pytest.mark.parametrize("count", [8, pytest.param(75 * ROUNDS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [
+        8,
+        pytest.param(75 * ROUNDS, marks=pytest.mark.slow),
+        pytest.param(VERY_MANY, marks=pytest.mark.long),
+    ],
+)
 def test_damaged_artifacts_load_and_work_or_are_refused(
     entries: Entries, tmp_path: Path, count: int
 ) -> None:
@@ -230,6 +247,79 @@ def test_deep_nesting_is_no_way_around(
     packing = packed({**entries, name: content})
     path = tmp_path / "deep.keras"
     assert outcome("deep", path, packing, TransferClassifier.load) == "refused"
+
+
+# Networks of built-in layers that do more than compute, and archives that reach outside.
+
+
+def with_layer(entries: Entries, layer: dict[str, Any]) -> bytes:
+    """An artifact whose last layer is another one."""
+    config = json.loads(entries["config.json"])
+    last = config["config"]["layers"][-1]
+    last.update(layer)
+    last["config"] = {"name": last["name"], **layer["config"]}
+    return packed({**entries, "config.json": json.dumps(config).encode()})
+
+
+@pytest.mark.parametrize(
+    ("class_name", "module", "config"),
+    [
+        ("TFSMLayer", "keras.layers", {"filepath": "elsewhere", "call_endpoint": "serve"}),
+        ("StringLookup", "keras.layers", {"vocabulary": "elsewhere/secret.txt"}),
+        ("TextVectorization", "keras.layers", {"vocabulary": "elsewhere/secret.txt"}),
+        ("TorchModuleWrapper", "keras.layers", {"module": "gASV"}),
+        ("Activation", "keras.layers", {"activation": {"class_name": "function", "module": "keras.utils",
+                                                       "config": "get_file", "registered_name": "get_file"}}),
+        ("get_file", "keras.utils", {}),
+        ("load_model", "keras.saving", {}),
+        ("system", "os", {}),
+        ("Lambda", "keras.layers", {"function": "print"}),
+    ],
+)  # fmt: skip
+def test_layers_that_run_programs_or_read_files_are_refused(
+    entries: Entries,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: list[str],
+    class_name: str,
+    module: str,
+    config: dict[str, Any],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret.txt").write_text("a secret")
+    layer = {"class_name": class_name, "module": module, "registered_name": None, "config": config}
+    (tmp_path / "layer.keras").write_bytes(with_layer(entries, layer))
+    opened.clear()
+    with pytest.raises(ArtifactError, match=r"layer\.keras"):
+        TransferClassifier.load("layer.keras")
+    assert not [path for path in opened if "secret" in path or path.endswith("elsewhere")]
+
+
+@pytest.mark.filterwarnings("ignore")  # that an entry was left out
+@pytest.mark.parametrize(
+    "name",
+    ["assets/../../../evil", "../evil", "/tmp/tlkit-evil", "assets/link/evil", "a\\..\\evil"],
+)
+def test_entries_of_the_archive_lead_nowhere(
+    entries: Entries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    for folder in (outside, tmp_path / "temporary"):
+        folder.mkdir()
+    file = io.BytesIO(packed(entries))
+    with zipfile.ZipFile(file, "a") as archive:
+        link = zipfile.ZipInfo("assets/link")
+        link.external_attr = (0o120777) << 16
+        archive.writestr(link, str(outside))
+        archive.writestr(zipfile.ZipInfo(name), b"evil")
+    path = tmp_path / "entries.keras"
+    path.write_bytes(file.getvalue())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    outcome(name, path, file.getvalue(), load_and_use)
+    left = {str(found.relative_to(tmp_path)) for found in tmp_path.rglob("*")}
+    assert left == {"outside", "temporary", "entries.keras"}
+    assert not Path("/tmp/tlkit-evil").exists()
 
 
 # Records that are well formed and make no sense.

@@ -29,7 +29,15 @@ from PIL.JpegImagePlugin import JpegImageFile
 from tlkit.core.machine import Budget
 from tlkit.errors import ImageError, SettingError
 from tlkit.images import decoder
-from tlkit.images.decoder import BACKGROUND, MAX_PIXELS, BadFile, ImageFacts, as_batch, read_image
+from tlkit.images.decoder import (
+    BACKGROUND,
+    MAX_PIXELS,
+    BadFile,
+    ImageFacts,
+    as_batch,
+    read_image,
+    read_image_at_sizes,
+)
 from tlkit.images.loader import LOADING_BYTES, read_batches, reading_ahead
 
 Pixels = npt.NDArray[np.uint8]
@@ -283,6 +291,35 @@ def test_facts_do_not_depend_on_the_size_asked_for(shape: tuple[int, int]) -> No
         first = first or facts
         assert facts == first, size
         np.testing.assert_array_equal(facts.thumbnail, first.thumbnail, err_msg=str(size))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+def test_several_sizes_at_once_are_what_each_is_alone(
+    format_: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a JPEG is decoded once for each scale: here by 8, 4, 2 and not at all."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(256, size=(90, 130, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise).resize((2600, 1900)).save(file, format_, exif=exif)
+    sizes = [(224, 224), (900, 700), (160, 320), (260, 260), (500, 400), (1900, 1500)]
+    alone = [read_image(file.getvalue(), size) for size in sizes]
+    drafts = []
+    draft = JpegImageFile.draft
+
+    def counted(image: Any, mode: Any, size: Any) -> Any:
+        drafts.append(size)
+        return draft(image, mode, size)
+
+    monkeypatch.setattr(JpegImageFile, "draft", counted)
+    pixels, facts = read_image_at_sizes(file.getvalue(), sizes)
+    assert facts == alone[0][1]
+    assert np.array_equal(facts.thumbnail, alone[0][1].thumbnail)
+    for found, (expected, _) in zip(pixels, alone, strict=True):
+        assert np.array_equal(found, expected)
+    assert len(drafts) == (4 if format_ == "JPEG" else 0)
 
 
 def test_the_thumbnail_is_the_upright_image_in_grey() -> None:

@@ -15,8 +15,9 @@ from networks import Pixels, keras_module, output, own_model, own_sequential, pi
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.catalogue import CATALOGUE
+from tlkit.backbones.cuts import CutPoint
 from tlkit.backbones.efficientnet_lite import LITE
-from tlkit.backbones.network import CutPoint, Network
+from tlkit.backbones.network import Network
 from tlkit.errors import SettingError
 
 # Keras 3.15 saves variables in a way that NumPy 2.4 calls out of date.

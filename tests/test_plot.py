@@ -286,7 +286,8 @@ def test_dark_figures_are_dark_all_over() -> None:
 
 
 def test_a_long_title_fits_its_figure() -> None:
-    from tlkit.plot.style import drawing, new_grid, title
+    from tlkit.plot.figure import new_grid, title
+    from tlkit.plot.style import drawing
 
     for text in ("short", "as long a title as nobody would want to read above a figure " * 2):
         with drawing():

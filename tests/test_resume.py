@@ -439,6 +439,25 @@ def test_other_files_are_refused_and_named(drawn_folder: Path, tmp_path: Path) -
             train(data, schedule=HEAD_ONLY, checkpoint_dir=checkpoint)
 
 
+def test_other_content_under_the_same_names_sizes_and_dates_is_refused(
+    drawn_folder: Path, tmp_path: Path
+) -> None:
+    """Two images that were in each other's class, say, put right in a folder of bitmaps."""
+    data, checkpoint = tmp_path / "data", tmp_path / "checkpoint"
+    shutil.copytree(drawn_folder, data)
+    one, other = (data / name / "00.jpg" for name in ("disc", "not disc"))
+    length = max(path.stat().st_size for path in (one, other))
+    content = [path.read_bytes().ljust(length, b"\0") for path in (one, other)]
+    for paths in ((one, other), (other, one)):
+        for path, written in zip(paths, content, strict=True):
+            path.write_bytes(written)
+            os.utime(path, ns=(1, 1))
+        if paths[0] == one:
+            train(data, schedule=HEAD_ONLY, checkpoint_dir=checkpoint)
+    with pytest.raises(SettingError, match="other content now, although their names"):
+        train(data, schedule=HEAD_ONLY, checkpoint_dir=checkpoint)
+
+
 def test_differences_are_named_one_by_one(drawn_folder: Path, tmp_path: Path) -> None:
     examples = DatasetSpec(drawn_folder).listing().examples
     settings: dict[str, Json] = {"seed": 0, "schedule": SCHEDULE.to_config()}

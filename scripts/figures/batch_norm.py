@@ -10,7 +10,8 @@ from figures.drawing import Numbers, canvas
 from figures.sources import Features, Floats, Seen, Sources
 from tlkit import AugmentationPolicy, FineTuneSchedule
 from tlkit.evaluation.log_loss import log_losses
-from tlkit.plot.style import Grid, Palette
+from tlkit.plot.figure import Grid
+from tlkit.plot.style import Palette
 from tlkit.training.finetune import set_trainable
 
 Way: TypeAlias = Literal["course", "layer by layer"]

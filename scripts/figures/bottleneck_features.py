@@ -6,7 +6,8 @@ import numpy as np
 
 from figures.drawing import Numbers, canvas
 from figures.sources import FOLDS, Features, Floats, Seen, Sources
-from tlkit.plot.style import Grid, Palette
+from tlkit.plot.figure import Grid
+from tlkit.plot.style import Palette
 from tlkit.training.head import fit_head
 
 SIDE = 32  # pixels of the shrunken photographs whose colours are compared with features

@@ -7,7 +7,8 @@ from typing import Any
 
 from figures.drawing import Numbers, canvas
 from tlkit import BackboneAdapter
-from tlkit.plot.style import Grid, Palette
+from tlkit.plot.figure import Grid
+from tlkit.plot.style import Palette
 
 SIZE = 224
 EXAMPLE = "block_5"

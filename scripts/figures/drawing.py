@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import matplotlib as mpl
 
 from tlkit.plot import theme
-from tlkit.plot.style import THEMES, Grid, Palette, ThemeName, drawing, new_grid
+from tlkit.plot.figure import Grid, new_grid
+from tlkit.plot.style import THEMES, Palette, ThemeName, drawing
 
 Numbers: TypeAlias = dict[str, Any]
 """What a figure shows, as plain JSON values: texts and tests read it too."""

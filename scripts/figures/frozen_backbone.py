@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from figures.drawing import Numbers, canvas
-from tlkit.plot.style import Grid, Palette
+from tlkit.plot.figure import Grid
+from tlkit.plot.style import Palette
 
 BENCHMARKS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HEAD_EPOCHS, TUNING_EPOCHS = 5, 10  # as benchmarks.md says above its tables

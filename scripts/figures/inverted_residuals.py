@@ -8,7 +8,8 @@ import numpy as np
 
 from figures.drawing import Numbers, canvas
 from tlkit import BackboneAdapter
-from tlkit.plot.style import Grid, Palette
+from tlkit.plot.figure import Grid
+from tlkit.plot.style import Palette
 
 SIZE = 160
 PLACE = 120  # the course's `fine_tune_at`

@@ -12,7 +12,8 @@ from tlkit import AugmentationPolicy, FineTuneSchedule, Phase
 from tlkit.core.rows import Indices
 from tlkit.evaluation.log_loss import log_losses
 from tlkit.features.views import Views
-from tlkit.plot.style import Grid, Palette
+from tlkit.plot.figure import Grid
+from tlkit.plot.style import Palette
 from tlkit.training.finetune import Trainee, TrainingData, set_trainable, train_phase
 from tlkit.training.head import LinearHead, fit_head
 

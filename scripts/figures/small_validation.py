@@ -9,7 +9,8 @@ from figures.drawing import Numbers, canvas
 from figures.sources import FOLDS, Floats, Seen, Sources
 from tlkit import Rate
 from tlkit.core.rows import Indices
-from tlkit.plot.style import Grid, Palette
+from tlkit.plot.figure import Grid
+from tlkit.plot.style import Palette
 from tlkit.training.head import fit_head
 
 SPLITS = 100

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tlkit import plot as plot
     from tlkit import scale as scale
     from tlkit.backbones.adapter import BackboneAdapter as BackboneAdapter
+    from tlkit.choosing.compare import compare as compare
+    from tlkit.choosing.comparison import Comparison as Comparison
     from tlkit.classifier.classifier import Prediction as Prediction
     from tlkit.classifier.classifier import TransferClassifier as TransferClassifier
     from tlkit.data.audit import AuditReport as AuditReport
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from tlkit.delivery.export import export as export
     from tlkit.delivery.predictions import PredictionSummary as PredictionSummary
     from tlkit.delivery.predictions import write_predictions as write_predictions
+    from tlkit.delivery.serve import serve as serve
     from tlkit.evaluation.evaluate import Evaluation as Evaluation
     from tlkit.evaluation.paired_evaluation import PairedEvaluation as PairedEvaluation
     from tlkit.evaluation.rate import Rate as Rate
@@ -50,6 +53,7 @@ _HOMES = {
     "AuditReport": "data.audit",
     "AugmentationPolicy": "images.augmentation",
     "BackboneAdapter": "backbones.adapter",
+    "Comparison": "choosing.comparison",
     "CrossValidation": "evaluation.scores",
     "DatasetSpec": "data.dataset",
     "Evaluation": "evaluation.evaluate",
@@ -69,6 +73,7 @@ _HOMES = {
     "ThresholdGoal": "evaluation.threshold",
     "TransferClassifier": "classifier.classifier",
     "audit": "data.audit",
+    "compare": "choosing.compare",
     "cross_validate": "training.cross_validation",
     "errors": None,
     "explain": "insight.explain",
@@ -78,6 +83,7 @@ _HOMES = {
     "nearest": "insight.neighbours",
     "plot": None,
     "scale": None,
+    "serve": "delivery.serve",
     "split_dataset": "data.split_dataset",
     "transfer_classifier": "training.transfer",
     "write_predictions": "delivery.predictions",

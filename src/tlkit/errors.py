@@ -3,7 +3,7 @@
 ```text
 TlkitError                     catch this one to catch them all
 ├── SettingError (ValueError)  an argument is outside what it may be
-├── DatasetError (ValueError)  a folder is not two classes of images, or too small for its split
+├── DatasetError (ValueError)  a folder or table is not two classes of images, or too small for its split
 ├── ImageError (OSError)       one file cannot be read as an image: .path, .reason, .format
 ├── WeightsError (OSError)     pretrained weights cannot be fetched, read or fitted to the network
 ├── ArtifactError (ValueError) a saved classifier cannot be written, read or trusted
@@ -35,7 +35,7 @@ class SettingError(TlkitError, ValueError):
 
 
 class DatasetError(TlkitError, ValueError):
-    """A folder is not two classes of images, or too small for its split."""
+    """A folder or a table is not two classes of images, or too small for its split."""
 
 
 class ImageError(TlkitError, OSError):

@@ -38,11 +38,11 @@ from tlkit.backbones.efficientnet_lite import (
 from tlkit.backbones.imagenet import keras_file
 from tlkit.backbones.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
 from tlkit.backbones.stages import Stages, check_stages
-from tlkit.backbones.weights import content_digest, fetched, load_file
+from tlkit.backbones.weights import content_digest, fetched, find_cached, load_file
 from tlkit.core.forks import refuse_after_fork
 from tlkit.core.keras_config import check_keras_config
 from tlkit.core.spec import Json, Spec, as_pair, check_choice, check_float
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, WeightsError
 from tlkit.images.resizing import RESIZES, Resize
 
 if TYPE_CHECKING:
@@ -323,6 +323,22 @@ class BackboneAdapter(Spec):
                 f"{self!r} follows the images of a folder, and none is known here: train with it, or use "
                 "`fitted_to(width / height)`, or give a size"
             )
+
+    def is_at_hand(self) -> bool:
+        """Say whether its weights are on this machine: nothing is downloaded, and nothing loaded to tell.
+
+        Examples:
+            >>> BackboneAdapter("MobileNetV2", weights=None).is_at_hand()
+            True
+        """
+        if self.weights != "imagenet":
+            return not isinstance(self.weights, Path) or self.weights.expanduser().is_file()
+        if self.name in LITE:
+            try:
+                return installed_weights(self.name).is_file()
+            except WeightsError:
+                return False
+        return find_cached(keras_file(self.name, dict(self.options), self.image_size)) is not None
 
     def _described(self) -> str:
         """Name the network and its options, as an error should."""

@@ -7,7 +7,7 @@ bounded wait, and loaded like any other. A test compares every entry with the Ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tlkit.errors import SettingError
@@ -67,6 +67,16 @@ def keras_file(name: str, options: Mapping[str, object], image_size: tuple[int, 
     kind += "_minimalistic" if options.get("minimalistic") else ""
     file = f"weights_mobilenet_v3_{kind}_224_{alpha}_float_no_top_v2.h5"
     return KerasFile(f"{_STORE}{_TF}mobilenet_v3/{file}", file, _V3_HASHES[(kind, alpha)])
+
+
+def networks_with_weights() -> Iterator[tuple[str, Mapping[str, float | bool]]]:
+    """Yield every network of keras.applications with the options that it has ImageNet weights for."""
+    for name in _FILES:
+        yield name, {}
+    for (name, minimalistic), alphas in _ALPHAS.items():
+        for alpha in alphas:
+            width: dict[str, float | bool] = {} if alpha == 1.0 else {"alpha": alpha}
+            yield name, {**width, "minimalistic": True} if minimalistic else width
 
 
 def _kept(folder: str, stem: str) -> KerasFile:

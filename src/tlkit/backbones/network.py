@@ -1,22 +1,16 @@
-"""A built backbone: RGB 0–255 in, feature map out, and the places where it may be cut in two.
-
-A cut point is a tensor through which everything passes: what lies below depends on the image alone,
-what lies above on that one tensor alone. So the frozen part can be run once per image, and training
-goes on from its activations.
-"""
+"""A built backbone: RGB 0–255 in, feature map out, in two parts at any of its cut points."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
+from tlkit.backbones.cuts import CutPoint, cuts
 from tlkit.backbones.stages import Stages, chosen_stages
 from tlkit.core.spec import check_choice, check_float, check_int
 from tlkit.errors import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import keras
 
@@ -40,28 +34,6 @@ PREPROCESSING = ("none", *_SCALING)
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class CutPoint:
-    """A place in a backbone where one tensor carries everything.
-
-    Attributes:
-        index: Position in `Network.cut_points`, from 0 (nearest to the image). This identifies a cut
-            point: Keras numbers some layer names anew with every network it builds in a process.
-        name: Name of the layer or operation that makes the tensor.
-        shape: Shape of the tensor without the batch.
-        size: How many numbers that is per image.
-        layer_index: The highest index in `Network.base.layers` that lies below the cut; from
-            `layer_index + 1` on, every layer lies above it.
-    """
-
-    index: int
-    name: str
-    shape: tuple[int, ...]
-    size: int
-    layer_index: int
-
-
-@final
 class Network:
     """A backbone in memory, with its preprocessing inside and its cut points known.
 
@@ -71,8 +43,6 @@ class Network:
     Attributes:
         base: The network as keras.applications (or the user) makes it. `base.layers` is what "layer
             120" counts in.
-        model: The whole: float RGB 0–255 `[N, H, W, 3]` -> feature map `[N, h, w, C]` (a user's model
-            may give features `[N, D]`). Built-in layers only, so that it loads without tlkit.
         image_size: `(height, width)` in pixels.
         cut_points: Every valid cut, from the image (not included) up to the feature map (included).
         stages: The cut points whose pooled outputs are the features, from the image upwards.
@@ -88,12 +58,12 @@ class Network:
     """
 
     __slots__ = (
+        "_model",
         "_preprocessing",
         "_tensors",
         "base",
         "cut_points",
         "image_size",
-        "model",
         "stages",
     )
 
@@ -107,7 +77,7 @@ class Network:
         self._tensors = [tensor for _, tensor in found]
         self.cut_points: tuple[CutPoint, ...] = tuple(cut for cut, _ in found)
         self.stages = chosen_stages(self.cut_points, self.image_size, features)
-        self.model: keras.Model = self._on_images(base)
+        self._model: keras.Model | None = None
 
     def __repr__(self) -> str:
         height, width = self.image_size
@@ -116,6 +86,16 @@ class Network:
             f"{len(self.base.layers)} layers, {len(self.cut_points)} cut points, "
             f"{self.base.count_params():,} parameters>"
         )
+
+    @property
+    def model(self) -> keras.Model:
+        """The whole: float RGB 0–255 `[N, H, W, 3]` -> feature map `[N, h, w, C]`.
+
+        A user's model may give features `[N, D]`. Built-in layers only, so that it loads without tlkit.
+        """
+        if self._model is None:  # which takes as long as building the base did
+            self._model = self._on_images(self.base)
+        return self._model
 
     @property
     def stage_widths(self) -> tuple[int, ...]:
@@ -285,55 +265,3 @@ def pooled(feature_map: keras.KerasTensor) -> keras.KerasTensor:
     # Spelled out, for Keras's defaults may have been changed since the backbone was built.
     layer = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")
     return layer(feature_map)
-
-
-def cuts(base: keras.Model) -> Iterator[tuple[CutPoint, keras.KerasTensor]]:
-    """Sweep over the graph, keeping the tensors that are still needed: where there is one, it is a cut.
-
-    Which of the possible orders the sweep takes does not matter: every operation is either needed for
-    the tensor of a cut or needs it, so it stands on the same side in all of them. Behind a layer that is
-    called once more further up there is no cut: Keras 3.15 would put the new input in its place there too.
-    """
-    layer_index = {id(layer): index for index, layer in enumerate(base.layers)}
-    nodes = _sorted_nodes(base.outputs[0])
-    last_call = {id(node.operation): step for step, node in enumerate(nodes)}
-    last_use = {id(tensor): len(nodes) for tensor in base.outputs}
-    for step, node in reversed(list(enumerate(nodes))):
-        for tensor in node.input_tensors:
-            last_use.setdefault(id(tensor), step)
-    live: dict[int, keras.KerasTensor] = {}
-    highest, index = -1, 0
-    for step, node in enumerate(nodes):
-        highest = max(highest, layer_index.get(id(node.operation), -1))
-        live.update({id(tensor): tensor for tensor in node.outputs if id(tensor) in last_use})
-        live = {key: tensor for key, tensor in live.items() if last_use[key] > step}
-        if len(live) == 1 and node.input_tensors and last_call[id(node.operation)] == step:
-            (tensor,) = live.values()
-            shape = tuple(tensor.shape[1:])
-            yield CutPoint(index, node.operation.name, shape, math.prod(shape), highest), tensor
-            index += 1
-
-
-def _sorted_nodes(output: keras.KerasTensor) -> list[Any]:
-    """List the nodes (one call of one layer or operation each) that lead to a tensor, inputs first.
-
-    Keras has no public way to walk a graph whose operations are not all layers (ConvNeXt adds without
-    an Add layer), hence the two private names, here alone.
-    """
-
-    def node_of(tensor: keras.KerasTensor) -> Any:
-        history = tensor._keras_history  # noqa: SLF001 - see above
-        return history.operation._inbound_nodes[history.node_index]  # noqa: SLF001 - see above
-
-    order: dict[int, Any] = {}
-    pending = [(node_of(output), False)]
-    while pending:  # not recursive: a network can be deeper than Python's stack
-        node, inputs_done = pending.pop()
-        if id(node) in order:
-            continue
-        if inputs_done:
-            order[id(node)] = node
-        else:
-            pending.append((node, True))
-            pending.extend((node_of(tensor), False) for tensor in node.input_tensors)
-    return list(order.values())

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
+from tlkit.backbones.cuts import CutPoint
 from tlkit.core.spec import check_choice
 from tlkit.errors import SettingError
-
-if TYPE_CHECKING:
-    from tlkit.backbones.network import CutPoint
 
 Stages: TypeAlias = "str | tuple[int | str, ...]"
 """Which places: `"stages"`, `"last"`, or indices or names of cut points."""

@@ -101,12 +101,9 @@ def fetched(file: KerasFile, *, network: str, wait_seconds: float | None = None)
     Raises:
         WeightsError: The file cannot be downloaded, or the one in the cache is another than Keras knows.
     """
-    instead = Path(tempfile.gettempdir()) / ".keras"  # Keras's own choice where it may not write
-    home = keras_home() or instead
-    for folder in (home, instead):
-        if (path := folder / "models" / file.name).is_file():
-            break
-    else:
+    path = find_cached(file)
+    if path is None:
+        home, instead = _homes()
         seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
         path = _downloaded(file, home if _writable(home) else instead, network, seconds)
     if file.hash is not None and _digest(path, file.hash_name) != file.hash:
@@ -115,6 +112,18 @@ def fetched(file: KerasFile, *, network: str, wait_seconds: float | None = None)
             f"{file.hash}). {_BROKEN_DOWNLOAD}"
         )
     return path
+
+
+def find_cached(file: KerasFile) -> Path | None:
+    """Return where Keras's cache has a weights file, unchecked; None where it does not have it."""
+    paths = [folder / "models" / file.name for folder in _homes()]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _homes() -> tuple[Path, Path]:
+    """Return Keras's folder, and the one that it takes where it may not write there."""
+    instead = Path(tempfile.gettempdir()) / ".keras"
+    return keras_home() or instead, instead
 
 
 def _writable(folder: Path) -> bool:

@@ -7,9 +7,12 @@ mean. Writing is all or nothing, and nothing in a file is trusted before it has 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 RECORD_NAME: Final = "tlkit.json"
+_WEIGHTS_NAME: Final = "model.weights.h5"  # as Keras calls them
 FORMAT_VERSION: Final = 2
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
 
@@ -109,7 +113,19 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
         TlkitError: This process was forked from one in which TensorFlow was already in use.
     """
     refuse_after_fork()
-    record, config = checked_contents(path)
+    with _opened(path) as (archive, size):
+        record, config = _contents(path, archive, size)
+        model = _network(path, archive, config, record)
+    shapes = model.input_shape, model.output_shape
+    if shapes != ((None, *record.image_size, 3), (None, 1)):
+        raise ArtifactError(
+            f"{printable(path)} holds a network from {shapes[0]} to {shapes[1]}, which is not what its "
+            f"{RECORD_NAME} describes: images of {record.image_size} to one probability"
+        )
+    return model, record
+
+
+def _network(path: Path, archive: zipfile.ZipFile, config: Any, record: Record) -> keras.Model:
     for class_name, module in _outside_classes(config):
         raise ArtifactError(
             f"{printable(path)} asks for {class_name!r} of {module!r}, which could run code of the file's "
@@ -121,7 +137,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     try:
         # Keras lists variables without room, for each thread: that list must end here.
         with ThreadPoolExecutor(1) as thread:
-            model, values = thread.submit(_read_network, path).result()
+            model, values = thread.submit(_read_network, archive, config).result()
         for variable, value in values:
             variable._initialize(value)  # noqa: SLF001 - else they would be filled at random first
     except Exception as error:
@@ -129,24 +145,26 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
             f"Keras {keras.__version__} cannot load {printable(path)} (saved with Keras "
             f"{record.versions.get('keras', 'unknown')}): {first_line(error)}"
         ) from error
-    shapes = model.input_shape, model.output_shape
-    if shapes != ((None, *record.image_size, 3), (None, 1)):
-        raise ArtifactError(
-            f"{printable(path)} holds a network from {shapes[0]} to {shapes[1]}, which is not what its "
-            f"{RECORD_NAME} describes: images of {record.image_size} to one probability"
-        )
-    return model, record
+    return model
 
 
-def _read_network(path: Path) -> tuple[keras.Model, list[tuple[keras.Variable, Any]]]:
+def _read_network(
+    archive: zipfile.ZipFile, config: Any
+) -> tuple[keras.Model, list[tuple[keras.Variable, Any]]]:
     """Build a network without room for its variables, and read what belongs into each.
 
-    So nothing is filled at random first, and a network that is larger than its weights takes no memory.
+    So nothing is filled at random first, and a network that is larger than its weights takes no memory. All
+    comes from the one open file: by its name Keras might find another one, which took its place meanwhile.
     """
     from tlkit.core.tensorflow import keras
 
-    with keras.StatelessScope(initialize_variables=False) as scope:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    plain = {name: value for name, value in config.items() if name != "compile_config"}
+    with (
+        tempfile.TemporaryDirectory(prefix="tlkit-") as scratch,
+        keras.StatelessScope(initialize_variables=False) as scope,
+    ):
+        model = keras.saving.deserialize_keras_object(plain, safe_mode=True)
+        model.load_weights(archive.extract(_WEIGHTS_NAME, scratch))
         return model, [(v, scope.get_current_value(v)) for v in model.variables]
 
 
@@ -156,30 +174,47 @@ def checked_contents(path: Path) -> tuple[Record, Any]:
     Raises:
         ArtifactError: It is no such file, is damaged, or comes from a newer tlkit.
     """
+    with _opened(path) as (archive, size):
+        return _contents(path, archive, size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, int]]:
+    """Open a file as an archive, and say how many bytes it has."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ArtifactError(
             f"{printable(path)} {what}: name a file that TransferClassifier.save wrote"
         )
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        except Exception as error:  # zipfile raises many kinds for files that are not its own
+            raise _not_one(path, error) from error
+        yield archive, os.fstat(file.fileno()).st_size
+
+
+def _contents(path: Path, archive: zipfile.ZipFile, size: int) -> tuple[Record, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            fault = _fault(archive, sizes, at_most=_EXPANSION * path.stat().st_size)
-            record, config = (
-                (None, None)
-                if fault
-                else (parsed(archive.read(name)) for name in (RECORD_NAME, "config.json"))
-            )
-    except (
-        Exception
-    ) as error:  # zipfile, zlib and json raise many kinds for files that are not theirs
-        raise ArtifactError(
-            f"{printable(path)} is not a saved tlkit classifier, or only a part of one: "
-            f"{first_line(error)}"
-        ) from error
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        fault = _fault(archive, sizes, at_most=_EXPANSION * size)
+        record, config = (
+            (None, None)
+            if fault
+            else (parsed(archive.read(name)) for name in (RECORD_NAME, "config.json"))
+        )
+    except Exception as error:  # as above, and zlib and json
+        raise _not_one(path, error) from error
     if fault:
         raise ArtifactError(f"{printable(path)} {fault}")
     return _record(path, record), config
+
+
+def _not_one(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{printable(path)} is not a saved tlkit classifier, or only a part of one: {first_line(error)}"
+    )
 
 
 def parsed(content: bytes) -> Any:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, printable
 from tlkit.evaluation.calibration import Calibration
+from tlkit.evaluation.decision_counts import UNSURE, DecisionCounts, check_no_decision
+from tlkit.evaluation.decisions import Guarantee
 from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
+from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdChoice
 from tlkit.images.reader import ValueRange, check_value_range
 from tlkit.images.resizing import RULES
+
+Ints: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -39,6 +47,8 @@ class ModelCard(Spec):
         threshold_choice: What the threshold was chosen for, and what it reached; None where it was not chosen
             for a goal.
         cross_validation: Cross-validation of the same settings; None unless trained with `folds`.
+        guarantee: Two thresholds, between which an image is left to a person, and what they promise; None
+            where every image is decided.
         training_digests: What it was trained on, by content: the first `DIGEST_LENGTH` hex digits of each
             file's `ImageFacts.digest`. Empty where an earlier release did not note them.
     """
@@ -55,6 +65,7 @@ class ModelCard(Spec):
     calibration: Calibration | None = None
     threshold_choice: ThresholdChoice | None = None
     cross_validation: CrossValidation | None = None
+    guarantee: Guarantee | None = None
     training_digests: tuple[str, ...] = ()
 
     DIGEST_LENGTH: ClassVar[int] = 12
@@ -72,6 +83,24 @@ class ModelCard(Spec):
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
         for measured in filter(None, (self.evaluation, self.test_evaluation)):
             check_choice("evaluated part", measured.part, list(self.scores))
+        if self.guarantee is not None:
+            check_no_decision(self.class_names)
+
+    @property
+    def threshold_source(self) -> str:
+        """How the threshold came about, in words: what it was chosen for, and on what."""
+        choice = self.threshold_choice
+        if choice is None:
+            return "not chosen on images"
+        return f"for {choice.goal}, chosen on {choice.count} {printable(choice.part)} images"
+
+    def decided(self, logits: npt.ArrayLike) -> Ints:
+        """Decide, or leave to a person: int64 of the logits' shape, 1, 0 or `UNSURE` (-1)."""
+        given = np.asarray(logits, np.float64)
+        called = (sigmoid(given) >= self.threshold).astype(np.int64)
+        if self.guarantee is None:
+            return called
+        return np.where(self.guarantee.decide(given) == UNSURE, UNSURE, called)
 
     def fingerprint_with(self, network: str) -> str:
         """Return hex digits that stand for what a classifier does, see `TransferClassifier.fingerprint`.
@@ -88,6 +117,7 @@ class ModelCard(Spec):
             self.calibration and self.calibration.to_config(),
             network,
             *([self.value_range] if self.value_range else []),  # as it was before there was one
+            *([kept.lower_logit, kept.upper_logit] if (kept := self.guarantee) else []),
         )
 
     def without_names(self) -> ModelCard:
@@ -97,12 +127,17 @@ class ModelCard(Spec):
         return replace(
             card,
             scores={part: _nameless(scores) for part, scores in self.scores.items()},
-            cross_validation=crossed and replace(crossed, scores=_nameless(crossed.scores)),
+            cross_validation=crossed
+            and replace(
+                crossed,
+                scores=_nameless(crossed.scores),
+                known_groups=crossed.known_groups and _nameless(crossed.known_groups),
+            ),
             training_digests=tuple(sorted(self.training_digests)),
         )
 
     def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Self:
-        """Return the same predictions, evaluated at another threshold.
+        """Return the same predictions, evaluated at another threshold, all of them decided.
 
         Args:
             threshold: 0-1.
@@ -119,12 +154,39 @@ class ModelCard(Spec):
             test_evaluation=self.test_evaluation
             and self._rescored(self.test_evaluation, threshold),
             cross_validation=crossed and crossed.recounted(threshold, used_to_choose=used),
+            guarantee=None,
+        )
+
+    def guaranteed(self, guarantee: Guarantee) -> Self:
+        """Return the same predictions, some of which are left to a person.
+
+        Evaluations on other images than those that chose the guarantee say how it does there.
+        """
+        card = replace(self, guarantee=guarantee)
+        chose = {
+            guarantee.part,
+            *(["validation"] if self.cross_validation else []),
+        }  # it is in folds
+
+        def counted(evaluation: Evaluation | None) -> Evaluation | None:
+            if evaluation is None or evaluation.part in chose:
+                return evaluation
+            scores = self.scores[evaluation.part]
+            called = card.decided(scores.logits)
+            return replace(evaluation, decisions=DecisionCounts.of(scores.labels, called))
+
+        return replace(
+            card,
+            evaluation=counted(self.evaluation),
+            test_evaluation=counted(self.test_evaluation),
         )
 
     def _rescored(
         self, evaluation: Evaluation, threshold: float, used: tuple[str, ...] = ()
     ) -> Evaluation:
         scores = self.scores[evaluation.part]  # there are some, or there were no card
+        crossed = self.cross_validation
+        known = crossed.known_groups if crossed and evaluation.known_groups else None
         before = tuple(word for word in evaluation.used_to_choose if word != THE_THRESHOLD)
         return evaluate(
             scores.labels,
@@ -137,9 +199,11 @@ class ModelCard(Spec):
             used_to_choose=(*before, *used),
             folds=evaluation.fold_count,
             facets=scores.facets,
+            groups=scores.groups,
+            known_groups=known.accuracy(threshold) if known else None,
         )
 
 
 def _nameless(scores: Scores) -> Scores:
     """Return scores that say nothing of single images but label and logit."""
-    return replace(scores, names=(), facets=())
+    return replace(scores, names=(), facets=(), groups=())

@@ -35,28 +35,36 @@ class ExportedPredictor(Predictor):
 
     Args:
         format: A name of `RUNTIMES`.
-        network: Its file, or what is in it.
+        network: What is in its file. It is held, for the file may be another one by the time that a fork, a
+            copy or a pickle needs it.
         least: Where it gives no logit: what its probability of 0 counts as, and 1 less this for 1. Half a
             step between its probabilities.
+        name: What an error calls it.
 
     Raises:
         ArtifactError: The runtime cannot run it.
         MissingExtraError: The runtime is not installed.
     """
 
-    def __init__(self, format: str, network: Path | bytes, least: float) -> None:  # noqa: A002 - as in `export`
+    def __init__(
+        self,
+        format: str,  # noqa: A002 - as in `export`
+        network: bytes,
+        least: float,
+        *,
+        name: str = "the network",
+    ) -> None:
         self._given = format, network, least
         self._lock = Lock()
-        self._start()
+        self._start(name)
 
-    def _start(self) -> None:
+    def _start(self, shown: str) -> None:
         name, network, _ = self._given
         runtime = RUNTIMES[name]
         runtime.check()
         try:
             self.run: Run = runtime.load(network)
         except Exception as error:  # runtimes raise anything
-            shown = printable(network) if isinstance(network, Path) else "the network"
             raise ArtifactError(
                 f"{runtime.distribution} cannot run {shown}: {first_line(error)}"
             ) from error
@@ -64,8 +72,7 @@ class ExportedPredictor(Predictor):
 
     def __reduce__(self) -> tuple[type[ExportedPredictor], tuple[str, bytes, float]]:
         """Copy and pickle the network itself: where it goes there need be no such folder."""
-        name, _, least = self._given
-        return ExportedPredictor, (name, self._content(), least)
+        return ExportedPredictor, self._given
 
     @property
     def model(self) -> NoReturn:
@@ -91,16 +98,12 @@ class ExportedPredictor(Predictor):
 
     def digest(self) -> str:
         """Return hex digits that identify the network: its file."""
-        return hashlib.sha256(self._content()).hexdigest()
-
-    def _content(self) -> bytes:
-        network = self._given[1]
-        return network if isinstance(network, bytes) else network.read_bytes()
+        return hashlib.sha256(self._given[1]).hexdigest()
 
     def _batches(self, _images: Images, _count: int) -> Callable[[Images], Floats]:
         with self._lock:
             if self._process != os.getpid():  # a fork, which the threads did not come along with
-                self._start()
+                self._start("the network")
         return self._logits
 
     def _logits(self, images: Images) -> Floats:
@@ -154,7 +157,12 @@ def read_export(folder: Path) -> tuple[ExportedPredictor, ModelCard]:
             f"the {RECORD_NAME} of {printable(folder)} is damaged: {first_line(error)}"
         ) from error
     least = 2.0**-9 if contents.get("precision") == "int8" else 2.0**-25
-    predictor = ExportedPredictor(name, folder / RUNTIMES[name].file, least)
+    file = folder / RUNTIMES[name].file
+    try:
+        network = file.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"cannot run {printable(file)}: {first_line(error)}") from error
+    predictor = ExportedPredictor(name, network, least, name=printable(file))
     _check_network(folder, predictor.run, card, version)
     return predictor, card
 

@@ -10,10 +10,15 @@ from pathlib import Path
 
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.record import Record
+from tlkit.core.columns import READABLE_SUFFIXES
 from tlkit.core.fingerprint import digest_of_file
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.core.home import expanded
+from tlkit.core.spec import PathLike
+from tlkit.data.dataset import DatasetSettings, DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
+from tlkit.evaluation.decision_counts import DecisionCounts
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.scores import OUT_OF_FOLD
 from tlkit.images.decoder import BadFile
@@ -22,23 +27,26 @@ from tlkit.images.loader import warn_of_bad_files
 
 def measure(
     card: ModelCard,
-    probabilities_of: Callable[[Sequence[Path]], Sequence[float | BadFile]],
+    answers_of: Callable[[Sequence[Path]], Sequence[tuple[float, int] | BadFile]],
     spec: DatasetSpec,
     *,
     part: str | None,
     include_training: bool,
+    counts: bool,
 ) -> Evaluation:
     """Measure a classifier, as `TransferClassifier.evaluate` says.
 
     Args:
         card: The classifier's.
-        probabilities_of: Gives the classifier's probability for each of some files.
+        answers_of: Gives the classifier's probability for each of some files, and what it calls each, as
+            `ModelCard.decided` says it.
         spec: The folder.
         part: Use only this part of it.
         include_training: Count the images that it has learned from too.
+        counts: Count what is decided alone: some images are left to a person.
     """
     listing, used = _chosen(card, spec, part, include_training=include_training)
-    outcomes = probabilities_of([example.path for example in listing.examples])
+    outcomes = answers_of([example.path for example in listing.examples])
     warn_of_bad_files([found for found in outcomes if isinstance(found, BadFile)], stacklevel=4)
     scored = [
         (example.label, outcome)
@@ -46,17 +54,43 @@ def measure(
         if not isinstance(outcome, BadFile)
     ]
     if not scored:
-        raise DatasetError(f"no image in {printable(spec.directory)} can be read")
-    labels, probabilities = zip(*scored, strict=True)
+        raise DatasetError(f"no image in {printable(spec.source)} can be read")
+    labels, answers = zip(*scored, strict=True)
     return evaluate(
         labels,
-        probabilities,
+        [probability for probability, _ in answers],
         threshold=card.threshold,
         class_names=card.class_names,
         positive_class=card.positive_class,
-        part=part or spec.directory.resolve().name,
+        part=part or spec.source.resolve().name,
         used_to_choose=used,
+        decisions=DecisionCounts.of(labels, [called for _, called in answers]) if counts else None,
     )
+
+
+def spec_for(card: ModelCard, data: PathLike | DatasetSpec, **columns: str) -> DatasetSpec:
+    """Return how a folder or a table is read for a classifier: as what it was trained on, where that fits.
+
+    Args:
+        card: The classifier's.
+        data: A folder, a table of labels, or a spec, which is returned as it is.
+        **columns: Of a table, where they are not called as in the one that it was trained on: `image`,
+            `label` and `directory`, as `DatasetSpec.from_table` has them.
+    """
+    if isinstance(data, DatasetSpec):
+        return data
+    known = card.dataset if isinstance(card, Record) and "directory" in card.dataset else {}
+    trained = DatasetSpec.from_config(known) if known else None
+    settings: DatasetSettings = {"classes": card.class_names}
+    if trained is not None and trained.rest:
+        settings = {"positive_class": card.positive_class, "rest": trained.rest}
+    path = expanded("data", data)
+    if path.suffix.lower() in READABLE_SUFFIXES and not path.is_dir():
+        table = trained.table if trained else None
+        names = {"image": table.image, "label": table.label} if table else {}
+        return DatasetSpec.from_table(path, **{**names, **columns}, **settings)
+    pattern = trained.pattern if trained else None
+    return DatasetSpec(path, pattern=pattern, **settings)
 
 
 def listing_for(card: ModelCard, spec: DatasetSpec) -> Listing:
@@ -69,7 +103,7 @@ def listing_for(card: ModelCard, spec: DatasetSpec) -> Listing:
     if {*listing.class_names} != {*card.class_names}:
         raise DatasetError(
             f"this classifier tells {' from '.join(map(repr, card.class_names))}, but "
-            f"{printable(spec.directory)} holds {' and '.join(map(repr, listing.class_names))}"
+            f"{printable(spec.source)} holds {' and '.join(map(repr, listing.class_names))}"
         )
     positive = card.positive_class
     examples = tuple(
@@ -90,7 +124,7 @@ def listing_in(card: ModelCard, spec: DatasetSpec, part: str | None) -> Listing:
     if not examples:
         there = sorted({repr(example.part) for example in listing.examples if example.part})
         raise DatasetError(
-            f"{printable(spec.directory)} has no images in the part {part!r}: "
+            f"{printable(spec.source)} has no images in the part {part!r}: "
             + (f"choose from {', '.join(there)}" if there else "it has no parts, leave `part` out")
         )
     return dataclasses.replace(listing, examples=examples)
@@ -143,7 +177,7 @@ def _chosen(
     if not learned:
         return listing, used
     unseen = tuple(example for example in examples if example.name not in learned)
-    count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.directory)}"
+    count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.source)}"
     if include_training:
         _warn(
             f"the classifier has learned from {count}, so these metrics flatter it. {_known(card)}"
@@ -194,7 +228,7 @@ def _known(card: ModelCard) -> str:
 
 def _of_one_class(card: ModelCard, spec: DatasetSpec) -> Listing | None:
     """Return what a folder holds that has only one of the classes; None where it is not so."""
-    if spec.decisions is not None or not spec.directory.is_dir():
+    if spec.decisions or spec.table or spec.pattern or spec.rest or not spec.directory.is_dir():
         return None
     folders = {e.name: e.path for e in scan_folder(str(spec.directory)) if kind_of(e) == "folder"}
     (*there,) = (name for name in card.class_names if name in folders)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from tlkit.classifier.card import ModelCard
 from tlkit.classifier.measure import learned_names, listing_in, warn_if_unknown
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
@@ -60,14 +61,14 @@ def measure_pair(
     examples = [one for one in listed if include_training or one.name not in either]
     if len(examples) < 2:
         raise DatasetError(
-            f"{printable(spec.directory)} has {len(listed):,} images, and fewer than two that neither "
+            f"{printable(spec.source)} has {len(listed):,} images, and fewer than two that neither "
             f"classifier has learned from (the new one {len(learned[0]):,}, the old one "
             f"{len(learned[1]):,}): give a folder of other images; or count these all the same, with "
             "include_training=True (--include-training)"
         )
     readable, by_new, by_old = _both(new, old, spec, examples)
     known = len(either) if include_training else 0
-    place = part or spec.directory.resolve().name
+    place = part or spec.source.resolve().name
     return PairedEvaluation.counted(
         _metrics(new.card, readable, by_new, place, known),
         _metrics(old.card, readable, by_old, place, known),
@@ -94,7 +95,7 @@ def _both(
         if not (isinstance(one, BadFile) or isinstance(other, BadFile))
     ]
     if len(scored) < 2:
-        raise DatasetError(f"fewer than two images in {printable(spec.directory)} can be read")
+        raise DatasetError(f"fewer than two images in {printable(spec.source)} can be read")
     readable, by_new, by_old = zip(*scored, strict=True)
     return [*readable], np.array(by_new), np.array(by_old)
 

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import tlkit
-from tlkit.cli import audit, evaluate, export, insight, predict, train
+from tlkit.cli import audit, compare, evaluate, export, insight, predict, serve, train
 from tlkit.cli.quiet import quiet_start
 from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (
         audit.add_audit,
+        compare.add_compare,
         train.add_train,
         evaluate.add_evaluate,
         predict.add_predict,
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         insight.add_labels,
         evaluate.add_report,
         export.add_export,
+        serve.add_serve,
         audit.add_backbones,
     ):
         add(commands)

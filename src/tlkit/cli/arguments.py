@@ -13,7 +13,7 @@ from tlkit.core.atomic import check_target
 from tlkit.errors import SettingError, printable
 
 if TYPE_CHECKING:
-    from tlkit.backbones.adapter import ImageSize
+    from tlkit.backbones.adapter import BackboneAdapter, ImageSize
     from tlkit.evaluation.threshold import ThresholdGoal
 
 FLAGS = {
@@ -107,6 +107,14 @@ def threshold(text: str) -> float | ThresholdGoal:
         return check_float("threshold", number, at_least=0, at_most=1)
 
 
+def guarantee(text: str) -> dict[str, float]:
+    """Read what is to be promised of the images that are decided alone."""
+    from tlkit.evaluation.decisions import read_promise
+
+    with _as_usage_error():
+        return read_promise(text)
+
+
 @contextlib.contextmanager
 def _as_usage_error() -> Iterator[None]:
     try:
@@ -114,6 +122,14 @@ def _as_usage_error() -> Iterator[None]:
     except SettingError as error:  # argparse says which argument it is
         text = re.sub(r"^`\w+` must", "must", str(error))
         raise argparse.ArgumentTypeError(text) from error
+
+
+def candidate(text: str) -> BackboneAdapter:
+    """Read a network with its options and size: NAME, NAME@SIZE, NAME:OPTION=VALUE,…@SIZE."""
+    from tlkit.choosing.candidates import named
+
+    with _as_usage_error():
+        return named(text)
 
 
 def count(text: str) -> int:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, add_dataset, command, given
+from tlkit.cli.shared import (
+    DATA_HELP,
+    Commands,
+    Options,
+    add_dataset,
+    add_rows,
+    add_table,
+    command,
+    dataset,
+)
 from tlkit.core.tables import print_table
 
 
@@ -13,8 +22,10 @@ def add_audit(commands: Commands) -> None:
         commands, audit, "Say what is wrong with a folder of images; change nothing.", failure=2
     )
     add = parser.add_argument
-    add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
+    add("directory", metavar="DIR", help=DATA_HELP)
     add_dataset(add)
+    add_table(add)
+    add_rows(add)
     add(
         "--fail-on", metavar="KINDS", type=arguments.kinds,
         help="kinds of problems, with commas, that make the exit code 1; any; none "
@@ -28,10 +39,8 @@ def audit(options: Options) -> int:
     """Print what was found; the exit code is 1 if a problem of the kinds asked for is among it."""
     from tlkit.data.audit import FAIL_ON
     from tlkit.data.audit import audit as audited
-    from tlkit.data.dataset import DatasetSpec
 
-    asked = given(options, "classes", "value_range", "decisions")
-    report = audited(DatasetSpec(options.directory, **asked))
+    report = audited(dataset(options))
     code = report.exit_code(getattr(options, "fail_on", FAIL_ON))
     print(report.to_json() if options.json else report.to_text(None if options.all else 3))
     return code

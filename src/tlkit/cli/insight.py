@@ -58,7 +58,10 @@ def labels(options: Options) -> int:
 
     issues = find_label_issues(classifier)
     doubted = [issue for issue in issues if issue.likely]
-    rows = [as_row(issue) for issue in (issues if options.all else doubted)]
+    record = classifier.record
+    digest_of = dict(zip(record.training_names, record.training_digests, strict=False))
+    chosen = issues if options.all else doubted
+    rows = [as_row(issue, digest_of.get(issue.name, "")) for issue in chosen]
     print(f"{len(doubted):,} of {len(issues):,} labels are doubted", file=sys.stderr)
     if hasattr(options, "output"):
         write_table(options.output, COLUMNS, rows, numbers=("probability",))

@@ -6,7 +6,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, add_dataset, add_threshold, command, given, quoted
+from tlkit.cli.shared import (
+    DATA_HELP,
+    Commands,
+    Options,
+    add_dataset,
+    add_rows,
+    add_table,
+    add_threshold,
+    command,
+    dataset,
+    decided_as_asked,
+    given,
+    quoted,
+)
 from tlkit.errors import SettingError, TlkitError
 
 if TYPE_CHECKING:
@@ -22,17 +35,14 @@ COURSE_SIZE: Final = 160
 
 def add_train(commands: Commands) -> None:
     """Declare `tlkit train`."""
-    parser = command(commands, train, "Turn a folder of two kinds of images into a classifier.")
+    parser = command(commands, train, "Turn two kinds of images into a classifier.")
     add = parser.add_argument
-    add("directory", metavar="DIR", help="two class folders; or train/, validation/ … with them")
+    add("directory", metavar="DIR", help=DATA_HELP)
     add(
         "-o", "--output", metavar="MODEL", type=arguments.target(".keras"), required=True,
         help="where the classifier goes: a file that ends in .keras; one that is there is replaced",
     )  # fmt: skip
     add = parser.add_argument_group("images").add_argument
-    kind = arguments.class_name
-    about = "the class that probabilities are of"
-    add("--positive-class", metavar="CLASS", type=kind, help=about)
     add_dataset(add)
     add("--validation-fraction", metavar="F", type=float, help="share for validation (0.2)")
     add("--test-fraction", metavar="F", type=float, help="share for a last test (0)")
@@ -42,6 +52,9 @@ def add_train(commands: Commands) -> None:
         choices=("skip", "raise"),
         help="leave out what cannot be read (skip), or stop",
     )
+    add = parser.add_argument_group("columns of a table").add_argument
+    add_table(add)
+    add_rows(add)
     add = parser.add_argument_group("network").add_argument
     add(
         "--backbone",
@@ -114,13 +127,12 @@ def train(options: Options) -> int:
     train_it = _train_on_ray if hasattr(options, "ray") else _train_here
     classifier = train_it(spec, backbone, options)
     name = quoted(options.output)
-    if hasattr(options, "threshold"):
-        try:
-            classifier = classifier.with_threshold(options.threshold)
-        except TlkitError:  # training may have taken hours
-            classifier.save(options.output)
-            print(f"saved: {name} with threshold {classifier.threshold}, not the one asked for")
-            raise
+    try:
+        classifier = decided_as_asked(classifier, options)
+    except TlkitError:  # training may have taken hours
+        classifier.save(options.output)
+        print(f"saved: {name} with threshold {classifier.threshold}, not as it was asked for")
+        raise
     classifier.save(options.output)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
     crossed = classifier.cross_validation
@@ -130,6 +142,7 @@ def train(options: Options) -> int:
         classifier.test_evaluation,
         crossed,
         classifier.record.threshold_choice,
+        classifier.guarantee,
         classifier.calibration or f"probabilities are not calibrated: {reason}",
         classifier.history,
     )
@@ -209,16 +222,9 @@ def _flags(names: Iterable[str]) -> str:
 
 
 def _dataset(options: Options) -> DatasetSpec:
-    from tlkit.data.dataset import DatasetSpec
-
-    names = (
-        "positive_class", "classes", "validation_fraction", "test_fraction", "group_by", "on_bad_file",
-        "value_range", "decisions",
-    )  # fmt: skip
-    values = {"seed": options.seed, **given(options, *names)}
-    if hasattr(options, "split_seed"):
-        values["seed"] = options.split_seed
-    return DatasetSpec(options.directory, **values)
+    names = ("validation_fraction", "test_fraction", "group_by", "on_bad_file")
+    seed = getattr(options, "split_seed", options.seed)
+    return dataset(options, seed=seed, **given(options, *names))
 
 
 def _backbone(options: Options) -> BackboneAdapter | None:

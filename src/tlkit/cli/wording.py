@@ -26,7 +26,10 @@ _SENTENCES: Final = (
     (r"\b([A-Z]\w+)\(\)", r"\1"),
     (r"\bTransferClassifier\.save( or `tlkit train`)? (wrote|saved)", r"`tlkit train` \2"),
     (r", or choose others with `classes`", ""),  # where the command has no such option
-    (r"choose two with `classes`, or move the others away", "move the others away"),
+    (r"choose two with `classes`, tell .* or move the others away", "move the others away"),
+    (r"; if these are the classes, name them with `classes`", ""),
+    (r", or give `classes` if these are the classes", ""),
+    (r"(give the folder that .*) as DIR\b", r"\1 with --image-dir"),
     # What some messages say in both languages is then there twice.
     (r"(--[\w-]+(?: \w+)?) \(\1\)", r"\1"),
     (r"\((--[\w-]+(?: \w+)?), \1\)", r"(\1)"),

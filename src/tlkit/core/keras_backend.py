@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tlkit.core.home import keras_home
-from tlkit.errors import SettingError, printable
+from tlkit.errors import MissingExtraError, SettingError, printable
 
 _VARIABLE: Final = "KERAS_BACKEND"
 _BACKEND: Final = "tensorflow"
@@ -19,6 +19,7 @@ def check_keras() -> None:
     """Load Keras, unless it would run on something else than TensorFlow.
 
     Raises:
+        MissingExtraError: Keras or TensorFlow is not installed.
         SettingError: `KERAS_BACKEND` or `keras.json` names another backend, or Keras cannot be loaded with
             the settings that it finds there.
     """
@@ -31,8 +32,13 @@ def check_keras() -> None:
             _check(_written(settings), f"{printable(settings)} names", advice)
     try:
         import keras
-    except ModuleNotFoundError:
-        raise
+    except ModuleNotFoundError as error:
+        if error.name not in ("keras", "tensorflow"):
+            raise  # one of the two is installed, but broken
+        raise MissingExtraError(
+            f"this needs Keras on TensorFlow, but {error.name} is not installed: pip install tensorflow "
+            "keras. What runs without them is a folder that `tlkit export` made for ONNX Runtime or LiteRT"
+        ) from error
     except Exception as error:  # a setting that it does not know: Keras raises whatever it meets
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise SettingError(

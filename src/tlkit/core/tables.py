@@ -56,7 +56,7 @@ def check_table(path: Path) -> Path:
     """
     check_target(path, TABLE_SUFFIXES)
     if path.suffix == ".parquet":
-        _pyarrow("pyarrow")
+        pyarrow_module("pyarrow")
     return path
 
 
@@ -119,7 +119,7 @@ def write_parquet(
     Raises:
         MissingExtraError: pyarrow is not installed.
     """
-    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    arrow, parquet = pyarrow_module("pyarrow"), pyarrow_module("pyarrow.parquet")
     kinds = [arrow.float64() if name in numbers else arrow.string() for name in columns]
     schema = arrow.schema(zip(columns, kinds, strict=True))
     waiting = iter(rows)
@@ -130,7 +130,12 @@ def write_parquet(
             file.write_table(arrow.table(arrays, schema=schema))
 
 
-def _pyarrow(module: str) -> Any:
+def pyarrow_module(module: str) -> Any:
+    """Import a module of pyarrow.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,10 +1,11 @@
-"""From a folder to labelled examples, and to the splits that they are dealt out to.
+"""From a folder or a table to labelled examples, and to the splits that they are dealt out to.
 
-In: a folder and a `DatasetSpec`. Out: a `Listing` of examples, an audit of it, a `Split`, folds, a
-`tf.data.Dataset`.
+In: a folder or a table of labels, and its `DatasetSpec`. Out: a `Listing` of examples, an
+audit of it, a `Split`, folds, a `tf.data.Dataset`.
 
-Files in reading order: `folders` (walking), `label_decisions` (labels that someone corrected), `dataset`
-(spec and listing), `shapes` (of the images), `facets` (facts that results are reported by), `duplicates`,
-`oddities` (what one image's facts say), `audit`, `folder_warnings` (what training says aloud), `split`
-(dealing out), `split_dataset` (read and split a folder), `tf_data`.
+Files in reading order: `folders` (walking), `layout` (where class folders lie), `labelled` (labels by
+folders and names), `table` (labels by rows), `example`, `label_decisions` (labels that someone corrected),
+`dataset` (spec and listing), `shapes` (of the images), `facets` (facts that results are reported by),
+`duplicates`, `oddities` (what one image's facts say), `audit`, `folder_warnings` (what training says
+aloud), `split` (dealing out), `split_dataset` (read and split a folder), `tf_data`.
 """

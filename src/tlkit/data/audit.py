@@ -15,8 +15,9 @@ from typing import ClassVar, TypeAlias, final
 
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Spec, check_choice
-from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Example, GroupBy, Listing
+from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, GroupBy, Listing
 from tlkit.data.duplicates import Copy, Duplicates, find_duplicates, merged_groups
+from tlkit.data.example import Example
 from tlkit.data.label_decisions import Decided
 from tlkit.data.oddities import KINDS as ODDITIES
 from tlkit.data.oddities import oddities
@@ -92,6 +93,8 @@ class AuditReport(Spec):
         clusters: Names of the images that show one image, as `printable` writes them, sorted.
         large_clusters: How many images look alike, by the name of a typical one.
         alike: Names of the images in each large cluster, sorted; left out by `shortened`.
+        joined: Of what folders or labels `rest="negative"` made a class, with the images in each, by the
+            name of the class.
         decided: What decisions about labels changed, where there were any; everything else is said of the
             folder as they leave it.
     """
@@ -105,6 +108,7 @@ class AuditReport(Spec):
     clusters: tuple[tuple[str, ...], ...] = ()
     large_clusters: Mapping[str, int] = field(default_factory=dict)
     alike: tuple[tuple[str, ...], ...] = ()
+    joined: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     decided: Decided | None = None
     _renamed: ClassVar[Mapping[str, str]] = {"scenes": "large_clusters"}
 
@@ -151,12 +155,23 @@ class AuditReport(Spec):
         Returns:
             The key of each example, in their order: of the keys that were merged, the smallest.
         """
+        return self._merged(listing, listing.groups(group_by))
+
+    def duplicates(self, listing: Listing) -> list[str]:
+        """Return one key per example; those that show one image share it, whatever groups the user has.
+
+        Args:
+            listing: The listing that was audited.
+        """
+        return self._merged(listing, [example.name for example in listing.examples])
+
+    def _merged(self, listing: Listing, groups: list[str]) -> list[str]:
         index = {example.name: place for place, example in enumerate(listing.examples)}
         clusters = (
             [index[name] for name in map(unprintable, cluster) if name in index]
             for cluster in self.clusters
         )
-        return merged_groups(listing.groups(group_by), [cluster for cluster in clusters if cluster])
+        return merged_groups(groups, [cluster for cluster in clusters if cluster])
 
     def shortened(self, per_kind: int = 100) -> AuditReport:
         """Return the report with at most so many problems of each kind; `totals` still counts all."""
@@ -171,6 +186,9 @@ class AuditReport(Spec):
                 all images; None names all.
         """
         lines = [printable(self.directory), "", *_table(self.counts), ""]
+        for class_name, of in self.joined.items():
+            held = ", ".join(f"{count:,} {printable(name)}" for name, count in of.items())
+            lines += [f"'{printable(class_name)}' is: {held}", ""]
         if self.decided is not None:
             lines += [*_decisions(self.decided, per_kind), ""]
         width = max(map(len, self.totals), default=0)
@@ -211,7 +229,8 @@ def audit(data: DatasetSpec | PathLike) -> AuditReport:
     Every file is decoded once, completely; none is changed.
 
     Args:
-        data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`.
+        data: A folder with two class folders (or ready-made parts), or a `DatasetSpec`, such as one of a
+            table.
 
     Returns:
         The report; `print` it.
@@ -241,7 +260,7 @@ def audit_of(
     """Say what is wrong with a folder whose files were read already.
 
     Args:
-        spec: How the folder is to be split: a part decides how large a cluster may be.
+        spec: How the folder is to be split: the test split decides how large a cluster may be.
         listing: Its examples.
         readable: Indices of the examples that could be read, int64 `[M]`, ascending.
         facts: Of each of these, in that order.
@@ -269,7 +288,7 @@ def audit_of(
     problems.sort(key=lambda problem: (order.index(problem.kind), problem.path))
     totals = Counter(problem.kind for problem in problems)
     return AuditReport(
-        str(spec.directory),
+        str(spec.source),
         counts=_counts(listing.examples, listing.class_names),
         ignored=dict(listing.ignored),
         problems=tuple(problems),
@@ -286,14 +305,18 @@ def audit_of(
             tuple(sorted(printable(examples[place].name) for place in cluster))
             for cluster in duplicates.large_clusters
         ),
+        joined={listing.negative_class: listing.joined} if listing.joined else {},
         decided=listing.decided,
     )
 
 
 def _largest_cluster(spec: DatasetSpec, count: int) -> float:
-    """Return how many images may look alike: what the smallest part holds, but some in any case."""
-    fractions = [f for f in (spec.validation_fraction, spec.test_fraction) if f] or [USUAL_FRACTION]
-    return max(min(fractions) * count, min(8, count / 2))
+    """Return how many images may look alike: what the test split or a fold of five holds, and always some.
+
+    The share for validation does not count: whoever asks for another one keeps the same test images.
+    """
+    share = min(spec.test_fraction or USUAL_FRACTION, USUAL_FRACTION)
+    return max(share * count, min(8, count / 2))
 
 
 def _counts(examples: Iterable[Example], classes: Sequence[str]) -> dict[str, dict[str, int]]:

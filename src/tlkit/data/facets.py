@@ -21,6 +21,8 @@ def facets_of(
 ) -> dict[str, tuple[str | None, ...]]:
     """Return what is known of each example besides its label, in words, fact by fact.
 
+    What the user's own table says (`Listing.slices`) comes first.
+
     Args:
         listing: Its examples.
         readable: Indices of those that could be read, int64 `[M]`, ascending.
@@ -34,7 +36,9 @@ def facets_of(
     for index, fact in zip(readable.tolist(), facts, strict=True):
         for name, value in _of_file(fact).items():
             found.setdefault(name, [None] * len(listing.examples))[index] = value
-    return {name: tuple(said) for name, said in found.items() if len({*said} - {None}) > 1}
+    given = {name: tuple(cell or None for cell in cells) for name, cells in listing.slices.items()}
+    told = given | {name: tuple(said) for name, said in found.items() if name not in given}
+    return {name: said for name, said in told.items() if len({*said} - {None}) > 1}
 
 
 def _of_file(fact: ImageFacts) -> Mapping[str, str | None]:

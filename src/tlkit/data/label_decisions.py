@@ -11,14 +11,12 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from tlkit.core.fingerprint import digest_of_file
 from tlkit.core.spec import Spec, check_choice
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable, unprintable
-
-if TYPE_CHECKING:
-    from tlkit.data.dataset import Example
 
 DECISIONS: Final = ("right", "wrong", "leave out", "unsure")
 """What can be decided: the label is right; it is wrong, so that the other class is right; the image is of no

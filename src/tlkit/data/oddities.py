@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from tlkit.data.dataset import Example
+from tlkit.data.example import Example
 from tlkit.images.decoder import ImageFacts
 from tlkit.images.reader import ValueRange
 

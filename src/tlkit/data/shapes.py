@@ -10,7 +10,8 @@ from typing import Final, Self, final
 
 import numpy as np
 
-from tlkit.data.dataset import Example, Listing
+from tlkit.data.dataset import Listing
+from tlkit.data.example import Example
 from tlkit.errors import ImageError
 from tlkit.images.decoder import read_size
 

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from tlkit.core.rows import Indices
 from tlkit.core.spec import check_choice, check_float, check_int
-from tlkit.data.dataset import PARTS, DatasetSpec, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.layout import PARTS
 from tlkit.errors import DatasetError, SettingError, printable
 
 Labels: TypeAlias = npt.NDArray[np.integer] | Sequence[int]
@@ -48,6 +49,7 @@ def assign_parts(
     test_fraction: float,
     seed: int,
     given: Sequence[str | None] | None = None,
+    strata: Sequence[str] | None = None,
 ) -> Split:
     """Deal the examples out to training, validation and test.
 
@@ -64,6 +66,8 @@ def assign_parts(
         given: The part that each example is known to belong to, or None where that is open, `[N]`. What is
             given stays, even where a group straddles it. Without any "validation" in it, validation is
             dealt from what is "train" or open; otherwise what is open goes to training.
+        strata: What is dealt in equal shares within each class, `[N]`, such as the labels that were joined
+            to it. None: the classes alone.
 
     Returns:
         The indices of each part. A part with a fraction of 0 that is not given is empty.
@@ -91,7 +95,8 @@ def assign_parts(
     fixed = parts > _TRAIN
     free = np.flatnonzero(~fixed)
     members, counts = _ranked(classes[free], [groups[i] for i in free.tolist()], seed)
-    parts[free] = _dealt(counts, fractions)[members]
+    finer = _finer(members, len(counts), [strata[i] for i in free.tolist()] if strata else None)
+    parts[free] = _dealt(counts, finer, fractions)[members]
     needed = {_TRAIN, *np.unique(parts[fixed]).tolist()}
     needed |= {part for part, fraction in fractions.items() if fraction}
     _require_both_classes(classes, groups, parts, needed, "parts")
@@ -137,12 +142,18 @@ def split_readable(
         test_fraction=spec.test_fraction,
         seed=spec.seed,
         given=[listing.examples[index].part for index in readable],
+        strata=listing.strata(readable),
     )
     return Split(readable[split.train], readable[split.validation], readable[split.test])
 
 
 def assign_folds(
-    labels: Labels, groups: Sequence[str], *, count: int, seed: int
+    labels: Labels,
+    groups: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    strata: Sequence[str] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Deal the examples out to folds of equal size and equal share of the classes.
 
@@ -155,6 +166,7 @@ def assign_folds(
         groups: One key per example, `[N]`; those with equal keys stay in one fold.
         count: Number of folds, 2 or more.
         seed: Which of the many ways to deal, 0 or more.
+        strata: As in `assign_parts`.
 
     Returns:
         The fold of each example, int64 `[N]`, 0 to `count - 1`.
@@ -171,7 +183,7 @@ def assign_folds(
     classes = _checked_labels(labels, groups)
     check_int("count", count, at_least=2)
     members, counts = _ranked(classes, groups, seed)
-    folds = _balanced(counts, count)[members]
+    folds = _balanced(counts, _finer(members, len(counts), strata), count)[members]
     _require_both_classes(classes, groups, folds, range(count), "folds")
     return folds
 
@@ -219,32 +231,54 @@ def _ranked(
     return members, counts
 
 
+def _finer(members: Indices, group_count: int, strata: Sequence[str] | None) -> Indices:
+    """Number what strata each group holds, `[G]`: all 0 where there are none."""
+    if strata is None:
+        return np.zeros(group_count, np.int64)
+    if len(strata) != len(members):
+        raise SettingError(f"`strata` must have {len(members)} entries, got {len(strata)}")
+    held: list[set[str]] = [set() for _ in range(group_count)]
+    for group, stratum in zip(members.tolist(), strata, strict=True):
+        held[group].add(stratum)
+    names = [tuple(sorted(of)) for of in held]
+    number = {name: place for place, name in enumerate(sorted({*names}))}
+    return np.fromiter((number[name] for name in names), np.int64, group_count)
+
+
 def _hash(seed: int, name: str) -> bytes:
     # "surrogatepass": names that are not UTF-8 hold lone surrogates.
     text = f"{seed}\0{name}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=8).digest()
 
 
-def _dealt(counts: npt.NDArray[np.int64], fractions: Mapping[int, float]) -> npt.NDArray[np.int64]:
-    """Return the part of each group, `[G]`."""
+def _dealt(
+    counts: npt.NDArray[np.int64], finer: Indices, fractions: Mapping[int, float]
+) -> npt.NDArray[np.int64]:
+    """Return the part of each group, `[G]`; what a finer stratum could not give, the next one does."""
     parts = np.full(len(counts), _TRAIN)
     sizes = counts.sum(axis=1)
     stratum = (counts > 0) @ (1, 2)
     for number in (1, 2, 3):
-        waiting = np.flatnonzero(stratum == number).tolist()
-        total = int(sizes[waiting].sum())
-        for part, fraction in fractions.items():
-            missing = fraction * total
-            for group in waiting:
-                if sizes[group] <= 2 * missing:  # with it, the part is nearer to its share
-                    parts[group] = part
-                    missing -= int(sizes[group])
-            waiting = [group for group in waiting if parts[group] == _TRAIN]
+        missing = dict.fromkeys(fractions, 0.0)
+        for kind in np.unique(finer[stratum == number]).tolist():
+            waiting = np.flatnonzero((stratum == number) & (finer == kind)).tolist()
+            total = int(sizes[waiting].sum())
+            for part, fraction in fractions.items():
+                missing[part] += fraction * total
+                for group in waiting:
+                    if (
+                        sizes[group] <= 2 * missing[part]
+                    ):  # with it, the part is nearer to its share
+                        parts[group] = part
+                        missing[part] -= int(sizes[group])
+                waiting = [group for group in waiting if parts[group] == _TRAIN]
     _spread(parts, counts, [part for part in (*fractions, _TRAIN) if fractions.get(part, 1)])
     return parts
 
 
-def _balanced(counts: npt.NDArray[np.int64], fold_count: int) -> npt.NDArray[np.int64]:
+def _balanced(
+    counts: npt.NDArray[np.int64], finer: Indices, fold_count: int
+) -> npt.NDArray[np.int64]:
     """Return the fold of each group, `[G]`; with enough groups, each fold gets both classes.
 
     That is so because an empty fold is the cheapest: the first mixed groups go to different folds, and
@@ -254,7 +288,8 @@ def _balanced(counts: npt.NDArray[np.int64], fold_count: int) -> npt.NDArray[np.
     # Each class weighs the same, whatever its size. Whole numbers, so that every machine agrees on ties.
     weights = counts.sum(axis=0)[::-1].tolist()
     loads = [[0, 0] for _ in range(fold_count)]
-    kinds, kind_of = np.unique(counts, axis=0, return_inverse=True)
+    kinds, kind_of = np.unique(np.column_stack([counts, finer]), axis=0, return_inverse=True)
+    kinds = kinds[:, :2]
     for kind in sorted(range(len(kinds)), key=lambda k: (kinds[k].min() == 0, -kinds[k].sum())):
         brings = kinds[kind].tolist()
         price = [brings[c] * weights[c] for c in (0, 1)]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tlkit.core.rows import Images, Indices
 from tlkit.data.audit import AuditReport, audit_of
-from tlkit.data.dataset import PARTS, DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
+from tlkit.data.layout import PARTS
 from tlkit.data.split import Split, split_readable
 from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.images.loader import read_files, warn_of_bad_files

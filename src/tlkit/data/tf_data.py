@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images, Indices, Rows
 from tlkit.core.spec import as_pair, check_bool, check_choice, check_int
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.data.split_dataset import read_split
 from tlkit.errors import SettingError, printable
 from tlkit.images.augmentation import AugmentationPolicy

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier
-from tlkit.classifier.measure import listing_for
+from tlkit.classifier.measure import listing_for, spec_for
 from tlkit.core.rows import Images
-from tlkit.core.spec import check_path
-from tlkit.data.dataset import DatasetSpec, Example, image_files
+from tlkit.data.dataset import DatasetSpec, image_files
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, printable
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_images, warn_of_bad_files
@@ -93,7 +93,7 @@ def _known_images(
     try:
         examples = {e.name: e for e in listing_for(classifier.card, spec).examples}
     except DatasetError:
-        if data is None or isinstance(data, DatasetSpec):
+        if data is None or isinstance(data, DatasetSpec) or spec.table:
             raise
         return [(os.fspath(path), None) for path in image_files(spec.directory)], []
     record = classifier.record
@@ -108,10 +108,8 @@ def _known_images(
 
 
 def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:
-    if isinstance(data, DatasetSpec):
-        return data
     if data is not None:
-        return DatasetSpec(check_path("data", data), classes=classifier.class_names)
+        return spec_for(classifier.card, data)
     advice = (
         "give the folder of some images as `data` (--data): every export is tried before it counts"
     )

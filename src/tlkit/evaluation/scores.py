@@ -15,6 +15,7 @@ from tlkit.core.spec import Spec, check_choice
 from tlkit.errors import SettingError
 from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
+from tlkit.evaluation.rate import Rate
 from tlkit.evaluation.slices import Facet
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -38,12 +39,14 @@ class Scores(Spec):
         labels: 1 for the positive class, 0 for the negative class.
         logits: Log-odds of the positive class, before any threshold.
         facets: Facts of each image, such as its format; none in an exported folder.
+        groups: A number for each image that images of one group share. Empty where no groups were given.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     logits: tuple[float, ...]
     facets: tuple[Facet, ...] = ()
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.logits) or len(self.names) not in (0, len(self.labels)):
@@ -53,10 +56,18 @@ class Scores(Spec):
         if any(len(facet.codes) != len(self.labels) for facet in self.facets):
             raise SettingError("`facets` of `scores` must say something of each image")
 
+        if len(self.groups) not in (0, len(self.labels)):
+            raise SettingError("`groups` of `scores` must be one for each image, or none at all")
+
     @property
     def probabilities(self) -> Floats:
         """Of the positive class, float64 `[N]`, 0-1."""
         return sigmoid(np.array(self.logits, np.float64))
+
+    def accuracy(self, threshold: float) -> Rate:
+        """Return the share that is called right at a threshold, with Wilson's interval."""
+        right = (self.probabilities >= threshold) == np.array(self.labels, bool)
+        return Rate.wilson(int(right.sum()), len(self.labels))
 
     def check_names(self) -> None:
         """Raise where nobody knows which images these are.
@@ -83,12 +94,15 @@ class CrossValidation(Spec):
         folds: Metrics of each fold, in order.
         fold_numbers: The fold of each image of `scores`, counted from 0.
         scores: Labels and out-of-fold logits of all images.
+        known_groups: The same where other images of each one's group were learned from, for comparison. None
+            where no groups were given, or folds fine-tune.
     """
 
     evaluation: Evaluation
     folds: tuple[Evaluation, ...]
     fold_numbers: tuple[int, ...]
     scores: Scores
+    known_groups: Scores | None = None
 
     def __post_init__(self) -> None:
         counts = [self.fold_numbers.count(number) for number in range(len(self.folds))]
@@ -106,6 +120,7 @@ class CrossValidation(Spec):
         positive_class: str,
         threshold: float = 0.5,
         used_to_choose: Sequence[str] = (),
+        known_groups: Scores | None = None,
     ) -> Self:
         """Compute the metrics of out-of-fold predictions, in all and fold by fold.
 
@@ -116,6 +131,7 @@ class CrossValidation(Spec):
             positive_class: The one that the logits are of.
             threshold: An image counts as positive when its probability is at least this; 0 to 1.
             used_to_choose: Choices made on these images, as in `evaluate`.
+            known_groups: As the attribute has it.
         """
         labels, probabilities = np.array(scores.labels), scores.probabilities
         numbers = np.array(fold_numbers)
@@ -132,6 +148,10 @@ class CrossValidation(Spec):
                 used_to_choose=used_to_choose,
                 folds=count if part == OUT_OF_FOLD else None,
                 facets=scores.facets if part == OUT_OF_FOLD else (),
+                groups=scores.groups if part == OUT_OF_FOLD else (),
+                known_groups=known_groups.accuracy(threshold)
+                if known_groups and part == OUT_OF_FOLD
+                else None,
             )
 
         return cls(
@@ -139,6 +159,7 @@ class CrossValidation(Spec):
             folds=tuple(evaluated(f"fold {n + 1}", numbers == n) for n in range(count)),
             fold_numbers=tuple(fold_numbers),
             scores=scores,
+            known_groups=known_groups,
         )
 
     def recounted(self, threshold: float, *, used_to_choose: Sequence[str] = ()) -> Self:
@@ -157,6 +178,7 @@ class CrossValidation(Spec):
             positive_class=self.positive_class,
             threshold=threshold,
             used_to_choose=(*before, *used_to_choose),
+            known_groups=self.known_groups,
         )
 
     @property

@@ -7,6 +7,7 @@ for their number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self, TypeAlias, final
@@ -21,6 +22,12 @@ from tlkit.evaluation.rate import Rate, share
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Stratum: TypeAlias = tuple[int, int, int]
+_Groups: TypeAlias = dict[str, tuple[float, float]]
+
+_DRAWS: Final = 2000  # how often groups are dealt anew, at most
+_AT_ONCE: Final = 100
+_ENOUGH: Final = 20
+_TINY: Final = 1e-12
 
 LEVEL: Final = 0.05
 """How often, at most, any slice of a classifier is marked that is as good as the rest."""
@@ -153,6 +160,8 @@ def slices_of(
     facets: Sequence[Facet],
     labels: npt.ArrayLike,
     called: npt.ArrayLike,
+    *,
+    groups: Sequence[int] = (),
 ) -> tuple[Slice, ...]:
     """Count each slice, and compare it with all other images.
 
@@ -161,12 +170,17 @@ def slices_of(
     one-sided, and for accuracy its extension to strata. Comparisons that no outcome could decide, as slices
     are too small, are left out (Tarone); Holm's correction covers all others, so that the chance of marking
     any slice that is as good as the rest is at most 5 %, however many there are and however they overlap.
-    Images are taken as independent: where many are of one subject, a mark says less than that.
+
+    Images of one group, such as a patient, are right or wrong together. Where groups are given, they are
+    dealt out anew to the slices instead of images, 2,000 times, and a slice is compared with what it would
+    then be, by the sum of its surplus of mistakes over the spread of the groups' (studentized, so that groups
+    may be of different sizes).
 
     Args:
         facets: Facts of the images; one that is the same for all makes no slices.
         labels: [N] of 0 and 1; 1 is the positive class.
         called: [N] of truth values: which images were called positive.
+        groups: [N] of numbers: what belongs together. Empty: every image is on its own.
 
     Returns:
         The slices, facet by facet, in the order of their values.
@@ -189,6 +203,7 @@ def slices_of(
     """
     positive, said = np.asarray(labels) == 1, np.asarray(called, bool)
     counted: list[tuple[str, str, Ints]] = []
+    together: list[_Groups] = []
     for facet in facets:
         if len(facet.codes) != len(positive) or positive.shape != said.shape:
             raise SettingError(
@@ -201,16 +216,22 @@ def slices_of(
             known = codes >= 0
             cell = (codes[known], positive[known].astype(int), said[known].astype(int))
             np.add.at(table, cell, 1)
-            counted += zip([facet.name] * len(table), facet.values, table, strict=True)
-    return _marked(counted, positive, said)
+            there = np.flatnonzero(table.sum(axis=(1, 2))).tolist()
+            counted += [(facet.name, facet.values[code], table[code]) for code in there]
+            if len(groups):
+                numbers = np.asarray(groups, np.int64)
+                found = _of_groups(len(facet.values), codes, numbers, positive, said)
+                together += [found[code] for code in there]
+    return _marked(counted, positive, said, together)
 
 
 def _marked(
     counted: Sequence[tuple[str, str, Ints]],
     positive: npt.NDArray[np.bool_],
     said: npt.NDArray[np.bool_],
+    together: Sequence[_Groups],
 ) -> tuple[Slice, ...]:
-    """Test every slice against the rest, and correct for their number."""
+    """Test every slice against the rest, image by image or by groups, and correct for their number."""
     sizes = (int((~positive).sum()), int(positive.sum()))
     wrong = (int((~positive & said).sum()), int((positive & ~said).sum()))
     of_strata = _Chances(sizes, wrong)
@@ -225,7 +246,7 @@ def _marked(
         for metric, stratum in strata.items():
             if sum(inside for _, _, inside in stratum):
                 asked.append((number, metric))
-                found.append(of_strata(stratum))
+                found.append(together[number][metric] if together else of_strata(stratum))
     adjusted = adjusted_p_values([p for p, _ in found], [least for _, least in found])
     p_values: list[dict[str, float]] = [{} for _ in counted]
     for (number, metric), p in zip(asked, adjusted, strict=True):
@@ -242,6 +263,78 @@ def _marked(
         )
         for (facet, value, table), of_slice in zip(counted, p_values, strict=True)
     )
+
+
+def _of_groups(
+    slice_count: int,
+    codes: Ints,
+    groups: Ints,
+    positive: npt.NDArray[np.bool_],
+    said: npt.NDArray[np.bool_],
+) -> list[_Groups]:
+    """Return for each slice of a facet, by metric, how often chance makes it look so bad, and at least.
+
+    A group of which the fact is not the same throughout counts as several, one a slice: its parts resemble
+    each other across slices, which makes differences between these smaller, and so the test careful.
+    """
+    mistaken = (positive != said).astype(np.float64)
+    pairs, unit_of = np.unique(np.stack([groups, codes]), axis=1, return_inverse=True)
+    unit_of, slice_of = unit_of.reshape(-1), pairs[1]
+    found: list[_Groups] = [{} for _ in range(slice_count)]
+    for metric, chosen in zip(METRICS, (positive | True, positive, ~positive), strict=True):
+        if not chosen.any():
+            continue
+        surplus = np.zeros(len(slice_of))
+        for of_class in (chosen & positive, chosen & ~positive):
+            if of_class.any():
+                more = mistaken[of_class] - mistaken[of_class].mean()
+                np.add.at(surplus, unit_of[of_class], more)
+        units = np.unique(unit_of[chosen])
+        chances = _dealt_anew(surplus[units], slice_of[units])
+        for code, chance in chances.items():
+            found[code][metric] = chance
+    return found
+
+
+def _dealt_anew(surplus: Floats, slice_of: Ints) -> dict[int, tuple[float, float]]:
+    """Compare the groups in each slice with as many drawn by chance, as often as it takes to tell.
+
+    A slice that `_ENOUGH` draws have surpassed needs no more of them (J. Besag and P. Clifford 1991,
+    Sequential Monte Carlo p-values, Biometrika 78: 301-304).
+
+    Args:
+        surplus: Of mistakes, one for each group.
+        slice_of: The slice of each group; -1 in none.
+
+    Returns:
+        For each slice how often chance is as bad, and how often at least, whatever was found.
+    """
+    random, count = np.random.default_rng(0), len(surplus)
+    there = [code for code in np.unique(slice_of).tolist() if code >= 0]
+    sizes = np.array([(slice_of == code).sum() for code in there], np.int64)
+    scores = np.array([_score(surplus[slice_of == code]) for code in there])
+    surpassed: list[npt.NDArray[np.bool_]] = []
+    draws = 0
+    while draws < _DRAWS:
+        drawn = random.permuted(np.tile(surplus, (_AT_ONCE, 1)), axis=1)
+        sums, squares = np.cumsum(drawn, axis=1), np.cumsum(drawn**2, axis=1)
+        by_chance = sums[:, sizes - 1] / np.sqrt(np.maximum(squares[:, sizes - 1], _TINY))
+        surpassed.append(by_chance >= scores - 1e-9)
+        draws += _AT_ONCE
+        if (np.concatenate(surpassed).sum(axis=0) >= _ENOUGH).all():
+            break  # nothing that more of them could tell
+    found: dict[int, tuple[float, float]] = {}
+    for code, size, times in zip(there, sizes.tolist(), np.concatenate(surpassed).T, strict=True):
+        when = np.flatnonzero(times)
+        p = (1 + len(when)) / (draws + 1)
+        if len(when) >= _ENOUGH:
+            p = _ENOUGH / (int(when[_ENOUGH - 1]) + 1)
+        found[code] = p, max(1 / (_DRAWS + 1), 1 / math.comb(count, size))
+    return found
+
+
+def _score(surplus: Floats) -> float:
+    return float(surplus.sum() / math.sqrt(max(float((surplus**2).sum()), _TINY)))
 
 
 class _Chances:

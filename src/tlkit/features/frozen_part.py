@@ -23,8 +23,8 @@ from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.rows import Images, Indices
 from tlkit.core.spec import Json
-from tlkit.data.dataset import Example
-from tlkit.features.passes import Originals, read_originals, read_views
+from tlkit.data.example import Example
+from tlkit.features.passes import Originals, OriginalsPass, read_originals, read_views
 from tlkit.features.run_folders import RunFolders
 from tlkit.features.views import Views
 from tlkit.images.augmentation import AugmentationPolicy
@@ -35,7 +35,8 @@ from tlkit.images.reader import ValueRange
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.backbones.network import CutPoint, Network
+    from tlkit.backbones.cuts import CutPoint
+    from tlkit.backbones.network import Network
 
 FORMAT: Final = 5
 """Raised when the numbers that a pass gives change: what older releases kept is then left alone."""
@@ -131,6 +132,13 @@ class FrozenPart:
             originals, engine_name = self._elsewhere(examples, stop_at_bad_file)
             self._engine_names.add(engine_name)
             return originals
+        with self._decoding(examples) as decoded, self.begin(examples) as begun:
+            if decoded is not None and not stop_at_bad_file:
+                begun.engine()  # loads TensorFlow, if nothing has, before a progress bar is shown
+            return read_originals(begun, stop_at_bad_file=stop_at_bad_file, decoded=decoded)
+
+    def begin(self, examples: Sequence[Example]) -> OriginalsPass:
+        """Begin the pass over the images themselves, or take up what is kept of it."""
         views = 1 if self._policy.is_identity else self._needs.views
         self._sample = [example.path for example in examples[: 2 * SAMPLE_SIZE]]
         self._key = (
@@ -141,24 +149,19 @@ class FrozenPart:
             views,
             self._value_range,
         )
-        with self._decoding(examples) as decoded:
-            plan = self._plan(
-                (_IMAGES, *self._key), len(examples), features=True, activations=self._has_phases
-            )
-            if decoded is not None and not stop_at_bad_file:
-                plan.engine()  # loads TensorFlow, if nothing has, before a progress bar is shown
-            return read_originals(
-                examples,
-                plan.engine,
-                self._adapter.image_size,
-                value_range=self._value_range,
-                resize=self._adapter.resize,
-                stage_widths=lambda: self.network.stage_widths,
-                views=views,
-                stop_at_bad_file=stop_at_bad_file,
-                folder=plan.folder,
-                decoded=decoded,
-            )
+        plan = self._plan(
+            (_IMAGES, *self._key), len(examples), features=True, activations=self._has_phases
+        )
+        return OriginalsPass(
+            examples,
+            plan.engine,
+            self._adapter.image_size,
+            value_range=self._value_range,
+            resize=self._adapter.resize,
+            stage_widths=lambda: self.network.stage_widths,
+            views=views,
+            folder=plan.folder,
+        )
 
     def _decoding(
         self, examples: Sequence[Example]

@@ -7,19 +7,22 @@ is read back without any network being built.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import final
+from types import TracebackType
+from typing import Self, final
 
 import numpy as np
 
-from tlkit.backbones.engines import BATCH_SIZE, Engine
+from tlkit.backbones.engines import BATCH_SIZE, Engine, Outputs
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images, Indices, Rows
 from tlkit.core.spec import Json
-from tlkit.data.dataset import Example
+from tlkit.data.example import Example
 from tlkit.features.journal import Journal
 from tlkit.features.views import Views
 from tlkit.images.decoder import BadFile, ImageFacts
@@ -120,23 +123,15 @@ class Originals:
     stage_widths: tuple[int, ...]
 
 
-def read_originals(
-    examples: Sequence[Example],
-    engine: Callable[[], Engine],
-    image_size: tuple[int, int],
-    *,
-    value_range: ValueRange = None,
-    resize: Resize = "stretch",
-    stage_widths: Callable[[], tuple[int, ...]] = tuple,
-    views: int = 1,
-    stop_at_bad_file: bool = False,
-    folder: Path | None = None,
-    decoded: Iterator[Decoded] | None = None,
-) -> Originals:
-    """Decode every file once and run the frozen part on it.
+@final
+class OriginalsPass:
+    """The pass over the images themselves, batch by batch, whoever decodes them.
+
+    It is a context: within it batches are taken, in the order of the examples, from the first that is not
+    `done`.
 
     Args:
-        examples: What to read, in this order.
+        examples: What is read.
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
         value_range: As in `read_image`.
@@ -144,8 +139,115 @@ def read_originals(
         stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
-        stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
         folder: Where the pass is kept; None keeps it in memory and temporary files.
+
+    Attributes:
+        examples: As given.
+        engine: As given.
+        image_size: As given.
+        value_range: As given.
+        resize: As given.
+        outcomes: What is known of each file so far.
+        seconds_per_image: Of the engine alone, in the fastest whole batch but the first; infinite before.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        engine: Callable[[], Engine],
+        image_size: tuple[int, int],
+        *,
+        value_range: ValueRange = None,
+        resize: Resize = "stretch",
+        stage_widths: Callable[[], tuple[int, ...]] = tuple,
+        views: int = 1,
+        folder: Path | None = None,
+    ) -> None:
+        self.examples = examples
+        self.engine = engine
+        self.image_size = image_size
+        self.value_range = value_range
+        self.resize: Resize = resize
+        self.outcomes: list[FileOutcome] = []
+        self.seconds_per_image = math.inf
+        self._stage_widths = stage_widths
+        self._images = KeptImages(
+            examples, image_size, keep=views > 1, value_range=value_range, resize=resize
+        )
+        self._taken = 0
+        batches = -(-len(examples) // BATCH_SIZE)
+        self._journal = Journal(folder, len(examples), batches=batches, views=views)
+        known = (note for batch in self._journal.notes for note in batch)
+        self.outcomes += [_outcome(note, one) for note, one in zip(known, examples, strict=False)]
+        self._journal.notes.clear()
+
+    @property
+    def done(self) -> int:
+        """How many files have been taken, by this process or one before."""
+        return len(self.outcomes)
+
+    def take(self, rows: Indices, images: Images, found: Sequence[FileOutcome]) -> None:
+        """Run the next batch.
+
+        Args:
+            rows: Which examples of the batch could be read, int64 `[B]`, ascending.
+            images: Their pixels, uint8 `[B, H, W, 3]`.
+            found: What is known of every file of the batch.
+        """
+        outputs: Outputs = ()
+        if len(rows):
+            engine = self.engine()
+            self._journal.parameters = engine.parameters
+            self._journal.stage_widths = self._stage_widths()
+            started = time.perf_counter()
+            outputs = engine(images)
+            self._time((time.perf_counter() - started) / len(rows), whole=len(rows) == BATCH_SIZE)
+        self._journal.add(rows, outputs, [outcome.to_config() for outcome in found])
+        self._images.add(rows, images)
+        self.outcomes += found
+
+    def result(self) -> Originals:
+        """Return what came out, when all is done."""
+        known = self.outcomes
+        readable = [row for row, outcome in enumerate(known) if isinstance(outcome, ImageFacts)]
+        return Originals(
+            backbone_parameters=self._journal.parameters,
+            stage_widths=self._journal.stage_widths,
+            readable=np.array(readable, np.int64),
+            facts=tuple(outcome for outcome in known if isinstance(outcome, ImageFacts)),
+            bad_files=tuple(outcome for outcome in known if isinstance(outcome, BadFile)),
+            outputs=self._journal.outputs,
+            images=self._images,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._journal.__exit__(kind, error, trace)
+
+    def _time(self, seconds: float, *, whole: bool) -> None:
+        self._taken += 1
+        if whole and self._taken > 1:  # the first one optimises the graph
+            self.seconds_per_image = min(self.seconds_per_image, seconds)
+
+
+def read_originals(
+    begun: OriginalsPass,
+    *,
+    stop_at_bad_file: bool = False,
+    decoded: Iterator[Decoded] | None = None,
+) -> Originals:
+    """Decode every file once and run the frozen part on it.
+
+    Args:
+        begun: The pass, its context entered; an earlier process may have begun it.
+        stop_at_bad_file: Raise at the first file that cannot be read, instead of listing it.
         decoded: What comes of the files, in their order, where decoding has begun; None: begin now.
 
     Returns:
@@ -154,47 +256,23 @@ def read_originals(
     Raises:
         ImageError: A file cannot be read and `stop_at_bad_file` is set.
     """
-    images = KeptImages(
-        examples, image_size, keep=views > 1, value_range=value_range, resize=resize
-    )
-    batches = -(-len(examples) // BATCH_SIZE)
-    with Journal(folder, len(examples), batches=batches, views=views) as journal:
-        known = (note for batch in journal.notes for note in batch)
-        outcomes = [_outcome(note, example) for note, example in zip(known, examples, strict=False)]
-        _check(outcomes, stop_at_bad_file=stop_at_bad_file)
-        done = len(outcomes)
-        with progress(len(examples), "Reading") as advance:
-            advance(done)
-            paths = (example.path for example in examples[done:])
-            read_many = read_images if done else _begun(decoded)
-            batches_of_files = read_batches(
-                paths,
-                image_size,
-                BATCH_SIZE,
-                value_range=value_range,
-                resize=resize,
-                read_many=read_many,
-            )
-            for indices, batch, found in batches_of_files:
-                rows = indices + done
-                _check(found, stop_at_bad_file=stop_at_bad_file)
-                if len(rows):
-                    journal.parameters, journal.stage_widths = engine().parameters, stage_widths()
-                notes = [outcome.to_config() for outcome in found]
-                journal.add(rows, engine()(batch) if len(rows) else (), notes)
-                images.add(rows, batch)
-                outcomes += _gathered(found)
-                advance(len(found))
-    readable = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, ImageFacts)]
-    return Originals(
-        backbone_parameters=journal.parameters,
-        stage_widths=journal.stage_widths,
-        readable=np.array(readable, np.int64),
-        facts=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageFacts)),
-        bad_files=tuple(outcome for outcome in outcomes if isinstance(outcome, BadFile)),
-        outputs=journal.outputs,
-        images=images,
-    )
+    count, done = len(begun.examples), begun.done
+    with progress(count, "Reading") as advance:
+        check_outcomes(begun.outcomes, stop_at_bad_file=stop_at_bad_file)
+        advance(done)
+        batches = read_batches(
+            (example.path for example in begun.examples[done:]),
+            begun.image_size,
+            BATCH_SIZE,
+            value_range=begun.value_range,
+            resize=begun.resize,
+            read_many=read_images if done else _begun(decoded),
+        )
+        for indices, images, found in batches:
+            check_outcomes(found, stop_at_bad_file=stop_at_bad_file)
+            begun.take(indices + done, images, gathered(found))
+            advance(len(found))
+    return begun.result()
 
 
 def _begun(decoded: Iterator[Decoded] | None) -> ReadMany:
@@ -216,7 +294,7 @@ def _outcome(note: Mapping[str, Json], example: Example) -> FileOutcome:
     return ImageFacts.from_config(note)
 
 
-def _gathered(found: Sequence[FileOutcome]) -> list[FileOutcome]:
+def gathered(found: Sequence[FileOutcome]) -> list[FileOutcome]:
     """Put the thumbnails of a batch side by side.
 
     One by one they would lie scattered between the large buffers of decoding and keep their memory.
@@ -231,7 +309,8 @@ def _gathered(found: Sequence[FileOutcome]) -> list[FileOutcome]:
     ]
 
 
-def _check(outcomes: Sequence[FileOutcome], *, stop_at_bad_file: bool) -> None:
+def check_outcomes(outcomes: Sequence[FileOutcome], *, stop_at_bad_file: bool) -> None:
+    """Raise for the first bad file, if one is to stop the pass."""
     for outcome in outcomes if stop_at_bad_file else ():
         if isinstance(outcome, BadFile):
             raise outcome.error()

@@ -20,6 +20,7 @@ from tlkit.core.spec import Json
 from tlkit.errors import SettingError, TlkitError, printable
 
 _SETTINGS_NAME: Final = "settings.json"
+_CONTENT_NAME: Final = "content.txt"
 _PHASE_NAME: Final = "phase-{}.npz"
 _NAMED: Final = 3  # differences that a message spells out
 
@@ -57,6 +58,33 @@ class RunFolders:
             _check_manifest(checkpoint, json.loads(json.dumps(settings)))
         return cls(cache, checkpoint)
 
+    def claim(self, content: str) -> None:
+        """Refuse a checkpoint of other images under the same names, with the same sizes and dates.
+
+        Args:
+            content: What stands for all bytes of all images.
+
+        Raises:
+            SettingError: It is of other images.
+            TlkitError: The checkpoint folder cannot be written or read.
+        """
+        if self.checkpoint is None:
+            return
+        path = self.checkpoint / _CONTENT_NAME
+        try:
+            if not path.exists():
+                with replacing(path) as partial:
+                    partial.write_text(content, "ascii")
+            before = path.read_text("ascii", errors="replace")
+        except OSError as error:
+            raise _cannot_use(self.checkpoint, error) from error
+        if before != content:
+            raise SettingError(
+                f"the checkpoint in {printable(self.checkpoint)} belongs to another run: some images "
+                "have other content now, although their names, sizes and dates are the same. Choose another "
+                "folder."
+            )
+
     @property
     def keeps(self) -> bool:
         """Whether passes are kept at all."""
@@ -66,6 +94,10 @@ class RunFolders:
         """Return the folder for a pass that these facts decide; None to keep nothing."""
         place = self.cache or self.checkpoint
         return place / f"{name}-{fingerprint(*facts)}" if place else None
+
+    def of_note(self, name: str, *facts: object) -> Path | None:
+        """Return the file for a note that these facts decide, in the cache; None without one."""
+        return self.cache / f"{name}-{fingerprint(*facts)}.json" if self.cache else None
 
     def of_fold(self, number: int, count: int) -> Path | None:
         """Return the file for what a fold found; None to keep nothing."""
@@ -97,11 +129,7 @@ def _check_manifest(folder: Path, settings: dict[str, Json]) -> None:
             with replacing(path) as partial:
                 partial.write_text(json.dumps(settings, indent=1), "utf-8")
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise TlkitError(
-            f"cannot use {printable(folder)} as `checkpoint_dir`: {why}. "
-            "Choose an empty folder that can be written."
-        ) from error
+        raise _cannot_use(folder, error) from error
     differences = list(_differences("", before, settings))
     if differences:
         more = f" and {len(differences) - _NAMED} more differences" if differences[_NAMED:] else ""
@@ -109,6 +137,14 @@ def _check_manifest(folder: Path, settings: dict[str, Json]) -> None:
             f"the checkpoint in {printable(folder)} belongs to another run: "
             f"{'; '.join(differences[:_NAMED])}{more}. Repeat that run exactly, or choose another folder."
         )
+
+
+def _cannot_use(folder: Path, error: OSError | ValueError) -> TlkitError:
+    why = getattr(error, "strerror", None) or error
+    return TlkitError(
+        f"cannot use {printable(folder)} as `checkpoint_dir`: {why}. "
+        "Choose an empty folder that can be written."
+    )
 
 
 def _differences(name: str, before: Json, now: Json) -> Iterator[str]:

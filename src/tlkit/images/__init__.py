@@ -6,5 +6,5 @@ Files in reading order: `decoder` (one file), `file_formats` (what the first byt
 reader of a format gives), `samples` (any depth becomes 8 bits), `metadata` (which way up); the readers
 `jpeg`, `png`, `tiff` with `tiff_tags` and `tiff_bytes`, `webp`, `gif`, `bitmap`, `heif`, `jpeg2000`, `pnm`,
 `pillow_formats`; `loader` (many files, decoded ahead), `augmentation` (the policy), `augmenter` (how it
-moves pixels).
+moves pixels), `data_address` (pixels that stand in a page).
 """

@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from hashlib import blake2b
 from types import MappingProxyType
@@ -34,7 +34,7 @@ from tlkit.images.metadata import SIDEWAYS
 from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
 from tlkit.images.png import open_png
 from tlkit.images.pnm import open_pnm
-from tlkit.images.reader import Decoded, Opened, UnreadableError, ValueRange
+from tlkit.images.reader import Decoded, Opened, Size, UnreadableError, ValueRange
 from tlkit.images.resizing import Resize, content_box, padded
 from tlkit.images.samples import BACKGROUND, Pixels
 from tlkit.images.tiff import open_tiff
@@ -48,6 +48,7 @@ __all__ = [
     "Pixels",
     "as_batch",
     "read_image",
+    "read_image_at_sizes",
     "read_size",
 ]
 
@@ -218,10 +219,39 @@ def read_image(
         >>> pixels.shape, pixels[0, 0].tolist(), facts.format, facts.width
         ((160, 224, 3), [200, 30, 40], 'PNG', 640)
     """
+    (pixels,), facts = read_image_at_sizes(
+        source, (image_size,), max_pixels=max_pixels, value_range=value_range, resize=resize
+    )
+    return pixels, facts
+
+
+def read_image_at_sizes(
+    source: str | os.PathLike[str] | bytes,
+    image_sizes: Sequence[tuple[int, int]],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    value_range: ValueRange = None,
+    resize: Resize = "stretch",
+) -> tuple[tuple[Pixels, ...], ImageFacts]:
+    """Read one image at several sizes: the file once, and decoded once for each scale that they need.
+
+    Args:
+        source: As in `read_image`.
+        image_sizes: Height and width of each result, at least one.
+        max_pixels: As in `read_image`.
+        value_range: As in `read_image`.
+        resize: As in `read_image`.
+
+    Returns:
+        The pixels at each size, equal to those that `read_image` gives; and the facts.
+
+    Raises:
+        ImageError: As in `read_image`.
+    """
     path, data = _content(source, max_pixels)
     kind = sniff(data)
     with _refusals(path, data, kind):
-        return _decode(data, kind, image_size, max_pixels, value_range, resize)
+        return _decode(data, kind, image_sizes, max_pixels, value_range, resize)
 
 
 def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
@@ -316,11 +346,11 @@ def _refusals(path: str, data: bytes, kind: str | None) -> Iterator[None]:
 def _decode(
     data: bytes,
     kind: str | None,
-    image_size: tuple[int, int],
+    image_sizes: Sequence[tuple[int, int]],
     max_pixels: int,
     value_range: ValueRange,
     resize: Resize,
-) -> tuple[Pixels, ImageFacts]:
+) -> tuple[tuple[Pixels, ...], ImageFacts]:
     opened = _open(data, kind)
     width, height = opened.size
     if width * height > max_pixels:
@@ -329,12 +359,15 @@ def _decode(
             f"(limit `max_pixels`={max_pixels})"
         )
     sideways = opened.orientation in SIDEWAYS
-    inner = _inner_size((width, height) if sideways else (height, width), image_size, resize)
-    size = inner if sideways else inner[::-1]
-    with _IN_FLIGHT.taken(width * height // opened.divisor(size) ** 2):
-        found = _resized(opened.decode(size, value_range), size)
-    pixels = np.array(_turn(found.rgb, opened.orientation))
-    return pixels if inner == image_size else padded(pixels, image_size), ImageFacts(
+    upright = (width, height) if sideways else (height, width)
+    inner = [_inner_size(upright, size, resize) for size in image_sizes]
+    sizes = [size if sideways else size[::-1] for size in inner]
+    finest = min(map(opened.divisor, sizes))
+    with _IN_FLIGHT.taken(width * height // finest**2):
+        found, resized = _resized(opened, sizes, value_range)
+    seen = [np.array(_turn(resized[size], opened.orientation)) for size in sizes]
+    framed = [padded(pixels, frame) for pixels, frame in zip(seen, image_sizes, strict=True)]
+    return tuple(framed), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
@@ -357,11 +390,30 @@ def _inner_size(
     return image_size if resize == "stretch" else content_box(upright, image_size)[2:]
 
 
-def _resized(found: Decoded, size: tuple[int, int]) -> Decoded:
-    """Return the image and its thumbnail, both as they are stored; what was decoded is let go."""
+def _resized(
+    opened: Opened, sizes: Sequence[Size], value_range: ValueRange
+) -> tuple[Decoded, dict[Size, Image.Image]]:
+    """Return what was decoded, with a thumbnail in the place of its pixels, and the image at each size.
+
+    The coarsest scale goes first, for it may be that of the thumbnail too. One is held at a time.
+    """
+    scales: dict[int, list[Size]] = {}
+    for size in sizes:
+        scales.setdefault(opened.scale(size), []).append(size)
+    coarsest, *finer = sorted(scales, reverse=True)
+    found = opened.decode(scales[coarsest][0], value_range)
     # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
     thumbnail = found.coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return found._replace(rgb=found.rgb.resize(size, Image.Resampling.BILINEAR), coarse=thumbnail)
+    resized = {size: _to_size(found.rgb, size) for size in scales[coarsest]}
+    found = found._replace(rgb=thumbnail, coarse=thumbnail)  # what was decoded is let go
+    for scale in finer:
+        rgb = opened.again(scales[scale][0])
+        resized |= {size: _to_size(rgb, size) for size in scales[scale]}
+    return found, resized
+
+
+def _to_size(image: Image.Image, size: Size) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _open(data: bytes, kind: str | None) -> Opened:

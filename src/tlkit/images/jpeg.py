@@ -57,6 +57,8 @@ def open_jpeg(data: bytes) -> Opened:
         orientation=orientation_of_block(exif),
         decode=decode,
         divisor=lambda wanted: 1 if progressive else _divisor(stored, _at_least(wanted)),
+        scale=lambda wanted: _divisor(stored, _at_least(wanted)),
+        again=lambda wanted: _drafted(_open(clean), _at_least(wanted)),
     )
 
 

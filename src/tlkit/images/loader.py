@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,13 +17,17 @@ from tlkit.core.machine import cpu_count
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images, Indices
 from tlkit.errors import BadFileWarning, ImageError
-from tlkit.images.decoder import BadFile, ImageFacts, read_image
+from tlkit.images.decoder import BadFile, ImageFacts, read_image, read_image_at_sizes
 from tlkit.images.reader import ValueRange
 from tlkit.images.resizing import Resize
 
 Decoded: TypeAlias = tuple[Images, ImageFacts] | BadFile
+DecodedAtSizes: TypeAlias = tuple[tuple[Images, ...], ImageFacts] | BadFile
 FileOutcome: TypeAlias = ImageFacts | BadFile
 """What is known of a file: the facts of its image, or why it cannot be read."""
+
+
+Outcome = TypeVar("Outcome")
 
 
 class Read(Protocol):
@@ -158,17 +162,61 @@ def reading_ahead(
         except ImageError as error:
             return BadFile.from_error(error)
 
-    bytes_each = 3 * image_size[0] * image_size[1]
+    with _ahead(paths, decode, _bytes_of([image_size]), first_bytes) as decoded:
+        yield decoded
+
+
+@contextmanager
+def reading_ahead_at_sizes(
+    paths: Iterable[str | Path],
+    image_sizes: Sequence[tuple[int, int]],
+    *,
+    value_range: ValueRange = None,
+    first_bytes: int = _AHEAD_BYTES,
+) -> Iterator[Iterator[DecodedAtSizes]]:
+    """Decode files in threads from now on, each at several sizes, as `read_image_at_sizes` does.
+
+    Args:
+        paths: As in `read_images`.
+        image_sizes: Height and width of each, at least one.
+        value_range: As in `read_image`.
+        first_bytes: As in `reading_ahead`.
+
+    Yields:
+        What comes of each file, in the order given, until the context ends.
+    """
+
+    def decode(path: str | Path) -> DecodedAtSizes:
+        try:
+            return read_image_at_sizes(path, image_sizes, value_range=value_range)
+        except ImageError as error:
+            return BadFile.from_error(error)
+
+    with _ahead(paths, decode, _bytes_of(image_sizes), first_bytes) as decoded:
+        yield decoded
+
+
+def _bytes_of(image_sizes: Sequence[tuple[int, int]]) -> int:
+    return sum(3 * height * width for height, width in image_sizes)
+
+
+@contextmanager
+def _ahead(
+    paths: Iterable[str | Path],
+    decode: Callable[[str | Path], Outcome],
+    bytes_each: int,
+    first_bytes: int,
+) -> Iterator[Iterator[Outcome]]:
     at_most = max(1, LOADING_BYTES // bytes_each)
     count = min(max(_AHEAD_BYTES // bytes_each, _AHEAD_AT_LEAST), _AHEAD_AT_MOST, at_most)
     first = max(min(first_bytes // bytes_each, _AHEAD_AT_MOST), count)
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-decode") as pool:
         waiting = iter(paths)
-        ahead: deque[Future[Decoded]] = deque(
+        ahead: deque[Future[Outcome]] = deque(
             pool.submit(decode, path) for path in islice(waiting, first)
         )
 
-        def in_order() -> Iterator[Decoded]:
+        def in_order() -> Iterator[Outcome]:
             while ahead:
                 found = ahead.popleft().result()
                 if len(ahead) < count:
@@ -204,12 +252,34 @@ def read_batches(
         The indices among `paths` of the files of the batch that can be read (int64 `[B]`, ascending; there
         may be none), their pixels (uint8 `[B, H, W, 3]`), and what is known of every file of the batch.
     """
-    decoded = enumerate(read_many(paths, image_size, value_range=value_range, resize=resize))
-    while batch := list(islice(decoded, batch_size)):
+    decoded = read_many(paths, image_size, value_range=value_range, resize=resize)
+    at_one_size = (
+        found if isinstance(found, BadFile) else ((found[0],), found[1]) for found in decoded
+    )
+    for indices, (pixels,), outcomes in in_batches(at_one_size, [image_size], batch_size):
+        yield indices, pixels, outcomes
+
+
+def in_batches(
+    decoded: Iterable[DecodedAtSizes], image_sizes: Sequence[tuple[int, int]], batch_size: int
+) -> Iterator[tuple[Indices, list[Images], list[FileOutcome]]]:
+    """Put what comes of files together in batches, in the order given.
+
+    Args:
+        decoded: What comes of each.
+        image_sizes: Height and width of each of its images, in pixels.
+        batch_size: Files in a batch, readable or not; the last batch may be smaller.
+
+    Yields:
+        As `read_batches`, with pixels for each size.
+    """
+    numbered = enumerate(decoded)
+    while batch := list(islice(numbered, batch_size)):
         readable = [(index, found) for index, found in batch if not isinstance(found, BadFile)]
-        pixels = np.empty((len(readable), *image_size, 3), np.uint8)
-        for row, (_, (image, _)) in enumerate(readable):
-            pixels[row] = image
+        pixels = [np.empty((len(readable), *size, 3), np.uint8) for size in image_sizes]
+        for row, (_, (images, _)) in enumerate(readable):
+            for block, image in zip(pixels, images, strict=True):
+                block[row] = image
         indices = np.array([index for index, _ in readable], np.int64)
         yield indices, pixels, [f if isinstance(f, BadFile) else f[1] for _, f in batch]
 

@@ -62,6 +62,10 @@ def _whole(_wanted: Size) -> int:
     return 1
 
 
+def _no_other_scale(wanted: Size) -> Image.Image:
+    raise LookupError(f"{wanted} comes from the same pixels as every other size")
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
@@ -77,6 +81,8 @@ class Opened:
         decode: Decodes it, given the width and height that are wanted at least, and which values are black
             and white where a sample has more than 8 bits.
         divisor: By what width and height are divided while it is decoded to such a size.
+        scale: Sizes for which it is the same come from the same pixels.
+        again: Decodes it once more, to RGB alone, for a size of another scale.
     """
 
     format: str
@@ -87,6 +93,8 @@ class Opened:
     animated: bool = False
     decode: Callable[[Size, ValueRange], Decoded]
     divisor: Callable[[Size], int] = _whole
+    scale: Callable[[Size], int] = _whole
+    again: Callable[[Size], Image.Image] = _no_other_scale
 
 
 class Strict(ImageFile.ImageFile):

@@ -54,6 +54,8 @@ def padded(pixels: Pixels, frame: tuple[int, int]) -> Pixels:
         frame: Height and width of the result, in pixels.
     """
     height, width = pixels.shape[:2]
+    if (height, width) == frame:
+        return pixels
     top, left = (frame[0] - height) // 2, (frame[1] - width) // 2
     result = np.empty((*frame, 3), np.uint8)
     result[:] = BORDER

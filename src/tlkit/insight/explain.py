@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tlkit.backbones.cuts import cuts
 from tlkit.backbones.engines import BATCH_SIZE
-from tlkit.backbones.network import cuts
 from tlkit.classifier.classifier import (
     PathLike,
     Prediction,
@@ -200,16 +200,9 @@ def explain(
         >>> seen.save("map.png")  # doctest: +SKIP
     """
     check_classifier("classifier", classifier)
-    grad_cam = _GradCam(classifier, (towards,))
     if isinstance(image, np.ndarray):
-        if image.ndim != 3:
-            raise SettingError(
-                f"`image` must be a file or one image [H, W, 3], got shape {image.shape}"
-            )
-        size = (image.shape[0], image.shape[1])
-        given = as_batch(image, size)[0].copy()
-        pixels = as_batch(given, classifier.image_size, resize=classifier.resize)[0]
-        return grad_cam([_Subject(given, pixels, size, towards)])[0]
+        return Explainer(classifier)(image, towards)
+    grad_cam = _GradCam(classifier, (towards,))
     pixels, facts = read_image(
         check_path("image", image),
         classifier.image_size,
@@ -217,6 +210,42 @@ def explain(
         resize=classifier.resize,
     )
     return grad_cam([_Subject(image, pixels, facts.upright_size, towards)])[0]
+
+
+@final
+class Explainer:
+    """`explain` for one image after the other: the network is cut once.
+
+    Args:
+        classifier: As in `explain`.
+
+    Raises:
+        ArtifactError: It was loaded from an exported folder, which has no network to look into.
+        SettingError: As in `explain`.
+    """
+
+    def __init__(self, classifier: TransferClassifier) -> None:
+        self._classifier = classifier
+        self._grad_cam = _GradCam(classifier, ())
+
+    def __call__(self, image: npt.NDArray[np.generic], towards: str | None = None) -> Explanation:
+        """Explain one image, as `explain` does.
+
+        Args:
+            image: RGB 0-255 `[H, W, 3]`.
+            towards: As in `explain`.
+        """
+        if image.ndim != 3:
+            raise SettingError(
+                f"`image` must be a file or one image [H, W, 3], got shape {image.shape}"
+            )
+        if towards is not None:
+            check_choice("class", towards, self._classifier.class_names)
+        size = (image.shape[0], image.shape[1])
+        given = as_batch(image, size)[0].copy()
+        frame, resize = self._classifier.image_size, self._classifier.resize
+        pixels = as_batch(given, frame, resize=resize)[0]
+        return self._grad_cam([_Subject(given, pixels, size, towards)])[0]
 
 
 def explain_files(

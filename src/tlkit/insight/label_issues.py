@@ -16,6 +16,7 @@ import numpy as np
 from tlkit.classifier.classifier import TransferClassifier, check_classifier
 from tlkit.core.spec import Spec, check_bool, check_float
 from tlkit.core.tables import Cell
+from tlkit.data.label_decisions import DIGEST_PREFIX
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.evaluate import other_class
 from tlkit.evaluation.log_loss import sigmoid
@@ -57,16 +58,22 @@ class LabelIssue(Spec):
         )
 
 
-COLUMNS: Final = ("image", "label", "suggested", "probability", "likely")
+COLUMNS: Final = ("image", "label", "suggested", "probability", "likely", "digest")
 """Of a table of doubtful labels: the image's name, its class, the more probable one, the probability of its
-class, and "yes" where confident learning calls the label wrong."""
+class, "yes" where confident learning calls the label wrong, and what the file was. With a column `decision`
+it is a table of decisions."""
 
 
-def as_row(issue: LabelIssue) -> tuple[Cell, ...]:
-    """Return a row of a table of doubtful labels, as `COLUMNS` has it; names as `printable` writes them."""
+def as_row(issue: LabelIssue, digest: str = "") -> tuple[Cell, ...]:
+    """Return a row of a table of doubtful labels, as `COLUMNS` has it; names as `printable` writes them.
+
+    Args:
+        issue: What is thought of the image.
+        digest: The first hex digits of its file's digest; "" where that is not known.
+    """
     likely = "yes" if issue.likely else "no"
     names = (printable(issue.name), printable(issue.given), printable(issue.suggested))
-    return (*names, issue.probability, likely)
+    return (*names, issue.probability, likely, digest and DIGEST_PREFIX + digest)
 
 
 def find_label_issues(result: TransferClassifier | CrossValidation) -> tuple[LabelIssue, ...]:

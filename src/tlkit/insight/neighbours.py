@@ -24,7 +24,8 @@ from tlkit.classifier.classifier import (
 from tlkit.core.progress import progress
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_int, check_path
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.images.decoder import BadFile, as_batch, read_image
 from tlkit.images.loader import read_batches, warn_of_bad_files

@@ -15,9 +15,10 @@ with tlkit.plot.theme("dark"):
 """
 
 from tlkit.plot.curves import learning_curves
+from tlkit.plot.figure import Grid
 from tlkit.plot.galleries import gallery, samples, views
 from tlkit.plot.performance import confusion, precision_recall, reliability, roc, thresholds
-from tlkit.plot.style import THEMES, Grid, Palette, theme
+from tlkit.plot.style import THEMES, Palette, theme
 
 __all__ = [
     "THEMES",

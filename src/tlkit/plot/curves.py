@@ -11,7 +11,8 @@ import numpy as np
 
 from tlkit.core.spec import check_kind
 from tlkit.evaluation.history import History, PhaseHistory
-from tlkit.plot.style import Grid, drawing, new_grid, palette, title
+from tlkit.plot.figure import Grid, new_grid, title
+from tlkit.plot.style import drawing, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

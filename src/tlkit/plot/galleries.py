@@ -13,7 +13,8 @@ import numpy as np
 from tlkit.classifier.classifier import PathLike, TransferClassifier
 from tlkit.core.home import expanded
 from tlkit.core.spec import check_int
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError
 from tlkit.evaluation.evaluate import other_class
 from tlkit.evaluation.scores import CrossValidation
@@ -22,8 +23,9 @@ from tlkit.images.decoder import BadFile, Pixels
 from tlkit.images.loader import read_images, warn_of_bad_files
 from tlkit.images.reader import ValueRange
 from tlkit.insight.explain import explain_files
+from tlkit.plot.figure import Grid, add_legend, new_grid, shortened, title
 from tlkit.plot.points import Judged
-from tlkit.plot.style import Grid, Palette, add_legend, drawing, new_grid, shortened, title
+from tlkit.plot.style import Palette, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

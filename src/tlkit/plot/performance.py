@@ -12,6 +12,7 @@ from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.rate import Rate
 from tlkit.evaluation.reliability import Bins, reliability_bins
 from tlkit.evaluation.scores import CrossValidation
+from tlkit.plot.figure import Grid, add_legend, one_plot, shortened, title
 from tlkit.plot.points import (
     Floats,
     Judged,
@@ -20,7 +21,7 @@ from tlkit.plot.points import (
     roc_points,
     steps,
 )
-from tlkit.plot.style import Grid, Palette, add_legend, one_plot, shortened, title
+from tlkit.plot.style import Palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -55,6 +55,7 @@ class Judged:
             part=part,
             used_to_choose=chosen,
             facets=scores.facets,
+            groups=scores.groups,
         )
         return cls(evaluation, scores)
 

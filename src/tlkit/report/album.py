@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 import numpy as np
-from PIL import Image
 
 from tlkit.classifier.classifier import PathLike, TransferClassifier, with_card
-from tlkit.classifier.measure import learned_names, listing_for
+from tlkit.classifier.measure import learned_names, listing_for, spec_for
 from tlkit.classifier.record import Record
 from tlkit.core.progress import progress
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.data.label_decisions import DIGEST_PREFIX, Decided
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
+from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, ImageFacts, Pixels, read_image
 from tlkit.images.loader import read_images
 from tlkit.images.reader import ValueRange
 from tlkit.insight.label_issues import LabelIssue, rank_label_issues
 from tlkit.plot.points import Judged
-
-Size: TypeAlias = tuple[int, int]
 
 IMAGES: Final = 600
 """How many images a page holds at most, the most telling ones: they take about 5 kB each."""
@@ -92,7 +89,7 @@ class Album:
     """What a report shows of a folder.
 
     Attributes:
-        directory: The folder.
+        spec: How the folder is read.
         is_own: Whether the classifier was trained on this folder.
         parts: The most meaningful first.
         images: The most telling first: those whose label was given the lowest probability.
@@ -102,7 +99,7 @@ class Album:
         notes: What the reader should know about the folder as it is now.
     """
 
-    directory: Path
+    spec: DatasetSpec
     is_own: bool
     parts: tuple[Part, ...]
     images: tuple[AlbumImage, ...]
@@ -137,7 +134,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
     parts = tuple(_parts(judge, is_own=is_own))
     if not parts:
-        raise DatasetError(f"no image in {printable(spec.directory)} can be read")
+        raise DatasetError(f"no image in {printable(spec.source)} can be read")
     decided = listing.decided
     looked_at = {decision.image for decision in decided.decisions} if decided else set()
     doubts = tuple(d for d in _doubts(parts, classifier) if d.name not in looked_at)
@@ -147,7 +144,7 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     gone = sorted(names - examples.keys()) if is_own else []
     fresh = [name for name in probabilities if is_own and name in examples and name not in known]
     return Album(
-        directory=spec.directory,
+        spec=spec,
         is_own=is_own,
         parts=parts,
         images=images,
@@ -156,16 +153,6 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         decided=decided,
         notes=tuple(_notes(gone, fresh, bad, left_out=max(0, len(telling) - IMAGES))),
     )
-
-
-def data_address(pixels: Pixels, size: Size, *, quality: int = 75) -> str:
-    """Return pixels, stretched to a height and width, as a JPEG that stands in the page itself."""
-    file = io.BytesIO()
-    image = Image.fromarray(pixels)
-    if image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
-    image.save(file, "JPEG", quality=quality, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def thumbnail(path: PathLike, value_range: ValueRange) -> str:
@@ -185,18 +172,9 @@ def _thumbnail(pixels: Pixels, facts: ImageFacts) -> str:
     return data_address(pixels, fitted(facts.upright_size, THUMBNAIL))
 
 
-def fitted(size: Size, longest: int) -> Size:
-    """Return a height and width of the same proportions whose longer side has so many pixels."""
-    height, width = size
-    scale = longest / max(size)
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def _spec(classifier: TransferClassifier, data: PathLike | DatasetSpec | None) -> DatasetSpec:
-    if isinstance(data, DatasetSpec):
-        return data
     if data is not None:
-        return DatasetSpec(data, classes=classifier.class_names)
+        return spec_for(classifier.card, data)
     if "directory" not in classifier.record.dataset:
         raise SettingError(
             "`data` must be the folder of the images: the classifier does not know it"
@@ -287,12 +265,13 @@ def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
             yield part("train", "images that it knows already", learned, unseen=False)
         return
     if crossed is not None:
+        grouped = ", nor from any other image of its group" if crossed.known_groups else ""
         yield Part(
             source=crossed,
             part=None,
             title=f"{len(crossed.scores.names):,} images, cross-validated",
             about=f"Each was scored by one of {len(crossed.folds)} classifiers, made in the same way as this "
-            f"one, that had not learned from it.{_chose(crossed.evaluation)}",
+            f"one, that had not learned from it{grouped}.{_chose(crossed.evaluation)}",
         )
     if "test" in scores:
         chose = classifier.test_evaluation and _chose(classifier.test_evaluation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final, final
 
@@ -11,13 +11,14 @@ import numpy as np
 
 from tlkit.classifier.classifier import Prediction, TransferClassifier
 from tlkit.core.ignoring import ignoring
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.example import Example
 from tlkit.errors import BadFileWarning, SettingError
 from tlkit.images.augmentation import AugmentationPolicy
+from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, read_image
 from tlkit.insight.explain import explain_files
 from tlkit.insight.neighbours import FeatureIndex, Neighbour
-from tlkit.report.album import THUMBNAIL, Album, AlbumImage, data_address, fitted, thumbnail
+from tlkit.report.album import THUMBNAIL, Album, AlbumImage, thumbnail
 
 _LARGE: Final = 240  # pixels of the longer side
 _ALIKE: Final = 3  # similar images beside each
@@ -134,9 +135,8 @@ def _alike(
     """Find the training images most like each, where they are at hand."""
     if not album.is_own:
         return dict.fromkeys((example.name for example in examples), ())
-    data = DatasetSpec(album.directory, classes=classifier.class_names)
     with ignoring(BadFileWarning):  # the page names them
-        index = FeatureIndex(classifier, data)
+        index = FeatureIndex(classifier, replace(album.spec, on_bad_file="skip"))
     known = {*classifier.record.training_names}
     found = {e.name: index.nearest(e.path, _ALIKE, among=known) for e in examples}
     thumbnails = {image.example.name: image.thumbnail for image in album.images}

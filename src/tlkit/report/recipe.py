@@ -7,12 +7,14 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.record import Record
 from tlkit.core.spec import Spec
 from tlkit.data.dataset import DatasetSpec
+from tlkit.data.table import Table
 from tlkit.errors import printable
 from tlkit.evaluation.threshold import ThresholdGoal
 from tlkit.images.augmentation import AugmentationPolicy
@@ -80,7 +82,12 @@ def _arguments(record: Record) -> Iterator[str | None]:
     if dataset is None or backbone is None or schedule is None or backbone.weights == "own":
         yield None
         return
-    yield from (str(dataset.directory), "-o", "classifier.keras")
+    if dataset.table is not None and dataset.table.path is None:
+        yield None
+        return
+    yield from (str(dataset.source), "-o", "classifier.keras")
+    if dataset.table is not None:
+        yield from _columns(dataset.table, dataset.directory)
     plain = DatasetSpec(dataset.directory)
     for name in (
         "positive_class",
@@ -88,6 +95,8 @@ def _arguments(record: Record) -> Iterator[str | None]:
         "test_fraction",
         "group_by",
         "on_bad_file",
+        "rest",
+        "pattern",
     ):
         value = getattr(dataset, name)
         if value != getattr(plain, name):
@@ -124,6 +133,18 @@ def _arguments(record: Record) -> Iterator[str | None]:
         yield from ("--threshold", _goal(record.threshold_choice.goal))
     elif record.threshold != 0.5:
         yield from ("--threshold", repr(record.threshold))
+
+
+def _columns(table: Table, directory: Path) -> Iterator[str]:
+    """Yield the options of `tlkit train` for a table."""
+    for name, value in table.settings().items():
+        if name == "slices":
+            for column in table.slices:
+                yield from ("--slice", column)
+        else:
+            yield from (f"--{name}", str(value))
+    if table.path is not None and directory != table.path.parent:
+        yield from ("--image-dir", str(directory))
 
 
 def _goal(goal: ThresholdGoal) -> str:
@@ -165,4 +186,6 @@ def _text(
         return f"{type(spec).__name__}.{preset}()", ""
     if isinstance(spec, DatasetSpec) and isinstance(spec.group_by, Mapping):
         return repr(replace(spec, group_by=None)), "  # and your own `group_by`"
+    if isinstance(spec, DatasetSpec) and spec.table is not None and spec.table.path is None:
+        return repr(spec), "  # your own columns"
     return repr(spec), ""

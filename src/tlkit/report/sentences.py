@@ -80,6 +80,8 @@ def baselines(classifier: TransferClassifier, found: Evaluation) -> tuple[tuple[
         ("This classifier", percent(found.accuracy)),
         (f"Always “{printable(found.majority_class)}”", percent(found.majority_accuracy)),
     ]
+    if found.known_groups is not None:
+        rows.append(("If other images of the same groups were known", percent(found.known_groups)))
     random_head_baseline = classifier.evaluation.random_head_baseline
     if random_head_baseline is not None:
         rows.append(("The same network before training", percent(random_head_baseline)))

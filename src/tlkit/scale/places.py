@@ -19,7 +19,8 @@ from urllib.parse import unquote
 from tlkit.core.home import expanded
 from tlkit.core.rows import Images
 from tlkit.core.spec import Json, check_path
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.data.folders import cannot_list, walk
 from tlkit.errors import ImageError, MissingExtraError, SettingError
 from tlkit.features.frozen_part import listing_facts

@@ -19,7 +19,8 @@ from tlkit.core.progress import progress
 from tlkit.core.rows import Rows
 from tlkit.core.spec import Json, Spec, check_choice
 from tlkit.core.versions import versions
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.errors import TlkitError, printable
 from tlkit.features.frozen_part import FORMAT
 from tlkit.features.passes import KeptImages, Originals

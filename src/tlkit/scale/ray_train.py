@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.core.spec import check_int
-from tlkit.data.dataset import DatasetSpec, Example
+from tlkit.data.dataset import DatasetSpec
+from tlkit.data.example import Example
 from tlkit.errors import SettingError
-from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals
 from tlkit.features.run_folders import RunFolders
 from tlkit.scale.places import PathLike, Source, need_pyarrow
 from tlkit.scale.ray_features import compute, read_back
 from tlkit.training.schedule import ExactHead, FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 from tlkit.training.transfer import learn
 
 
@@ -83,12 +83,5 @@ def transfer_classifier(
         done = compute(source, listing, network, features_dir, address=address, workers=workers)
         return read_back(done, listing), done.engine
 
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(schedule),
-        settings.augmentation,
-        seed,
-        RunFolders(),
-        elsewhere=elsewhere,
-    )
+    frozen = settings.frozen_part(RunFolders(), elsewhere=elsewhere)
     return learn(settings, listing, frozen, RunFolders(), folds=folds)

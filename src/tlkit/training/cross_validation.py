@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Self, TypeAlias, final
 
@@ -14,7 +14,7 @@ from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.core.progress import progress
 from tlkit.core.rows import Indices
 from tlkit.core.spec import PathLike, check_int
-from tlkit.data.audit import audit_of
+from tlkit.data.audit import AuditReport, audit_of
 from tlkit.data.dataset import USUAL_FRACTION, DatasetSpec, Listing
 from tlkit.data.facets import facets_of
 from tlkit.data.split import assign_folds, assign_parts
@@ -32,8 +32,8 @@ from tlkit.training.finetune import FoldChoice
 from tlkit.training.fit import train
 from tlkit.training.fold_state import Fold
 from tlkit.training.head import class_weights
-from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.schedule import ExactHead, FineTuneSchedule
+from tlkit.training.settings import RunSettings
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -92,19 +92,11 @@ def cross_validate(
     listing = spec.listing()
     settings = settings.fitted_to(listing)
     run_folders = RunFolders.open({}, cache_dir, None)
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(settings.schedule),
-        settings.augmentation,
-        settings.seed,
-        run_folders,
-        value_range=spec.value_range,
-    )
+    frozen = settings.frozen_part(run_folders)
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files)
     found = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
-    groups = found.groups(listing, spec.group_by)
-    run = Run.of(settings, frozen, originals, listing, groups, run_folders)
+    run = Run.of(settings, frozen, originals, listing, found, run_folders)
     return judge_by_folds(run, originals.readable, folds=folds).result
 
 
@@ -119,6 +111,7 @@ class Run:
         originals: What came out of it.
         listing: What the folder holds.
         groups: The group of each of its examples.
+        duplicates: The same by what shows one image alone, without the user's own groups.
         run_folders: Where states are kept.
         facets: Facts of each of its examples, by which results are reported.
     """
@@ -128,6 +121,7 @@ class Run:
     originals: Originals
     listing: Listing
     groups: Sequence[str]
+    duplicates: Sequence[str]
     run_folders: RunFolders
     facets: tuple[Facet, ...]
 
@@ -138,17 +132,29 @@ class Run:
         frozen: FrozenPart,
         originals: Originals,
         listing: Listing,
-        groups: Sequence[str],
+        found: AuditReport,
         run_folders: RunFolders,
     ) -> Self:
-        """Put together what is known, and look up the facts by which results are reported."""
+        """Put together what is known: groups, and the facts by which results are reported."""
         facts = facets_of(listing, originals.readable, originals.facts)
         facets = tuple(Facet.of(name, said) for name, said in facts.items())
-        return cls(settings, frozen, originals, listing, groups, run_folders, facets)
+        groups = found.groups(listing, settings.dataset.group_by)
+        duplicates = found.duplicates(listing)
+        return cls(settings, frozen, originals, listing, groups, duplicates, run_folders, facets)
 
     def groups_of(self, indices: Indices) -> list[str]:
         """Return the groups of these examples."""
         return [self.groups[index] for index in indices.tolist()]
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the user has groups: not only what shows one image belongs together."""
+        return [*self.groups] != [*self.duplicates]
+
+    def _numbers(self, indices: Indices) -> tuple[int, ...]:
+        """Return a number for each of these examples that those of one group share."""
+        number: dict[str, int] = {}
+        return tuple(number.setdefault(key, len(number)) for key in self.groups_of(indices))
 
     def scores(self, indices: Indices, logits: Floats) -> Scores:
         """Return labels and logits of these examples, with what is known of them."""
@@ -157,6 +163,7 @@ class Run:
             labels=tuple(self.listing.labels[indices].tolist()),
             logits=tuple(logits.tolist()),
             facets=tuple(facet.chosen(indices) for facet in self.facets),
+            groups=self._numbers(indices) if self.is_grouped else (),
         )
 
 
@@ -170,12 +177,15 @@ class Judged:
         among: Indices of the examples that were judged, int64 `[N]`.
         logits: Out-of-fold, of each of them, not calibrated, float64 `[N]`.
         choice: What the folds chose for the classifier that learns from all images.
+        inner: For each fold, the logits of the images that it learned from, by inner folds: float64 `[T]`, in
+            the order of `among`; None where there are none, as after fine-tuning.
     """
 
     result: CrossValidation
     among: Indices
     logits: Floats
     choice: FoldChoice
+    inner: tuple[Floats | None, ...]
 
 
 def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
@@ -186,22 +196,9 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
         among: Indices of the readable examples that are dealt out to the folds, int64 `[N]`, ascending.
         folds: How many, at least 2.
     """
-    settings, network = run.settings, run.frozen
+    settings = run.settings
     labels = run.listing.labels[among].astype(np.int64)
-    dealt_by = run.listing.split_labels[among]
-    fold_of = assign_folds(dealt_by, run.groups_of(among), count=folds, seed=settings.dataset.seed)
-    pretrained = network.network.base.get_weights() if settings.schedule.phases else None
-    found: list[Fold] = []
-    with progress(folds, "Folds", unit="folds") as advance:
-        for number in range(folds):
-            judged = fold_of == number
-            kept_at = run.run_folders.of_fold(number, folds)
-            fold = Fold.read(kept_at) or _one_fold(run, among[~judged], among[judged])
-            fold.write(kept_at)
-            found.append(fold)
-            if pretrained is not None:
-                network.network.base.set_weights(pretrained)
-            advance(1)
+    found, fold_of = _folds(run, among, folds)
     tried = np.empty((len(found[0].tried), len(among)))
     for number, fold in enumerate(found):
         tried[:, fold_of == number] = fold.tried
@@ -216,8 +213,58 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
         class_names=run.listing.class_names,
         positive_class=run.listing.positive_class,
         used_to_choose=(*chosen, *run.listing.used_to_choose),
+        known_groups=_with_known_groups(run, among, folds),
     )
-    return Judged(result, among, logits, choice)
+    return Judged(result, among, logits, choice, tuple(fold.inner for fold in found))
+
+
+def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
+    """Train and judge each fold, or read what an earlier run found; return the fold of each image too."""
+    pretrained = run.frozen.network.base.get_weights() if run.settings.schedule.phases else None
+    dealt_by = run.listing.split_labels[among]
+    fold_of = assign_folds(
+        dealt_by,
+        run.groups_of(among),
+        count=count,
+        seed=run.settings.dataset.seed,
+        strata=run.listing.strata(among),
+    )
+    found: list[Fold] = []
+    with progress(count, "Folds", unit="folds") as advance:
+        for number in range(count):
+            judged = fold_of == number
+            kept_at = run.run_folders.of_fold(number, count)
+            fold = Fold.read(kept_at) or _one_fold(run, among[~judged], among[judged])
+            fold.write(kept_at)
+            found.append(fold)
+            if pretrained is not None:
+                run.frozen.network.base.set_weights(pretrained)
+            advance(1)
+    return found, fold_of
+
+
+def _with_known_groups(run: Run, among: Indices, count: int) -> Scores | None:
+    """Judge by folds that cut through the user's groups, to show what they would have promised.
+
+    Where folds are costly, nobody pays for a figure that is too good.
+    """
+    settings = run.settings
+    if (
+        not run.is_grouped
+        or settings.schedule.phases
+        or not isinstance(settings.schedule.head, ExactHead)
+    ):
+        return None
+    apart = replace(run, groups=run.duplicates, run_folders=RunFolders())
+    found, fold_of = _folds(apart, among, count)
+    logits = np.empty(len(among))
+    for number, fold in enumerate(found):
+        logits[fold_of == number] = fold.tried[0]
+    labels = run.listing.labels[among].astype(np.int64)
+    weights = class_weights(labels, settings.schedule.class_weight)
+    return replace(
+        run.scores(among, _calibrated_apart(logits, labels, weights, fold_of)), facets=()
+    )
 
 
 def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
@@ -231,12 +278,13 @@ def _one_fold(run: Run, known: Indices, judged: Indices) -> Fold:
             validation_fraction=settings.dataset.validation_fraction or USUAL_FRACTION,
             test_fraction=0.0,
             seed=settings.dataset.seed,
+            strata=run.listing.strata(known),
         )
         learned, choosing = known[inner.train], known[inner.validation]
     viewed = np.union1d(known, judged)  # the same for all folds, so that views are made once
     data = settings.learned_from(run.listing, run.groups, learned, choosing, viewed=viewed)
     trained = train(run.frozen, run.originals, data, settings.schedule, RunFolders(), judged=judged)
-    return Fold(trained.tried, trained.phases[1:])
+    return Fold(trained.tried, trained.phases[1:], None if len(choosing) else trained.out_of_fold)
 
 
 def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floats) -> FoldChoice:

@@ -37,7 +37,8 @@ from tlkit.training.schedule import GradientHead, Phase
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.backbones.network import CutPoint, Network
+    from tlkit.backbones.cuts import CutPoint
+    from tlkit.backbones.network import Network
 
 Floats = npt.NDArray[np.float64]
 _FORWARD_BATCH = 64  # validation rows per call: fewer calls than in training, still little memory

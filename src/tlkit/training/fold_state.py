@@ -25,10 +25,13 @@ class Fold:
     Attributes:
         tried: The logits that the head and each phase give to its images, float64 `[1 + phases, J]`.
         phases: What happened in each phase.
+        inner: The logit of each image that it learned from, by a head of an inner fold that never saw it,
+            float64 `[T]`. It is not written; None where it was read back, and where there is no such head.
     """
 
     tried: Floats
     phases: tuple[PhaseHistory, ...]
+    inner: Floats | None = None
 
     def write(self, path: Path | None) -> None:
         """Write it whole; None keeps nothing."""
@@ -37,7 +40,8 @@ class Fold:
         phases = json.dumps([phase.to_config() for phase in self.phases])
         try:
             with replacing(path) as partial:
-                np.savez(partial, tried=self.tried, phases=np.frombuffer(phases.encode(), np.uint8))
+                text = np.frombuffer(phases.encode(), np.uint8)
+                np.savez(partial, tried=self.tried, phases=text)
         except OSError as error:
             raise cannot_keep(path.parent, error) from error
 

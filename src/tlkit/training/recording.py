@@ -88,6 +88,10 @@ def judge(
             used_to_choose=tuple(dict.fromkeys((*used, *run.listing.used_to_choose))),
             folds=judged and division.folds if part == OUT_OF_FOLD else None,
             facets=scores[part].facets,
+            groups=scores[part].groups,
+            known_groups=judged.result.evaluation.known_groups
+            if judged and part == OUT_OF_FOLD
+            else None,
         )
 
     if "validation" in scores:

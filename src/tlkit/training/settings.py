@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final, Self, final
 
 import numpy as np
-import numpy.typing as npt
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.default import default_backbone
@@ -17,11 +16,13 @@ from tlkit.core.progress import say
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
-from tlkit.data.dataset import DatasetSpec, Example, Listing
+from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
 from tlkit.data.shapes import Shape
 from tlkit.data.split import assign_folds
 from tlkit.errors import DatasetError, SettingError
-from tlkit.features.frozen_part import Needs, listing_facts
+from tlkit.features.frozen_part import Elsewhere, FrozenPart, Needs, listing_facts
+from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.training.finetune import TrainingData, device_count
 from tlkit.training.head import class_weights
@@ -116,6 +117,25 @@ class RunSettings:
             **versions(),
         }
 
+    def frozen_part(
+        self, run_folders: RunFolders, *, elsewhere: Elsewhere | None = None
+    ) -> FrozenPart:
+        """Return the part of the backbone that training leaves alone.
+
+        Args:
+            run_folders: Where its passes are kept.
+            elsewhere: Runs the images through in the place of this process.
+        """
+        return FrozenPart(
+            self.backbone,
+            needs_of(self.schedule),
+            self.augmentation,
+            self.seed,
+            run_folders,
+            value_range=self.dataset.value_range,
+            elsewhere=elsewhere,
+        )
+
     @property
     def chooses(self) -> bool:
         """Whether the validation split chooses an epoch or a phase."""
@@ -152,19 +172,17 @@ class RunSettings:
             train=train,
             validation=validation,
             viewed=viewed,
-            folds=self._folds(listing.split_labels, groups, train),
+            folds=self._folds(listing, groups, train),
             batch_size=self.schedule.batch_size,
             seed=self.seed,
         )
 
-    def _folds(
-        self, labels: npt.NDArray[np.integer], groups: Sequence[str], train: Indices
-    ) -> Indices | None:
+    def _folds(self, listing: Listing, groups: Sequence[str], train: Indices) -> Indices | None:
         """Return the folds that choose the head's strength, where it has to be chosen."""
         head = self.schedule.head
         if not isinstance(head, ExactHead) or head.l2 is not None:
             return None
-        known, keys = labels[train], [groups[index] for index in train]
+        known, keys = listing.split_labels[train], [groups[index] for index in train]
         counts = [
             len({k for k, y in zip(keys, known, strict=True) if y == label}) for label in (0, 1)
         ]
@@ -174,7 +192,13 @@ class RunSettings:
                 f"strength can be chosen; there are {min(counts)} of one. Near-duplicates and groups count "
                 "once. Add images, or give the strength: FineTuneSchedule(head=ExactHead(l2=0.01))"
             )
-        return assign_folds(known, keys, count=min(FOLDS, *counts), seed=self.seed)
+        return assign_folds(
+            known,
+            keys,
+            count=min(FOLDS, *counts),
+            seed=self.seed,
+            strata=listing.strata(train),
+        )
 
 
 def fitted_backbone(

@@ -8,10 +8,12 @@ import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.classifier.classifier import TransferClassifier
+from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import PathLike, check_int
 from tlkit.data.audit import audit_of
 from tlkit.data.dataset import DatasetSpec, Listing
 from tlkit.data.folder_warnings import warn_of_large_clusters, warn_of_problems
+from tlkit.evaluation.decision_counts import check_no_decision
 from tlkit.evaluation.scores import Scores
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders
@@ -22,7 +24,7 @@ from tlkit.training.division import divide
 from tlkit.training.fit import train
 from tlkit.training.recording import judge, record_of
 from tlkit.training.schedule import FineTuneSchedule
-from tlkit.training.settings import RunSettings, needs_of
+from tlkit.training.settings import RunSettings
 
 
 def transfer_classifier(
@@ -86,14 +88,7 @@ def transfer_classifier(
     settings = settings.fitted_to(listing)
     manifest = {} if checkpoint_dir is None else settings.manifest(listing)
     run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
-    frozen = FrozenPart(
-        settings.backbone,
-        needs_of(settings.schedule),
-        settings.augmentation,
-        settings.seed,
-        run_folders,
-        value_range=settings.dataset.value_range,
-    )
+    frozen = settings.frozen_part(run_folders)
     return learn(settings, listing, frozen, run_folders, folds=folds)
 
 
@@ -113,24 +108,28 @@ def learn(
         frozen: Gives the features of its images.
         run_folders: Where the states of folds and phases are kept.
         folds: As in `transfer_classifier`.
+
+    Raises:
+        SettingError: A class is called like a decision that is no class (`"unsure"`).
     """
+    check_no_decision(listing.class_names)
     started = time.perf_counter()
     spec = settings.dataset
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
     warn_of_bad_files(originals.bad_files, stacklevel=4)
+    run_folders.claim(fingerprint([facts.digest for facts in originals.facts]))
     read = time.perf_counter()
 
     report = audit_of(spec, listing, originals.readable, originals.facts, originals.bad_files)
     warn_of_problems(spec, report, originals.facts, stacklevel=4)  # the line that called
-    groups = report.groups(listing, spec.group_by)
-    division = divide(settings, listing, groups, originals.readable, folds)
+    run = Run.of(settings, frozen, originals, listing, report, run_folders)
+    division = divide(settings, listing, run.groups, originals.readable, folds)
 
-    run = Run.of(settings, frozen, originals, listing, groups, run_folders)
     judged = None
     if division.folds is not None:
         judged = judge_by_folds(run, division.known, folds=division.folds)
     train_split, validation = division.split.train, division.split.validation
-    data = settings.learned_from(listing, groups, train_split, validation)
+    data = settings.learned_from(listing, run.groups, train_split, validation)
     chosen = judged.choice if judged and not len(validation) else None
     trained = train(frozen, originals, data, settings.schedule, run_folders, chosen=chosen)
 

@@ -1,0 +1,148 @@
+"""From the bytes of many requests to their predictions: decoded side by side, computed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Condition, Thread
+from time import monotonic
+from typing import Final, NamedTuple, final
+
+import numpy as np
+
+from tlkit.backbones.engines import BATCH_SIZE
+from tlkit.classifier.classifier import Prediction, TransferClassifier
+from tlkit.core.machine import cpu_count
+from tlkit.delivery.server_uploads import Limits, RefusedError, Upload
+from tlkit.errors import ImageError
+from tlkit.images.decoder import BadFile, ImageFacts, Pixels, read_image
+
+COMPANY_SECONDS: Final = 0.004
+"""How long an image waits for others that are being decoded: about as long as that takes."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image of a request that could be read.
+
+    Attributes:
+        prediction: What the classifier says.
+        pixels: The image as the network takes it, uint8 `[H, W, 3]`.
+        facts: Of its file.
+    """
+
+    prediction: Prediction
+    pixels: Pixels
+    facts: ImageFacts
+
+
+class _Waiting(NamedTuple):
+    pixels: Pixels
+    prediction: Future[Prediction]
+
+
+@final
+class Desk:
+    """Where requests hand in their files: predicts those that wait at the same time together.
+
+    Args:
+        classifier: What predicts.
+        limits: How many images may wait, and how large one may be.
+    """
+
+    def __init__(self, classifier: TransferClassifier, limits: Limits) -> None:
+        self._classifier, self._limits = classifier, limits
+        self._accepted = 0  # and not answered; of the event loop alone
+        self._decoders = ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-decode")
+        self._changed = Condition()
+        self._coming = 0  # being decoded, or waiting for that
+        self._ready: deque[_Waiting] = deque()
+        self._closed = False
+        self._computing = Thread(target=self._compute, name="tlkit-predict", daemon=True)
+        self._computing.start()
+
+    async def predict(self, files: Sequence[Upload]) -> list[Seen | BadFile]:
+        """Return what is on each of these files, in the order given.
+
+        Raises:
+            RefusedError: Too many images wait.
+        """
+        if self._accepted + len(files) > self._limits.waiting:
+            raise RefusedError(
+                503,
+                f"{self._accepted} images wait already, and no more than {self._limits.waiting} may: send it "
+                "again in a second",
+            )
+        self._accepted += len(files)
+        with self._changed:
+            self._coming += len(files)
+        try:
+            # All of them are waited for, for others must not take their places before they are done.
+            found = await asyncio.gather(*map(self._outcome, files), return_exceptions=True)
+        finally:
+            self._accepted -= len(files)
+        for outcome in found:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [outcome for outcome in found if not isinstance(outcome, BaseException)]
+
+    def close(self) -> None:
+        """End the threads, once what waits is computed."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    async def _outcome(self, file: Upload) -> Seen | BadFile:
+        found = await asyncio.wrap_future(self._decoders.submit(self._decode, file))
+        if isinstance(found, BadFile):
+            return found
+        pixels, facts, prediction = found
+        return Seen(await asyncio.wrap_future(prediction), pixels, facts)
+
+    def _decode(self, file: Upload) -> tuple[Pixels, ImageFacts, Future[Prediction]] | BadFile:
+        ready: list[_Waiting] = []
+        try:
+            pixels, facts = read_image(
+                file.content,
+                self._classifier.image_size,
+                max_pixels=self._limits.pixels,
+                value_range=self._classifier.value_range,
+                resize=self._classifier.resize,
+            )
+            ready.append(_Waiting(pixels, Future()))
+        except ImageError as error:
+            return BadFile(file.name or "", error.reason, format=error.format)
+        finally:  # whatever happens, nobody waits for it any more
+            with self._changed:
+                self._coming -= 1
+                self._ready += ready
+                self._changed.notify_all()
+        return pixels, facts, ready[0].prediction
+
+    def _compute(self) -> None:
+        """Predict what is ready, again and again."""
+        while batch := self._next():
+            try:
+                predictions = self._classifier.predict(np.stack([one.pixels for one in batch]))
+            except BaseException as error:  # noqa: BLE001 - whoever waits hears of it
+                for waiting in batch:
+                    waiting.prediction.set_exception(error)
+                continue
+            for waiting, prediction in zip(batch, predictions, strict=True):
+                waiting.prediction.set_result(prediction)
+
+    def _next(self) -> list[_Waiting]:
+        """Return what is to be computed together; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._closed)
+            last = monotonic() + COMPANY_SECONDS
+            while (
+                self._coming and len(self._ready) < BATCH_SIZE and (left := last - monotonic()) > 0
+            ):
+                self._changed.wait(left)
+            return [self._ready.popleft() for _ in range(min(BATCH_SIZE, len(self._ready)))]
