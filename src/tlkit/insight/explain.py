@@ -148,9 +148,16 @@ class Explanation:
             drawn.save(partial, quality=92)  # which PNG, without losses, does not heed
 
     def _stretched(self, image_size: tuple[int, int]) -> Floats:
-        coarse, (top, left, bottom, right) = Image.fromarray(self.coarse_map), self.window
+        top, left, bottom, right = self.window
         height, width = self.coarse_map.shape
-        box = (left * width, top * height, right * width, bottom * height)
+        rows, columns = _positions(self.window, (height, width))
+        coarse = Image.fromarray(np.ascontiguousarray(self.coarse_map[rows, columns]))
+        box = (
+            left * width - columns.start,
+            top * height - rows.start,
+            right * width - columns.start,
+            bottom * height - rows.start,
+        )
         return np.array(coarse.resize(image_size[::-1], Image.Resampling.BILINEAR, box=box))
 
     def _repr_png_(self) -> bytes:
@@ -389,12 +396,19 @@ def _checked_size(value: object) -> tuple[int, int]:
 def _inside(evidence: Floats, window: Window) -> Floats:
     """Leave out positions that see nothing but borders: evidence there belongs to no place of the image."""
     height, width = evidence.shape
-    top, left, bottom, right = window
-    rows = slice(math.floor(top * height), math.ceil(bottom * height))
-    columns = slice(math.floor(left * width), math.ceil(right * width))
+    inside = _positions(window, (height, width))
     kept = np.zeros_like(evidence)
-    kept[rows, columns] = evidence[rows, columns]
+    kept[inside] = evidence[inside]
     return kept
+
+
+def _positions(window: Window, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a map of that size that see a part of the image."""
+    top, left, bottom, right = window
+    return (
+        slice(math.floor(top * size[0]), math.ceil(bottom * size[0])),
+        slice(math.floor(left * size[1]), math.ceil(right * size[1])),
+    )
 
 
 def _shares(evidence: Floats) -> Floats:
