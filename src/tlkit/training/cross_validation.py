@@ -308,6 +308,10 @@ def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floa
             for each, count in zip(phases, epochs, strict=True)
         ),
         differences=tuple(differences),
+        head=(
+            float(weights @ log_losses(labels, tried[0]) / weights.sum()),
+            float(np.mean((tried[0] > 0) == (labels > 0))),
+        ),
     )
 
 
