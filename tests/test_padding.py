@@ -143,7 +143,7 @@ def test_a_saved_classifier_sees_what_training_saw(
 ) -> None:
     padding.save(tmp_path / "padding.keras")
     loaded = TransferClassifier.load(tmp_path / "padding.keras")
-    assert loaded.resize == padding.resize == "pad"
+    assert loaded.resizing == padding.resizing == "pad"
     assert loaded.card.resize == "pad-bilinear-antialias"
     assert loaded.record.backbone["resize"] == "pad"
     scores = loaded.record.scores["validation"]

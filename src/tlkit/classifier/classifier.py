@@ -197,7 +197,7 @@ class TransferClassifier:
         return self.card.image_size
 
     @property
-    def resize(self) -> Resize:
+    def resizing(self) -> Resize:
         """How images of another shape are brought to that size: "stretch" or "pad"."""
         return next(resize for resize, rule in RULES.items() if rule == self.card.resize)
 
@@ -347,7 +347,7 @@ class TransferClassifier:
             A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
         for path, found in self._predictor.outcomes(
-            files, self.image_size, count, value_range=self.value_range, resize=self.resize
+            files, self.image_size, count, value_range=self.value_range, resize=self.resizing
         ):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
 
@@ -620,7 +620,7 @@ class TransferClassifier:
         )
 
     def _logits(self, images: npt.NDArray[np.generic]) -> Floats:
-        return self._predictor.logits(as_batch(images, self.image_size, resize=self.resize))
+        return self._predictor.logits(as_batch(images, self.image_size, resize=self.resizing))
 
 
 def network_of(classifier: TransferClassifier) -> keras.Model:

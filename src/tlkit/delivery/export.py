@@ -251,13 +251,13 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
         "decisions": _decisions(card),
         "image_size": [height, width],
         "resize": classifier.card.resize,
-        "border": [*BORDER] if classifier.resize == "pad" else None,
+        "border": [*BORDER] if classifier.resizing == "pad" else None,
         "input": {
             "name": INPUT,
             "shape": [kind.batch, height, width, 3],
             "dtype": "float32",
             "range": [0, 255],
-            "meaning": f"RGB, upright, transparent places white, {_BROUGHT[classifier.resize]}",
+            "meaning": f"RGB, upright, transparent places white, {_BROUGHT[classifier.resizing]}",
         },
         "outputs": {
             PROBABILITY: {

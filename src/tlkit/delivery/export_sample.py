@@ -147,7 +147,7 @@ def _read(
         [path for path, _ in images],
         classifier.image_size,
         value_range=classifier.value_range,
-        resize=classifier.resize,
+        resize=classifier.resizing,
     )
     for image, outcome in zip(images, outcomes, strict=True):
         if isinstance(outcome, BadFile):

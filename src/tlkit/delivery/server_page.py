@@ -107,7 +107,7 @@ class Page:
         prediction = seen.prediction
         size = fitted(seen.facts.upright_size, _LARGE)
         pixels = seen.pixels
-        if self._classifier.resize == "pad":  # the page shows the image without its borders
+        if self._classifier.resizing == "pad":  # the page shows the image without its borders
             top, left, height, width = content_box(seen.facts.upright_size, pixels.shape[:2])
             pixels = pixels[top : top + height, left : left + width]
         pictures = [_figure(data_address(pixels, size), "the image, as the network takes it", size)]

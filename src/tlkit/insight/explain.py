@@ -214,7 +214,7 @@ def explain(
         check_path("image", image),
         classifier.image_size,
         value_range=classifier.value_range,
-        resize=classifier.resize,
+        resize=classifier.resizing,
     )
     return grad_cam([_Subject(image, pixels, facts.upright_size, towards)])[0]
 
@@ -250,7 +250,7 @@ class Explainer:
             check_choice("class", towards, self._classifier.class_names)
         size = (image.shape[0], image.shape[1])
         given = as_batch(image, size)[0].copy()
-        frame, resize = self._classifier.image_size, self._classifier.resize
+        frame, resize = self._classifier.image_size, self._classifier.resizing
         pixels = as_batch(given, frame, resize=resize)[0]
         return self._grad_cam([_Subject(given, pixels, size, towards)])[0]
 
@@ -284,7 +284,7 @@ def explain_files(
         classifier.image_size,
         BATCH_SIZE,
         value_range=classifier.value_range,
-        resize=classifier.resize,
+        resize=classifier.resizing,
     )
     for indices, images, found in decoded:
         facts = (outcome for outcome in found if not isinstance(outcome, BadFile))
@@ -354,7 +354,7 @@ class _GradCam:
     def _window(self, size: tuple[int, int]) -> Window:
         """Return which part of the network's images an image of this size fills."""
         frame = self._classifier.image_size
-        if self._classifier.resize == "stretch":
+        if self._classifier.resizing == "stretch":
             return _WHOLE
         top, left, height, width = content_box(size, frame)
         return (

@@ -116,7 +116,7 @@ class FeatureIndex:
 
         self._image_size = classifier.image_size
         self._value_range = classifier.value_range
-        self._resize = classifier.resize
+        self._resize = classifier.resizing
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
         spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
         self.examples, self.features = self._read(spec)
