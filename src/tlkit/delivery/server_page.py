@@ -108,8 +108,8 @@ class Page:
         size = fitted(seen.facts.upright_size, _LARGE)
         pixels = seen.pixels
         if self._classifier.resizing == "pad":  # the page shows the image without its borders
-            top, left, height, width = content_box(seen.facts.upright_size, pixels.shape[:2])
-            pixels = pixels[top : top + height, left : left + width]
+            y, x, height, width = content_box(seen.facts.upright_size, pixels.shape[:2])
+            pixels = pixels[y : y + height, x : x + width]
         pictures = [_figure(data_address(pixels, size), "the image, as the network takes it", size)]
         if self._explainer is not None:
             heat_map = self._explainer(pixels, prediction.label).overlay(image_size=size)
