@@ -131,6 +131,16 @@ def test_as_scikit_learns_curves_say(seed: int, ties: bool) -> None:
     )
 
 
+@pytest.mark.parametrize("goal", ["f1", "youden"])
+def test_neighbours_between_which_no_number_lies_are_told_apart(goal: str) -> None:
+    above = np.nextafter(0.5, 1)
+    probabilities = [0.1, 0.5, above, 0.9]
+    choice = choose_threshold(
+        [0, 0, 1, 1], probabilities, ThresholdGoal.parse(goal), part="validation"
+    )
+    assert 0.5 < choice.threshold <= above
+
+
 @pytest.mark.parametrize("goal", GOALS, ids=str)
 def test_the_last_digits_of_a_probability_move_nothing(goal: ThresholdGoal) -> None:
     labels, probabilities = made_up(7, ties=True)
