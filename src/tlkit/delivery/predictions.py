@@ -26,11 +26,12 @@ Runner: TypeAlias = Callable[[Iterator[Shard]], Iterator[tuple[Shard, Sequence[O
 in whatever order they are finished."""
 
 COLUMNS: Final = (
-    "path", "label", "confidence", "decision", "probability", "positive_class", "threshold", "error",
+    "path", "label", "confidence", "decision", "probability", "positive_class", "threshold",
+    "familiarity", "error",
 )  # fmt: skip
 """Of every table of predictions, where that of the probability names its class too: `columns_of`."""
 
-NUMBERS: Final = ("confidence", "probability", "threshold")
+NUMBERS: Final = ("confidence", "probability", "threshold", "familiarity")
 """Those of them that hold numbers."""
 
 SHARD_SIZE: Final = 1024
@@ -141,7 +142,7 @@ def columns_of(positive_class: str) -> tuple[str, ...]:
         >>> columns_of("alpaca")[:4]
         ('path', 'label', 'confidence', 'decision')
         >>> columns_of("alpaca")[4:]
-        ('probability_of_alpaca', 'positive_class', 'threshold', 'error')
+        ('probability_of_alpaca', 'positive_class', 'threshold', 'familiarity', 'error')
     """
     return tuple(map(partial(_column, positive_class), COLUMNS))
 
@@ -155,7 +156,7 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
     name = printable(os.fspath(path))
     if isinstance(outcome, BadFile):
         real = f" (its bytes are {outcome.format})" if outcome.format else ""
-        return name, *[None] * 6, printable(outcome.reason) + real
+        return name, *[None] * 7, printable(outcome.reason) + real
     return (
         name,
         printable(outcome.label),
@@ -164,6 +165,7 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
         outcome.probability,
         printable(outcome.positive_class),
         outcome.threshold,
+        outcome.familiarity,
         None,
     )
 
@@ -177,6 +179,7 @@ def _facts(classifier: TransferClassifier) -> dict[str, Json]:
         "classes": [*classifier.class_names],
         "positive class": classifier.positive_class,
         "threshold": classifier.threshold,
+        **({"unfamiliar up to": level} if (level := classifier.unfamiliar_level) else {}),
         **({"unsure between": [kept.lower, kept.upper]} if (kept := classifier.guarantee) else {}),
     }
 
