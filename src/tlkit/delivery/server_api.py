@@ -24,8 +24,8 @@ _ABOUT: Final = {
     "label": "the predicted class; null where the file cannot be read",
     "confidence": "probability of `label`, 0-1",
     "decision": "what is decided: `label`; `unfamiliar` or `unsure` where the image is left to a person",
-    "familiarity": "share of images like the training images that are at least as far from these, 0-1; small: "
-    "unlike all of them; null where nobody knows",
+    "familiarity": "share of images like the training images that are at least as far from these, 0-1; "
+    "null where nobody knows",
     "threshold": "from this `probability` on the label is `positive_class`",
     "probability": "probability of `positive_class`, 0-1",
     "positive_class": "the class that the probability is of",
