@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -307,6 +308,21 @@ def test_bad_files_are_a_plain_warning(
     assert main(["train", str(folder), "-o", str(tmp_path / "n.keras"), *NETWORK, *stop]) == 1
     assert "error: cannot read" in capsys.readouterr().err
     assert not (tmp_path / "n.keras").exists()
+
+
+def test_advice_that_is_given_in_both_languages_is_in_the_shells(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    for label, class_name in enumerate(("bright", "dull")):
+        (tmp_path / class_name).mkdir()
+        for number in range(10):
+            rng = np.random.default_rng((label, number))
+            pixels = rng.integers(500 * label, 500 * label + 900, (32, 32), dtype=np.uint16)
+            Image.fromarray(pixels).save(tmp_path / class_name / f"{number}.png")
+    assert main(["train", str(tmp_path), "-o", str(tmp_path / "m.keras"), *NETWORK]) == 0
+    err = capsys.readouterr().err
+    assert re.search(r"Say what black and white are, such as --value-range \S+ \S+", err)
+    assert "DatasetSpec" not in err
 
 
 def test_other_warnings_pass_as_they_are() -> None:

@@ -23,7 +23,7 @@ from tlkit.cli.shared import (
 from tlkit.errors import SettingError, TlkitError
 
 if TYPE_CHECKING:
-    from tlkit.backbones.adapter import BackboneAdapter
+    from tlkit.backbones.adapter import BackboneAdapter, ImageSize
     from tlkit.classifier.classifier import TransferClassifier
     from tlkit.data.dataset import DatasetSpec
     from tlkit.images.augmentation import AugmentationPolicy
@@ -63,9 +63,10 @@ def add_train(commands: Commands) -> None:
     )
     add(
         "--image-size",
-        metavar="N|HxW",
+        metavar="N|HxW|fit",
         type=arguments.image_size,
-        help="pixels, such as 160 or 160x224 (what the network is made for; 160 with the course schedule)",
+        help="pixels, such as 160 or 160x224; fit: as many as the network is made for, in the shape of the "
+        "images (what the network is made for; 160 with the course schedule)",
     )
     add(
         "--weights",
@@ -243,8 +244,8 @@ def _default_backbone(options: Options) -> BackboneAdapter:
     return default_backbone(_image_size(options))
 
 
-def _image_size(options: Options) -> int | tuple[int, int] | None:
-    found: int | tuple[int, int] | None = getattr(options, "image_size", None)
+def _image_size(options: Options) -> ImageSize | None:
+    found: ImageSize | None = getattr(options, "image_size", None)
     return COURSE_SIZE if found is None and _is_course(options) else found
 
 

@@ -172,8 +172,8 @@ def _about(classifier: TransferClassifier) -> str:
     if known is None:
         return said
     return (
-        f"{said} On {known.count:,} images that it had not learned from it was right in "
-        f"{known.accuracy.brief('95 % CI ')} of the cases."
+        f"{said} On {known.count:,} images that it had not learned from its accuracy was "
+        f"{known.accuracy.brief('95 % CI ')}."
     )
 
 

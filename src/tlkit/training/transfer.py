@@ -86,6 +86,7 @@ def transfer_classifier(
         check_int("folds", folds, at_least=2)
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     listing = settings.dataset.listing()
+    settings = settings.fitted_to(listing)
     manifest = {} if checkpoint_dir is None else settings.manifest(listing)
     run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
     frozen = settings.frozen_part(run_folders)
