@@ -257,7 +257,7 @@ def _compared(
 
 
 def _card(
-    classifier: TransferClassifier, kind: Format, exported: Exported, width: int
+    classifier: TransferClassifier, kind: Format, exported: Exported, features: int
 ) -> dict[str, Json]:
     """Return what a program has to know that uses the export, and last what tlkit itself reads."""
     height, width = classifier.image_size
@@ -295,8 +295,8 @@ def _card(
             },
             LOGIT: {**number, "meaning": "ln(probability / (1 - probability))"},
             **(
-                {FEATURES: {**number, "shape": [kind.batch, width], "meaning": _FAR}}
-                if width
+                {FEATURES: {**number, "shape": [kind.batch, features], "meaning": _FAR}}
+                if features
                 else {}
             ),
         },
