@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image, ImageOps
 
 from tlkit import (
     BackboneAdapter,
@@ -30,6 +31,7 @@ from tlkit.cli.app import main
 from tlkit.core.rows import Images
 from tlkit.errors import ArtifactError, SettingError, TlkitWarning
 from tlkit.evaluation.decisions import Guarantee
+from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.familiarity import Familiarity
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -323,3 +325,35 @@ def test_the_command_line_sets_the_level_and_leaves_it_out(
     assert all(0 < row["familiarity"] <= 1 for row in rows)
     assert main(["predict", kept, str(drawn_folder), "--unfamiliar-level", "0.001"]) == 1
     assert "error: " in capsys.readouterr().err
+
+
+# Drift
+
+
+def test_a_changed_world_is_said(
+    telling: TransferClassifier,
+    drawn_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every image turned into its negative: the same discs, another camera."""
+    for path in sorted(drawn_folder.rglob("*.jpg")):
+        target = tmp_path / "other" / path.relative_to(drawn_folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(target)
+    changed = telling.evaluate(tmp_path / "other")
+    assert changed.drift is not None
+    assert changed.drift.share > 0.55
+    assert str(changed.drift) in str(changed)
+    assert Evaluation.from_json(changed.to_json()) == changed
+    with pytest.warns(TlkitWarning, match="has learned from"):
+        assert telling.evaluate(drawn_folder, include_training=True).drift is None
+    summary = write_predictions(telling, tmp_path / "other", tmp_path / "t.csv")
+    assert summary.drift == changed.drift
+    assert write_predictions(telling, drawn_folder, tmp_path / "u.csv").drift is None
+    telling.save(tmp_path / "m.keras")
+    capsys.readouterr()
+    words = ["predict", str(tmp_path / "m.keras"), str(tmp_path / "other"), "-o"]
+    assert main([*words, str(tmp_path / "v.csv")]) == 0
+    assert "these 48 images are not what it learned from" in capsys.readouterr().err

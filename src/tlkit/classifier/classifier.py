@@ -470,10 +470,12 @@ class TransferClassifier:
             UNFAMILIAR_WORD: UNFAMILIAR,
         }
 
-        def answers_of(files: Sequence[Path]) -> list[tuple[float, int] | BadFile]:
+        def answers_of(files: Sequence[Path]) -> list[tuple[float, int, float | None] | BadFile]:
             found = self._predict_files(files, raising)
             return [
-                one if isinstance(one, BadFile) else (one.probability, said[one.decision])
+                one
+                if isinstance(one, BadFile)
+                else (one.probability, said[one.decision], one.familiarity)
                 for one in found
             ]
 
@@ -484,6 +486,7 @@ class TransferClassifier:
             part=part,
             include_training=include_training,
             counts=self.guarantee is not None or self.unfamiliar_level > 0,
+            familiarity=self.familiarity,
         )
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
