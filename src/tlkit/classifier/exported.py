@@ -43,8 +43,8 @@ class ExportedPredictor(Predictor):
             copy or a pickle needs it.
         least: Where it gives no logit: what its probability of 0 counts as, and 1 less this for 1. Half a
             step between its probabilities.
-        name: What an error calls it.
         familiarity: Reference features, for a network that gives features too.
+        name: What an error calls it.
 
     Raises:
         ArtifactError: The runtime cannot run it.
