@@ -244,6 +244,7 @@ def test_error(
         "labels",
         "report",
         "export",
+        "serve",
         "backbones",
     ],
 )

@@ -53,6 +53,17 @@ def test_counts_and_rates_are_those_of_the_images() -> None:
     assert one.accuracy.count == 3
     assert (one.recall, one.specificity) == (0.5, 0.0)
     assert (found["site b"].recall, found["site b"].specificity) == (None, 1.0)
+    assert str(found["site b"]).startswith("site 'b', 2 images: accuracy 1.00 (")
+    assert "recall" not in str(found["site b"])
+
+
+def test_a_slice_that_was_not_compared_prints() -> None:
+    one = Slice(
+        facet="site", value="a",
+        true_positives=1, false_positives=1, true_negatives=0, false_negatives=2,
+    )  # fmt: skip
+    assert one.worse == ()
+    assert str(one).startswith("site 'a', 4 images: accuracy 0.25 ")
 
 
 def test_a_fact_that_all_images_share_makes_no_slices() -> None:
@@ -301,7 +312,10 @@ def trained(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
         target.parent.mkdir(exist_ok=True)
         with Image.open(path) as image:
             if int(path.stem) % 2:
-                image.save(target)
+                exif = Image.Exif()
+                exif[271], exif[272] = "Canon", "Canon EOS 5D"
+                exif[306] = f"{2019 + int(path.stem) % 3}:05:04 12:00:00"
+                image.save(target, exif=exif)
             else:
                 image.resize((72, 72)).save(target.with_suffix(".png"))
     with pytest.warns(AuditWarning, match="contrast"):
@@ -316,6 +330,8 @@ def test_training_reports_by_facts_of_the_files(
     trained: TransferClassifier, tmp_path: Path
 ) -> None:
     found = by_name(trained.evaluation.slices)
+    assert {"date 2019", "date 2020", "date 2021"} <= {*found}
+    assert {"camera Canon EOS 5D", "camera not named"} <= {*found}
     assert {"format JPEG", "format PNG", "size below 64 pixels", "size 64 to 127 pixels"} <= {
         *found
     }

@@ -220,5 +220,5 @@ class ModelCard(Spec):
 
 
 def _nameless(scores: Scores) -> Scores:
-    """Return scores that say nothing of single images but label and logit."""
-    return replace(scores, names=(), facets=(), groups=())
+    """Return scores without the names of the images."""
+    return replace(scores, names=())

@@ -26,9 +26,9 @@ _ABOUT: Final = {
     "decision": "what is decided: `label`; `unfamiliar` or `unsure` where the image is left to a person",
     "familiarity": "share of images like the training images that are at least as far from these, 0-1; "
     "null where nobody knows",
-    "threshold": "from this `probability` on the label is `positive_class`",
     "probability": "probability of `positive_class`, 0-1",
     "positive_class": "the class that the probability is of",
+    "threshold": "from this `probability` on the label is `positive_class`",
     "error": "why the file cannot be read as an image; null where it can",
 }
 
@@ -50,6 +50,7 @@ def model_facts(classifier: TransferClassifier, limits: Limits) -> dict[str, Jso
         "class_names": [printable(name) for name in classifier.class_names],
         "positive_class": printable(classifier.positive_class),
         "threshold": classifier.threshold,
+        "guarantee": classifier.guarantee and classifier.guarantee.promise(),
         "image_size": [*classifier.image_size],
         "accuracy": None if known is None else str(known.accuracy),
         "fingerprint": classifier.fingerprint,
@@ -101,6 +102,10 @@ def openapi(*, token: bool) -> dict[str, Json]:
             },
             positive_class={"type": "string"},
             threshold={"type": "number", "minimum": 0, "maximum": 1},
+            guarantee={
+                "type": ["string", "null"],
+                "description": "what is promised of the images that are decided; null: all are",
+            },
             image_size={"type": "array", "items": {"type": "integer"}},
             accuracy={"type": ["string", "null"]},
             fingerprint={"type": "string"},

@@ -24,6 +24,7 @@ from PIL import Image
 from tlkit.core.machine import Budget
 from tlkit.core.spec import Json, Spec
 from tlkit.errors import ImageError, SettingError, printable
+from tlkit.images.appearance import UNKNOWN, Appearance, appearance_of
 from tlkit.images.bitmap import open_bmp, open_ico
 from tlkit.images.file_formats import ends_early, read_file, sniff
 from tlkit.images.gif import open_gif
@@ -107,6 +108,9 @@ class ImageFacts:
         byte_count: Size of the file.
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
+        appearance: A few numbers about the pixels, the same for every image size asked for.
+        camera: Maker and model of what took it, by EXIF; "" where nothing says so.
+        taken: The day it was taken, by EXIF, such as "2024-05-31"; "" where nothing says so.
     """
 
     format: str
@@ -121,6 +125,9 @@ class ImageFacts:
     byte_count: int
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
+    appearance: Appearance = field(default=UNKNOWN, repr=False, compare=False)
+    camera: str = ""
+    taken: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -131,7 +138,11 @@ class ImageFacts:
     def to_config(self) -> dict[str, Json]:
         """Return the facts as plain JSON values, the thumbnail in hexadecimal."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"values": [*self.values], "thumbnail": self.thumbnail.tobytes().hex()}
+        return values | {
+            "values": [*self.values],
+            "thumbnail": self.thumbnail.tobytes().hex(),
+            "appearance": [*self.appearance[:-1], *self.appearance.border],
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -139,7 +150,14 @@ class ImageFacts:
         pixels = np.frombuffer(bytes.fromhex(config["thumbnail"]), np.uint8)
         side = math.isqrt(len(pixels))
         low, high = config.get("values", (0, 255))  # earlier releases did not look at them
-        return cls(**{**config, "values": (low, high), "thumbnail": pixels.reshape(side, side)})
+        bright, contrast, sharp, colourful, *border = config.get("appearance", (0.0,) * 7)
+        red, green, blue = border
+        known = {
+            "values": (low, high),
+            "thumbnail": pixels.reshape(side, side),
+            "appearance": Appearance(bright, contrast, sharp, colourful, (red, green, blue)),
+        }
+        return cls(**{**config, **known})
 
 
 @final
@@ -273,7 +291,7 @@ def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     kind = sniff(data)
     with _refusals(path, data, kind):
         opened = _open(data, kind)
-    return opened.size if opened.orientation in SIDEWAYS else opened.size[::-1]
+    return opened.size if opened.exif.orientation in SIDEWAYS else opened.size[::-1]
 
 
 def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
@@ -350,31 +368,36 @@ def _decode(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    sideways = opened.orientation in SIDEWAYS
+    sideways = opened.exif.orientation in SIDEWAYS
     sizes = [size if sideways else size[::-1] for size in image_sizes]
     finest = min(map(opened.divisor, sizes))
     with _IN_FLIGHT.taken(width * height // finest**2):
-        found, resized = _resized(opened, sizes, value_range)
-    return tuple(np.array(_turn(resized[size], opened.orientation)) for size in sizes), ImageFacts(
+        found, appearance, resized = _resized(opened, sizes, value_range)
+    return tuple(
+        np.array(_turn(resized[size], opened.exif.orientation)) for size in sizes
+    ), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
         height=height,
-        orientation=opened.orientation,
+        orientation=opened.exif.orientation,
+        camera=opened.exif.camera,
+        taken=opened.exif.taken,
         animated=opened.animated,
         transparent=found.transparent,
         bits=opened.bits,
         values=found.values,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
+        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.exif.orientation)),
+        appearance=appearance,
     )
 
 
 def _resized(
     opened: Opened, sizes: Sequence[Size], value_range: ValueRange
-) -> tuple[Decoded, dict[Size, Image.Image]]:
-    """Return what was decoded, with a thumbnail in the place of its pixels, and the image at each size.
+) -> tuple[Decoded, Appearance, dict[Size, Image.Image]]:
+    """Return what was decoded, a thumbnail in the place of its pixels; its looks; and the image at each size.
 
     The coarsest scale goes first, for it may be that of the thumbnail too. One is held at a time.
     """
@@ -385,12 +408,13 @@ def _resized(
     found = opened.decode(scales[coarsest][0], value_range)
     # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
     thumbnail = found.coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    appearance = appearance_of(found.coarse)
     resized = {size: _to_size(found.rgb, size) for size in scales[coarsest]}
     found = found._replace(rgb=thumbnail, coarse=thumbnail)  # what was decoded is let go
     for scale in finer:
         rgb = opened.again(scales[scale][0])
         resized |= {size: _to_size(rgb, size) for size in scales[scale]}
-    return found, resized
+    return found, appearance, resized
 
 
 def _to_size(image: Image.Image, size: Size) -> Image.Image:

@@ -12,7 +12,7 @@ import numpy as np
 from tlkit.classifier.classifier import Prediction, TransferClassifier
 from tlkit.core.ignoring import ignoring
 from tlkit.data.example import Example
-from tlkit.errors import BadFileWarning, SettingError
+from tlkit.errors import BadFileWarning, SettingError, printable
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, read_image
@@ -98,6 +98,12 @@ def samples(album: Album) -> tuple[tuple[AlbumImage, ...], ...]:
         for label in (1, 0)
     )
     return tuple(filter(None, chosen))  # the most telling may all be of one class
+
+
+def thumbnails(album: Album) -> Mapping[str, str]:
+    """Return the images of the folder trained on in small, by their names as an audit writes them."""
+    shown = album.images if album.is_own else ()
+    return {printable(image.example.name): image.thumbnail for image in shown}
 
 
 def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[str, ...]] | None:

@@ -127,6 +127,7 @@ def _render(
         views=close_ups.views(classifier, album),
         curves=charts.curves(classifier),
         kinds=KINDS,
+        thumbnails=close_ups.thumbnails(album),
         decisions=DECISIONS,
         python_call=recipe.python_call(classifier.record),
         command=recipe.command(classifier.record),
