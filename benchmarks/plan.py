@@ -28,7 +28,7 @@ class Rates:
     feature_bytes: float = 5_120
     passes: float = 32  # of the head over all features
     head_us: float = 3.7  # of a core, in each pass
-    search_us: float = 65  # of a core: whether a thumbnail is there more than once
+    search_us: float = 49  # of a core: whether a thumbnail is there more than once
     cores: float = 256
     node_cores: float = 16
     disk_gb: float = 1  # a second, where the head is solved

@@ -45,6 +45,7 @@ from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdGoal, choose_threshold
 from tlkit.images.decoder import BadFile, as_batch
 from tlkit.images.loader import warn_of_bad_files
+from tlkit.images.resizing import RULES, Resize
 
 if TYPE_CHECKING:
     import keras
@@ -231,6 +232,11 @@ class TransferClassifier:
         return self.card.image_size
 
     @property
+    def resizing(self) -> Resize:
+        """How images of another shape are brought to that size: "stretch" or "pad"."""
+        return next(resize for resize, rule in RULES.items() if rule == self.card.resize)
+
+    @property
     def value_range(self) -> tuple[float, float] | None:
         """Which values are black and white in files of more than 8 bits a sample, as `DatasetSpec` has it."""
         return self.card.value_range
@@ -338,7 +344,9 @@ class TransferClassifier:
         if isinstance(images, np.ndarray) and images.dtype.kind in "OSTU":  # objects and text
             images = images.tolist()
         if isinstance(images, np.ndarray):
-            answers = self._predictor.answers(as_batch(images, self.image_size))
+            answers = self._predictor.answers(
+                as_batch(images, self.image_size, resize=self.resizing)
+            )
             return [self._prediction(*answer, None) for answer in zip(*answers, strict=True)]
         if isinstance(images, str | os.PathLike):
             (outcome,) = self._predict_files(files_of([images]), "collect")
@@ -377,7 +385,7 @@ class TransferClassifier:
             A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
         for path, found in self._predictor.outcomes(
-            files, self.image_size, count, value_range=self.value_range
+            files, self.image_size, count, value_range=self.value_range, resize=self.resizing
         ):
             yield found if isinstance(found, BadFile) else self._prediction(*found, path)
 
@@ -394,7 +402,9 @@ class TransferClassifier:
         Raises:
             SettingError: The array is not of images; one scaled to 0-1 is refused too.
         """
-        return sigmoid(self._predictor.logits(as_batch(images, self.image_size)))
+        return sigmoid(
+            self._predictor.logits(as_batch(images, self.image_size, resize=self.resizing))
+        )
 
     @overload
     def evaluate(
