@@ -123,7 +123,9 @@ def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[
         return None
     example = min(examples, key=lambda e: e.name)
     size = classifier.image_size
-    image, _ = read_image(example.path, size, value_range=classifier.value_range)
+    image, _ = read_image(
+        example.path, size, value_range=classifier.value_range, resize=classifier.resizing
+    )
     seen = policy.views(image, _VIEWS)
     return example, tuple(data_address(pixels, fitted(size, THUMBNAIL)) for pixels in seen)
 
