@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SECONDS = 300.0  # for the tests of one change: whoever waits for ever has noticed
 TESTS = {
-    "core/rows": "rows head resume",
+    "core/rows": "rows head",
     "data/duplicates": "duplicates",
     "data/split": "split",
     "evaluation/bounds": "bounds decisions",
@@ -37,12 +37,12 @@ TESTS = {
     "evaluation/familiarity": "familiarity",
     "evaluation/log_loss": "calibration evaluate",
     "evaluation/metrics": "evaluate",
-    "evaluation/paired": "paired",
+    "evaluation/paired": "paired paired_evaluation",
     "evaluation/rate": "evaluate",
     "evaluation/reliability": "plot_points evaluate",
     "evaluation/scores": "label_issues cross_validation",
     "evaluation/threshold": "threshold",
-    "features/journal": "journal resume crashes",
+    "features/journal": "journal crashes",
     "features/views": "rows head finetune",
     "insight/label_issues": "label_issues",
     "insight/neighbours": "neighbours",

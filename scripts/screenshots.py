@@ -1,9 +1,10 @@
 """Make the images of the documentation that show images, which are drawn for it.
 
-    python scripts/screenshots.py [--weights imagenet|PATH] [report] [welcome]
+    python scripts/screenshots.py [--weights imagenet|PATH] [report] [decide] [welcome]
 
 `report`: sections of a report, for which Chromium is needed. Three of the drawn images get the wrong label,
-so that there is something to find. `welcome`: the strip on the first page, with heat maps.
+so that there is something to find. `decide`: the same page while labels are decided. `welcome`: the strip on
+the first page, with heat maps.
 """
 
 import argparse
@@ -38,13 +39,14 @@ SHOTS: dict[str, dict[str, Any]] = {
     "report-figures-dark": {"section": "figures", "dark": True},
     "report-pictures": {"section": "images", "height": 1000},
     "report-phone": {"section": "figures", "width": 390, "height": 1250},
-    "decide-labels": {"section": "images", "height": 900, "decide": True},
-    "decide-labels-phone": {"section": "images", "width": 390, "height": 1250, "decide": True},
 }
+DECIDING = {"decide-labels": (1200, 1000), "decide-labels-phone": (390, 844)}
+"""Width and height of the window."""
 DECIDE = """(() => {
   document.querySelector("[data-filter=doubts]").click();
   const shown = [...document.querySelectorAll("#gallery > li:not([hidden])")];
-  const words = ["wrong", "wrong", "right", "unsure"];
+  const words = ["wrong", "wrong", "wrong", "unsure"];
+  document.querySelector("#images .filters").scrollIntoView();
   words.forEach((word, i) => shown[i]?.querySelector(`[data-decision="${word}"]`).click());
 })()"""
 """What is done on the page before its gallery of doubtful labels is shown."""
@@ -54,13 +56,13 @@ STRIP = (903, 905)
 TILE = 256  # pixels
 
 
-def train(weights: str) -> TransferClassifier:
+def train(weights: str, schedule: FineTuneSchedule | None = None) -> TransferClassifier:
     """Draw a folder in the current one, mislabel some of it and learn from it."""
     folder = draw_folder(Path("drawn"), count=80)
     for name in MISLABELLED:
         (folder / "alpaca" / f"{name}.jpg").rename(folder / "not alpaca" / f"{name}-moved.jpg")
     backbone = BackboneAdapter("MobileNetV2", image_size=160, weights=weights)
-    return transfer_classifier(folder, backbone=backbone, folds=5)
+    return transfer_classifier(folder, backbone=backbone, schedule=schedule, folds=5)
 
 
 def shoot(
@@ -71,16 +73,19 @@ def shoot(
     width: int = 1200,
     height: int = 0,
     dark: bool = False,
-    decide: bool = False,
 ) -> None:
     """Save one section of the page, cut off after so many pixels if any are given."""
     page.open(Path("report.html").resolve().as_uri(), width=width, dark=dark)
-    if decide:
-        page.run(DECIDE)
+    page.run("document.querySelector('.save').style.position = 'static'")  # not over the images
     place = f"document.querySelector('#{section}').getBoundingClientRect()"
     top, whole = page.run(f"[{place}.top + scrollY, {place}.height]")
     clip = {"x": 0, "y": top + 1, "width": width, "height": (height or whole) - 1}
     page.image(target, clip=clip)
+    shrink(target)
+
+
+def shrink(target: Path) -> None:
+    """Keep 256 colours of an image, and say how large it is."""
     with Image.open(io.BytesIO(target.read_bytes())) as image:
         image.convert("RGB").quantize(256).save(target, optimize=True)
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
@@ -92,6 +97,18 @@ def report(weights: str) -> None:
     with chromium() as page:
         for name, settings in SHOTS.items():
             shoot(page, target=IMAGES / f"{name}.png", **settings)
+
+
+def decide(weights: str) -> None:
+    """Train, write the report, decide about some labels on it, and take what the window shows."""
+    write_report(train(weights, FineTuneSchedule.head_only()), "report.html", heat_maps=6)
+    with chromium() as page:
+        for name, (width, height) in DECIDING.items():
+            page.open(Path("report.html").resolve().as_uri(), width=width, height=height)
+            page.run(DECIDE)
+            page.image(IMAGES / f"{name}.png")
+            shrink(IMAGES / f"{name}.png")
+            page.run("document.querySelector('#save').click()")  # or it would not let go
 
 
 def welcome(weights: str) -> None:
@@ -118,7 +135,7 @@ def main() -> None:
     """Draw what is asked for, everything by default."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="imagenet", help="of MobileNetV2 (imagenet)")
-    makers = {"report": report, "welcome": welcome}
+    makers = {"report": report, "decide": decide, "welcome": welcome}
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(makers))
     options = parser.parse_args()
     weights = options.weights

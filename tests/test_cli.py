@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from tlkit.cli.app import main
 from tlkit.cli.quiet import without_banner
 from tlkit.core.tables import as_json, print_table, write_csv
 from tlkit.data.dataset import DatasetSpec
-from tlkit.delivery.predictions import PredictionSummary
+from tlkit.delivery.predictions import PredictionSummary, columns_of
 from tlkit.errors import BadFileWarning, SettingError, TlkitWarning
 from tlkit.insight.explain import explain
 from tlkit.insight.label_issues import find_label_issues
@@ -309,6 +310,21 @@ def test_bad_files_are_a_plain_warning(
     assert not (tmp_path / "n.keras").exists()
 
 
+def test_advice_that_is_given_in_both_languages_is_in_the_shells(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    for label, class_name in enumerate(("bright", "dull")):
+        (tmp_path / class_name).mkdir()
+        for number in range(10):
+            rng = np.random.default_rng((label, number))
+            pixels = rng.integers(500 * label, 500 * label + 900, (32, 32), dtype=np.uint16)
+            Image.fromarray(pixels).save(tmp_path / class_name / f"{number}.png")
+    assert main(["train", str(tmp_path), "-o", str(tmp_path / "m.keras"), *NETWORK]) == 0
+    err = capsys.readouterr().err
+    assert re.search(r"Say what black and white are, such as --value-range \S+ \S+", err)
+    assert "DatasetSpec" not in err
+
+
 def test_other_warnings_pass_as_they_are() -> None:
     with pytest.warns(DeprecationWarning, match="old"), cli._plain_warnings(Namespace(parser=None)):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
@@ -374,14 +390,15 @@ def test_predict_takes_files_and_folders_and_finishes_despite_bad_ones(
     written = capsys.readouterr()
 
     header, *rows = [line.split("\t") for line in written.out.splitlines()]
-    assert header == ["path", "label", "probability", "positive_class", "error"]
+    assert header == [*columns_of("disc")]
+    assert "probability_of_disc" in header
     a_disc, broken, none = (str(images / n) for n in ("a disc.jpg", "broken.jpg", "more/-none.jpg"))
     assert [row[0] for row in rows] == [extra, a_disc, broken, none, missing]
     assert [row[1] for row in rows] == ["disc", "disc", "", "not disc", ""]
     expected = TransferClassifier.load(trained[0]).predict(a_disc).probability
-    assert float(rows[1][2]) == pytest.approx(expected, abs=1e-6)
-    assert "HTML" in rows[2][4]
-    assert rows[4][4] == "no such file"
+    assert float(rows[1][4]) == pytest.approx(expected, abs=1e-6)
+    assert "HTML" in rows[2][-1]
+    assert rows[4][-1] == "no such file"
     assert written.err.startswith("error: 2 of 5 files cannot be read as images:\n")
     assert broken in written.err
 
@@ -479,8 +496,9 @@ def test_predict_prints_json_and_obeys_the_threshold(
     assert main(arguments) == 1
     rows = json.loads(capsys.readouterr().out)
     assert [row["label"] for row in rows] == ["disc", None, "disc"]
-    assert rows[1]["probability"] is None
-    assert rows[0]["probability"] > 0.5
+    assert rows[1]["probability_of_disc"] is None
+    assert rows[0]["probability_of_disc"] > 0.5
+    assert [row["threshold"] for row in rows] == [0.0, None, 0.0]
 
 
 def test_predict_refuses_an_empty_folder(

@@ -245,6 +245,7 @@ def test_error(
         "suggest",
         "report",
         "export",
+        "serve",
         "backbones",
     ],
 )

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from tlkit.errors import SettingError
 from tlkit.evaluation.bounds import counts_within
-from tlkit.evaluation.decisions import UNSURE, Guarantee, choose_guarantee
+from tlkit.evaluation.decision_counts import (
+    UNFAMILIAR,
+    UNSURE,
+    DecisionCounts,
+    check_no_decision,
+)
+from tlkit.evaluation.decisions import Guarantee, choose_guarantee, read_promise
 from tlkit.evaluation.log_loss import sigmoid
 
 Floats = npt.NDArray[np.float64]
@@ -262,3 +268,78 @@ def test_what_is_no_logit() -> None:
     ):
         with pytest.raises(SettingError, match=message):
             choose_guarantee([0, 1], logits)
+
+
+# Counting decisions
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-2, 1)), min_size=1, max_size=30))
+def test_every_image_is_counted_once(images: list[tuple[int, int]]) -> None:
+    labels, called = [label for label, _ in images], [said for _, said in images]
+    counts = DecisionCounts.of(labels, called)
+    assert counts.count == len(images)
+    assert counts.unsure_count == called.count(UNSURE)
+    assert counts.unfamiliar_count == called.count(UNFAMILIAR)
+    assert counts.decided_count == sum(said >= 0 for said in called)
+    wrong = sum(said == 1 - label for label, said in images)
+    assert counts.mistake_count == wrong
+    if counts.observed_error is not None:
+        assert counts.observed_error == pytest.approx(wrong / counts.decided_count)
+    if 1 in labels:
+        assert counts.observed_miss == pytest.approx(images.count((1, 0)) / labels.count(1))
+    if 0 in labels:
+        assert counts.observed_false_alarm == pytest.approx(images.count((0, 1)) / labels.count(0))
+    assert DecisionCounts.from_json(counts.to_json()) == counts
+
+
+def test_counts_say_what_is_left_to_a_person() -> None:
+    counts = DecisionCounts.of([1, 1, 0, 0, 0], [1, UNSURE, 0, 1, UNFAMILIAR])
+    assert str(counts).splitlines() == [
+        "decided alone: 3 of 5 images, 0.60 (0.23–0.88); 1 of them wrong, 0.33 (0.06–0.79)",
+        "left to a person: 1 unsure, 1 unfamiliar",
+    ]
+    nothing = DecisionCounts.of([1], [UNSURE])
+    assert str(nothing).splitlines()[0] == "decided alone: 0 of 1 images, 0.00 (0.00–0.79)"
+    assert str(DecisionCounts.of([1], [1])).endswith("left to a person: no image")
+    with pytest.raises(SettingError, match="one for each of 2 labels, got 1"):
+        DecisionCounts.of([1, 0], [1])
+
+
+def test_no_class_is_called_like_a_decision() -> None:
+    check_no_decision(("alpaca", "not unsure"))
+    for name in ("unsure", "Unfamiliar"):
+        with pytest.raises(SettingError, match=f"no class may be called '{name}'"):
+            check_no_decision(("alpaca", name))
+
+
+@pytest.mark.parametrize(
+    ("text", "promise"),
+    [
+        ("error=0.02", {"error": 0.02}),
+        (" Error=0.02@0.95 ", {"error": 0.02, "confidence": 0.95}),
+        ("miss=0.01", {"miss": 0.01}),
+        ("false-alarm=0.05, miss=0.01@0.8", {"miss": 0.01, "false_alarm": 0.05, "confidence": 0.8}),
+    ],
+)
+def test_promises_are_read(text: str, promise: dict[str, float]) -> None:
+    assert read_promise(text) == promise
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.02", "must look like 'error=0.02'"),
+        ("error", "must look like"),
+        ("error=much", "must look like"),
+        ("error=0.1,error=0.2", "must look like"),
+        ("error=0.02@", "must look like"),
+        ("precision=0.9", "must look like"),
+        ("error=0.02,miss=0.1", "promises either `error`"),
+        ("error=2", "`error` must be above 0 and below 1"),
+        ("error=0.02@1", "`confidence` must be above 0 and below 1"),
+    ],
+)
+def test_promises_that_cannot_be_read(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        read_promise(text)

@@ -11,6 +11,7 @@ import pytest
 from tlkit import (
     BackboneAdapter,
     DatasetSpec,
+    ExactHead,
     FineTuneSchedule,
     GradientHead,
     Phase,
@@ -230,3 +231,15 @@ def test_class_weights_count_wherever_something_is_chosen(drawn_folder: Path) ->
     weights = np.where(labels == 1, 9.0, 1.0)
     expected = float(weights @ log_losses(labels, raw) / weights.sum())
     assert classifier.history.phases[0].validation_loss[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_given_strength_is_judged_on_images_not_learned_from(drawn_folder: Path) -> None:
+    """And its history does not call the loss on what it learned the validation loss."""
+    schedule = FineTuneSchedule(head=ExactHead(l2=1e-6))  # learns everything by heart
+    classifier = transfer_classifier(drawn_folder, backbone=TINY, schedule=schedule)
+    (head,) = classifier.history.phases
+    crossed = classifier.cross_validation
+    assert crossed is not None
+    assert head.loss[0] < 0.01
+    assert head.validation_loss[0] > 2 * head.loss[0]
+    assert head.validation_accuracy[0] == pytest.approx(crossed.evaluation.accuracy.value, abs=0.05)

@@ -63,7 +63,7 @@ def test_precise_keeps_its_promise_and_writes_a_row_an_image(
     assert {row["positive_class"] for row in rows} == {"disc"}
     called = [row for row in rows if row["label"] == "disc"]
     assert called
-    assert min(float(row["probability"]) for row in called) >= float(chosen[1]) - 0.01
+    assert min(float(row["probability_of_disc"]) for row in called) >= float(chosen[1]) - 0.01
     right = sum("/disc/" in row["path"] for row in called)
     assert right / len(called) >= 0.9
     assert "predictions.csv: 48 images: " in done.stdout

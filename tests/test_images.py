@@ -23,7 +23,7 @@ import numpy.typing as npt
 import PIL
 import pytest
 from hostile import HEIGHT, WIDTH, Case
-from PIL import Image
+from PIL import Image, features
 from PIL.JpegImagePlugin import JpegImageFile
 
 from tlkit.core.machine import Budget
@@ -39,6 +39,7 @@ from tlkit.images.decoder import (
     read_image_at_sizes,
 )
 from tlkit.images.loader import LOADING_BYTES, read_batches, reading_ahead
+from tlkit.images.metadata import exif_of_block
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = (HEIGHT, WIDTH)  # reading at the stored size resizes nothing, so that pixels can be compared
@@ -415,6 +416,36 @@ def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
         file.truncate(2**27)  # sparse: takes no room
     with pytest.raises(ImageError, match="134 MB are too many"):
         read_image(path, SIZE, max_pixels=1000)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_camera_and_day_are_read_as_pillow_reads_them(kind: str) -> None:
+    if not features.check("avif") and kind == "AVIF":
+        pytest.skip("needs a Pillow with AVIF")
+    exif = Image.Exif()
+    exif[271], exif[272], exif[306] = "NIKON CORPORATION", "NIKON D90\0", "2024:01:02 03:04:05"
+    exif.get_ifd(34665)[36867] = "2023:05:31 10:00:00"
+    file = io.BytesIO()
+    Image.fromarray(photograph(40, 60)).save(file, kind, exif=exif)
+    _, facts = read_image(file.getvalue(), (32, 32))
+    assert facts.camera == "NIKON CORPORATION NIKON D90"
+    # Pillow writes no inner directory into a TIFF, so that the day of the last change is all it says
+    assert facts.taken == ("2024-01-02" if kind == "TIFF" else "2023-05-31")
+    assert ImageFacts.from_config(facts.to_config()) == facts
+
+
+def test_exif_that_says_little_or_nonsense_is_no_error() -> None:
+    exif = Image.Exif()
+    exif[271], exif[272], exif[306] = "Apple", "Apple\tiPhone \x07 " + "x" * 300, "yesterday"
+    _, facts = read_image(hostile.jpeg(Image.fromarray(photograph(40, 60)), exif=exif), (32, 32))
+    assert facts.camera.startswith("Apple iPhone x")
+    assert len(facts.camera) <= 64
+    assert facts.taken == ""
+    whole = hostile.jpeg(Image.fromarray(photograph(40, 60)), exif=exif)
+    at = whole.index(b"Apple\0")
+    block = whole.index(b"Exif\0\0") + 6
+    for cut in range(0, at - block, 7):  # a block that ends early says what comes before its end
+        exif_of_block(whole[block : block + cut])
 
 
 def damaged_exif() -> bytes:

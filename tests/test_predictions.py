@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -26,10 +27,18 @@ from tlkit.delivery import prediction_files as listing
 from tlkit.delivery import predictions as writing
 from tlkit.delivery.prediction_files import Shard
 from tlkit.delivery.prediction_job import Job, Outcome
-from tlkit.delivery.predictions import COLUMNS, PredictionSummary, Runner, as_row, write_predictions
+from tlkit.delivery.predictions import (
+    PredictionSummary,
+    Runner,
+    as_row,
+    columns_of,
+    write_predictions,
+)
 from tlkit.errors import DatasetError, MissingExtraError, SettingError, TlkitError, printable
 from tlkit.images.decoder import BadFile
 
+COLUMNS = columns_of("disc")
+NUMBERS = ("probability_of_disc", "confidence", "threshold")
 FORMATS = (".csv", ".jsonl", ".parquet")
 Row = dict[str, Any]
 
@@ -45,9 +54,7 @@ def read(table: Path) -> list[Row]:
         return [json.loads(line) for line in text.split("\n")[:-1]]
     empty: dict[str, str | None] = {"": None}
     rows = [{k: empty.get(v, v) for k, v in r.items()} for r in csv.DictReader(text.splitlines())]
-    return [
-        {**row, "probability": row["probability"] and float(row["probability"])} for row in rows
-    ]
+    return [{**row, **{name: row[name] and float(row[name]) for name in NUMBERS}} for row in rows]
 
 
 def stand_in(path: str) -> Outcome:
@@ -56,7 +63,12 @@ def stand_in(path: str) -> Outcome:
     if number % 7 == 3:
         return BadFile(path, "no such file")
     return Prediction(
-        label="disc", probability=number / 1e6, positive_class="disc", logit=0, threshold=0.5
+        label="disc",
+        probability=number / 1e6,
+        positive_class="disc",
+        logit=0,
+        threshold=0.5,
+        decision="disc" if number % 2 else "unsure",
     )
 
 
@@ -124,6 +136,7 @@ def test_rows_say_what_predict_says_in_its_order(
     labels = [outcome.label for outcome in outcomes if isinstance(outcome, Prediction)]
     assert summary == PredictionSummary(
         output=table,
+        decision_counts=summary.label_counts,
         count=51,
         label_counts={name: labels.count(name) for name in ("disc", "not disc")},
         bad_count=2,
@@ -161,12 +174,13 @@ def test_numbers_that_are_none_are_null_in_json(
                         positive_class="disc",
                         logit=nan,
                         threshold=0.5,
+                        decision="disc",
                     )
                 ],
             )
 
     write_predictions(classifier, "a.jpg", tmp_path / "t.jsonl", runner=run)
-    assert read(tmp_path / "t.jsonl")[0]["probability"] is None
+    assert read(tmp_path / "t.jsonl")[0]["probability_of_disc"] is None
 
 
 def test_the_engine_is_chosen_for_the_whole_job(
@@ -389,7 +403,7 @@ def kill_before_every_step(table: Path) -> None:
 
 def write_without_classifier(images: Any, table: Path, **options: Any) -> None:
     """Run a job without the seconds that TensorFlow takes to start."""
-    classifier: Any = None
+    classifier: Any = SimpleNamespace(positive_class="disc")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "check_classifier", lambda *_: None)
         patch.setattr(writing, "_facts", lambda _: {})

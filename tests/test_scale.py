@@ -204,8 +204,8 @@ def test_predictions_are_those_of_one_machine(
             assert row["error"] == other["error"] == "not an image (its bytes are HTML)"
         else:
             assert row["label"] == other["label"] == outcome.label
-            assert abs(row["probability"] - outcome.probability) < 1e-5
-            assert abs(other["probability"] - outcome.probability) < 1e-5
+            assert abs(row["probability_of_disc"] - outcome.probability) < 1e-5
+            assert abs(other["probability_of_disc"] - outcome.probability) < 1e-5
     assert here == [0, 0]
 
 

@@ -176,7 +176,7 @@ def test_an_image_that_kills_its_worker_is_named_and_the_rest_is_done(
     (bad,) = summary.bad_files
     assert (bad.path, bad.reason) == (rows[0]["path"], "decoding it ends the process (SIGSEGV)")
     for row, outcome in zip(rows[1:], expected[1:], strict=True):
-        assert abs(row["probability"] - outcome.probability) < 1e-5  # type: ignore[union-attr]
+        assert abs(row["probability_of_disc"] - outcome.probability) < 1e-5  # type: ignore[union-attr]
 
 
 @on_ray

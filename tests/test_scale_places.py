@@ -47,6 +47,18 @@ def test_locations_mean_the_same_in_every_process(
         location_of("data", 3)
 
 
+def test_headers_are_read_wherever_images_lie(folder: Path) -> None:
+    for uri in (f"local://{folder}", folder.as_uri(), folder):
+        source = Source(uri)
+        examples = source.listing().examples
+        assert {source.read_size(example) for example in examples} == {(48, 48)}
+    (folder / "disc" / "00.jpg").write_bytes(b"nothing of the kind")
+    source = Source(f"local://{folder}")
+    broken = next(e for e in source.listing().examples if e.name == "disc/00.jpg")
+    with pytest.raises(ImageError, match=r"local://.*disc/00\.jpg as an image: not an image"):
+        source.read_size(broken)
+
+
 def test_other_file_systems_are_listed_by_the_same_rules(folder: Path) -> None:
     (folder / "disc" / "deeper").mkdir()
     (folder / "disc" / "deeper" / "1.PNG").touch()

@@ -31,6 +31,7 @@ from serving import Answer, Client, command, form, server
 import tlkit
 from tlkit import TransferClassifier
 from tlkit.backbones.engines import BATCH_SIZE
+from tlkit.classifier.classifier import with_card
 from tlkit.classifier.predictor import Predictor
 from tlkit.cli.app import main
 from tlkit.core.rows import Images
@@ -41,6 +42,7 @@ from tlkit.delivery.predictions import COLUMNS, as_row
 from tlkit.delivery.serve import Address
 from tlkit.delivery.server_uploads import Limits
 from tlkit.errors import MissingExtraError, SettingError, TlkitError
+from tlkit.evaluation.decisions import Guarantee
 from tlkit.insight.neighbours import FeatureIndex
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +95,8 @@ def test_a_form_is_answered_with_the_rows_of_a_table_of_predictions(
             assert {row[column] for column in COLUMNS} == {name, row["error"], None}
             continue
         expected = dict(zip(COLUMNS, as_row(name, next(outcomes)), strict=True))
-        assert row.pop("probability") == pytest.approx(expected.pop("probability"), abs=1e-5)
+        for number in ("probability", "confidence"):
+            assert row.pop(number) == pytest.approx(expected.pop(number), abs=1e-5)
         assert row == json.loads(as_json(expected))
 
 
@@ -232,6 +235,31 @@ def test_the_page_works_without_a_script(ask: Client, photo: bytes) -> None:
     nothing = ask.post("/", [], {"accept": "text/html"})
     assert nothing.status == 400
     assert 'role="alert">a request must bring an image' in nothing.body.decode()
+
+
+def test_what_is_left_to_a_person_is_called_unsure(
+    classifier: TransferClassifier, drawn_folder: Path
+) -> None:
+    paths = [drawn_folder / name / "00.jpg" for name in ("disc", "not disc")]
+    low, high = sorted(prediction.logit for prediction in classifier.predict(paths))
+    guarantee = Guarantee(
+        lower_logit=low + 1e-3, upper_logit=high + 1e-3, threshold=0.5, error=0.02, confidence=0.9,
+        part="out-of-fold", true_positives=50, false_positives=0, unsure_positives=1,
+        true_negatives=50, false_negatives=0, unsure_negatives=1,
+    )  # fmt: skip
+    careful = with_card(classifier, classifier.card.guaranteed(guarantee))
+    with server(careful) as ask:
+        sent = [(path.name, path.read_bytes()) for path in paths]
+        rows = ask.post("/predict", sent).json["predictions"]
+        assert [row["decision"] for row in rows] == ["unsure", "not disc"]
+        assert [row["label"] for row in rows] == ["disc", "not disc"]
+        page = ask.post("/", sent).body.decode()
+        assert re.findall(r"<h3 class=\"(\w+)\">([^<]+)</h3>", page) == [
+            ("unsure", "unsure"), ("negative", "not disc"),
+        ]  # fmt: skip
+        assert "a person should look; it leans to disc" in page
+        assert "between them it is unsure: of the images it decides at most 2 % are wrong" in page
+        assert "at most 2 % are wrong" in ask("GET", "/model").json["guarantee"]
 
 
 def test_every_answer_forbids_what_a_page_does_not_need(ask: Client, photo: bytes) -> None:

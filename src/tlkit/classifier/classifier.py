@@ -26,8 +26,10 @@ from tlkit.core.rows import Images
 from tlkit.core.spec import check_bool, check_choice, check_float, check_kind, check_path
 from tlkit.data.audit import AuditReport
 from tlkit.data.dataset import DatasetSpec, image_files, part_of
-from tlkit.errors import printable
+from tlkit.errors import SettingError, printable
 from tlkit.evaluation.calibration import Calibration
+from tlkit.evaluation.decision_counts import UNSURE, UNSURE_WORD, check_no_decision
+from tlkit.evaluation.decisions import Guarantee, choose_guarantee
 from tlkit.evaluation.evaluate import Evaluation, other_class
 from tlkit.evaluation.history import History
 from tlkit.evaluation.log_loss import sigmoid
@@ -56,7 +58,17 @@ class Prediction:
         positive_class: The class that the probability is of.
         logit: `ln(probability / (1 - probability))`; any real number.
         threshold: From this probability on the label is the positive class.
+        decision: What is decided: the label; or `"unsure"` where the image is left to a person
+            (`TransferClassifier.with_guarantee`).
         path: The file as it was given; None for images given as numbers.
+
+    Examples:
+        >>> found = Prediction(
+        ...     label="not alpaca", probability=0.02, positive_class="alpaca", logit=-3.9, threshold=0.5,
+        ...     decision="not alpaca", path="photo.jpg",
+        ... )
+        >>> print(found, found.confidence)
+        photo.jpg: not alpaca (probability of alpaca 0.02) 0.98
     """
 
     label: str
@@ -64,11 +76,20 @@ class Prediction:
     positive_class: str
     logit: float
     threshold: float
+    decision: str
     path: PathLike | None = None
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the label that is given, 0-1."""
+        return self.probability if self.label == self.positive_class else 1 - self.probability
 
     def __str__(self) -> str:
         name = "image" if self.path is None else printable(os.fspath(self.path))
-        return f"{name}: {self.label} (probability of {self.positive_class} {self.probability:.2f})"
+        said = (
+            self.label if self.decision == self.label else f"{self.decision}, if not {self.label}"
+        )
+        return f"{name}: {said} (probability of {self.positive_class} {self.probability:.2f})"
 
 
 @final
@@ -158,6 +179,16 @@ class TransferClassifier:
     def threshold(self) -> float:
         """From this probability on an image is called positive, 0-1."""
         return self.card.threshold
+
+    @property
+    def threshold_source(self) -> str:
+        """How the threshold came about, in words: what it was chosen for, and on what."""
+        return self.card.threshold_source
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """Which images are left to a person, and what that promises of the others; None: it decides all."""
+        return self.card.guarantee
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -396,16 +427,28 @@ class TransferClassifier:
             )
             return measure_pair(new, old, spec, part=part, include_training=include_training)
 
-        def probabilities_of(files: Sequence[Path]) -> list[float | BadFile]:
+        said = {self.positive_class: 1, self.negative_class: 0, UNSURE_WORD: UNSURE}
+
+        def answers_of(files: Sequence[Path]) -> list[tuple[float, int] | BadFile]:
             found = self._predict_files(files, raising)
-            return [one if isinstance(one, BadFile) else one.probability for one in found]
+            return [
+                one if isinstance(one, BadFile) else (one.probability, said[one.decision])
+                for one in found
+            ]
 
         return measure(
-            self.card, probabilities_of, spec, part=part, include_training=include_training
+            self.card,
+            answers_of,
+            spec,
+            part=part,
+            include_training=include_training,
+            counts=self.guarantee is not None,
         )
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
         """Return the same classifier with another threshold, its evaluations counted anew.
+
+        A guarantee is dropped: it was of the threshold before.
 
         Args:
             threshold: 0-1, where a higher one calls fewer images positive; or what it is to be good for,
@@ -426,12 +469,80 @@ class TransferClassifier:
         if isinstance(threshold, ThresholdGoal):
             part = OUT_OF_FOLD if OUT_OF_FOLD in self.card.scores else self.evaluation.part
             known = self.card.scores[part]
-            choice = choose_threshold(known.labels, known.probabilities, threshold, part=part)
+            choice = choose_threshold(
+                known.labels,
+                known.probabilities,
+                threshold,
+                part=part,
+                groups=known.groups or None,
+            )
             threshold = choice.threshold
         card = self.card.recounted(
             check_float("threshold", threshold, at_least=0, at_most=1), choice
         )
         return with_card(self, card)
+
+    def with_guarantee(
+        self,
+        error: float | None = None,
+        *,
+        confidence: float = 0.9,
+        miss: float | None = None,
+        false_alarm: float | None = None,
+    ) -> TransferClassifier:
+        """Return the same classifier, which decides alone only what it may, and leaves the rest to a person.
+
+        Two thresholds are chosen on out-of-fold logits; between them `Prediction.decision` is `"unsure"`.
+        With the stated confidence, what it decides is wrong no more often than promised, on images drawn
+        like those that chose. It is no promise about a changed world. `print(classifier.guarantee)` says
+        what it buys.
+
+        Args:
+            error: Largest share of the decided images that may be wrong, above 0 and below 1. None: 0.02
+                where nothing else is promised.
+            confidence: In how many draws of images, at least, the promise must hold; above 0 and below 1.
+            miss: Instead of `error`: largest share of all positives that may be called negative.
+            false_alarm: Instead of `error`: largest share of all negatives that may be called positive.
+
+        Raises:
+            ArtifactError: It was loaded from a folder that was exported before such folders held scores.
+            SettingError: There are no out-of-fold logits, too few images or too many sure mistakes for such a
+                promise (the message says how many images would do), a class is called as a decision is, or
+                an argument is outside its limits.
+
+        Examples:
+            >>> careful = classifier.with_guarantee(error=0.02, confidence=0.9)  # doctest: +SKIP
+            >>> print(careful.guarantee)  # doctest: +SKIP
+            decides 91 % (88–94 %) of images alone; the other 9 % go to a person
+        """
+        check_no_decision(self.class_names)
+        known = self.out_of_fold
+        if known is None:
+            if self.card.evaluation is None:
+                self.evaluation  # noqa: B018 - raises, and says why
+            raise SettingError(
+                "a guarantee needs out-of-fold logits, of classifiers that have not learned from the image, "
+                "and this one has none: train it with `folds=5` (--folds 5)"
+            )
+        choice, classes = self.card.threshold_choice, (miss, false_alarm)
+        if choice is not None and choice.part == OUT_OF_FOLD and classes == (None, None):
+            raise SettingError(
+                "the threshold was chosen on the images that would have to prove the guarantee: give it as a "
+                f"number first, as with_threshold({self.threshold:.3g}) does, or promise `miss` and "
+                "`false_alarm` instead of `error`"
+            )
+        guarantee = choose_guarantee(
+            known.labels,
+            known.logits,
+            error=error,
+            confidence=confidence,
+            miss=miss,
+            false_alarm=false_alarm,
+            threshold=self.threshold,
+            groups=known.groups or None,
+            part=OUT_OF_FOLD,
+        )
+        return with_card(self, self.card.guaranteed(guarantee))
 
     def save(self, path: PathLike) -> None:
         """Write one file that holds all of it; plain Keras opens it too.
@@ -490,13 +601,15 @@ class TransferClassifier:
 
     def _prediction(self, logit: float, path: PathLike | None) -> Prediction:
         probability = float(sigmoid(np.array(logit)))
-        positive = probability >= self.threshold
+        label = self.positive_class if probability >= self.threshold else self.negative_class
+        unsure = int(self.card.decided(logit)) == UNSURE
         return Prediction(
-            label=self.positive_class if positive else self.negative_class,
+            label=label,
             probability=probability,
             positive_class=self.positive_class,
             logit=float(logit),
             threshold=self.threshold,
+            decision=UNSURE_WORD if unsure else label,
             path=path,
         )
 

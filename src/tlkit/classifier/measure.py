@@ -18,6 +18,7 @@ from tlkit.data.dataset import DatasetSettings, DatasetSpec, Listing
 from tlkit.data.example import Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
+from tlkit.evaluation.decision_counts import DecisionCounts
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.scores import OUT_OF_FOLD
 from tlkit.images.decoder import BadFile
@@ -26,23 +27,26 @@ from tlkit.images.loader import warn_of_bad_files
 
 def measure(
     card: ModelCard,
-    probabilities_of: Callable[[Sequence[Path]], Sequence[float | BadFile]],
+    answers_of: Callable[[Sequence[Path]], Sequence[tuple[float, int] | BadFile]],
     spec: DatasetSpec,
     *,
     part: str | None,
     include_training: bool,
+    counts: bool,
 ) -> Evaluation:
     """Measure a classifier, as `TransferClassifier.evaluate` says.
 
     Args:
         card: The classifier's.
-        probabilities_of: Gives the classifier's probability for each of some files.
+        answers_of: Gives the classifier's probability for each of some files, and what it calls each, as
+            `ModelCard.decided` says it.
         spec: The folder.
         part: Use only this part of it.
         include_training: Count the images that it has learned from too.
+        counts: Count what is decided alone: some images are left to a person.
     """
     listing, used = _chosen(card, spec, part, include_training=include_training)
-    outcomes = probabilities_of([example.path for example in listing.examples])
+    outcomes = answers_of([example.path for example in listing.examples])
     warn_of_bad_files([found for found in outcomes if isinstance(found, BadFile)], stacklevel=4)
     scored = [
         (example.label, outcome)
@@ -51,15 +55,16 @@ def measure(
     ]
     if not scored:
         raise DatasetError(f"no image in {printable(spec.source)} can be read")
-    labels, probabilities = zip(*scored, strict=True)
+    labels, answers = zip(*scored, strict=True)
     return evaluate(
         labels,
-        probabilities,
+        [probability for probability, _ in answers],
         threshold=card.threshold,
         class_names=card.class_names,
         positive_class=card.positive_class,
         part=part or spec.source.resolve().name,
         used_to_choose=used,
+        decisions=DecisionCounts.of(labels, [called for _, called in answers]) if counts else None,
     )
 
 

@@ -13,7 +13,7 @@ from tlkit.core.atomic import check_target
 from tlkit.errors import SettingError, printable
 
 if TYPE_CHECKING:
-    from tlkit.backbones.adapter import BackboneAdapter
+    from tlkit.backbones.adapter import BackboneAdapter, ImageSize
     from tlkit.evaluation.threshold import ThresholdGoal
 
 FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
@@ -29,14 +29,16 @@ def target(*suffixes: str) -> Callable[[str], Path]:
     return checked
 
 
-def image_size(text: str) -> int | tuple[int, int]:
-    """Read 160 or 160x224: one side for both, or height and width."""
+def image_size(text: str) -> ImageSize:
+    """Read 160 or 160x224, one side for both or height and width; or fit."""
+    if text == "fit":
+        return "fit"
     try:
         sides = [int(side) for side in text.lower().split("x")]
     except ValueError:
         sides = []
     if not 1 <= len(sides) <= 2:
-        raise argparse.ArgumentTypeError(f"must be like 160 or 160x224, got '{text}'")
+        raise argparse.ArgumentTypeError(f"must be like 160 or 160x224, or fit, got '{text}'")
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
@@ -98,6 +100,14 @@ def threshold(text: str) -> float | ThresholdGoal:
         if number is None:
             return ThresholdGoal.parse(text)
         return check_float("threshold", number, at_least=0, at_most=1)
+
+
+def guarantee(text: str) -> dict[str, float]:
+    """Read what is to be promised of the images that are decided alone."""
+    from tlkit.evaluation.decisions import read_promise
+
+    with _as_usage_error():
+        return read_promise(text)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,6 @@ def add_compare(commands: Commands) -> None:
     add("--download", action="store_true", default=False, help=about)
     add("--folds", metavar="K", type=int, help="that judge every image (5)")
     add("--seed", metavar="N", type=int, default=0, help="of the folds and of training (0)")
-    add("--positive-class", metavar="CLASS", type=arguments.class_name, help="that metrics are of")
     add_dataset(add)
     add("--group-by", metavar="REGEX", help="images whose names match alike stay in one fold")
     about = "keep the frozen networks' output for `tlkit train`; a killed comparison goes on there"

@@ -58,7 +58,14 @@ def evaluate(options: Options) -> int:
         include_training=options.include_training,
         against=None if against is None else load_file(against),
     )
-    print(as_json(evaluation.to_config()) if options.json else evaluation)
+    if options.json:
+        print(as_json(evaluation.to_config()))
+        return 0
+    print(evaluation)
+    if classifier.card.threshold_choice is not None:
+        print(f"\nthreshold {classifier.threshold:.3g}: {classifier.threshold_source}")
+    if classifier.guarantee is not None:
+        print(classifier.guarantee)
     return 0
 
 

@@ -54,6 +54,8 @@ def predict(options: Options) -> int:
         )
     classifier = load(options)
     count, bad_count, bad_files = (_write if write else _print)(classifier, options)
+    if classifier.card.threshold_choice or classifier.guarantee:
+        print(_how(classifier), file=sys.stderr)
     if not bad_count:
         return 0
     print(f"error: {bad_count} of {count} files cannot be read as images:", file=sys.stderr)
@@ -63,6 +65,14 @@ def predict(options: Options) -> int:
         more = bad_count - len(bad_files)
         print(f"  … and {more} more: see the column `error`", file=sys.stderr)
     return 1
+
+
+def _how(classifier: TransferClassifier) -> str:
+    """Say how probabilities became labels and decisions."""
+    positive, guarantee = printable(classifier.positive_class), classifier.guarantee
+    source = classifier.threshold_source
+    text = f"{positive} from probability {classifier.threshold:.3g} on: {source}"
+    return text if guarantee is None else f"{text}\n{guarantee}"
 
 
 def _write(classifier: TransferClassifier, options: Options) -> tuple[int, int, Sequence[BadFile]]:
@@ -86,16 +96,17 @@ def _write(classifier: TransferClassifier, options: Options) -> tuple[int, int, 
 
 def _print(classifier: TransferClassifier, options: Options) -> tuple[int, int, Sequence[BadFile]]:
     """Print the table; return how many rows it has, how many files are bad, and the first of these."""
-    from tlkit.delivery.predictions import COLUMNS, as_row
+    from tlkit.delivery.predictions import as_row, columns_of
     from tlkit.images.decoder import BadFile
 
     paths = list(_image_paths(options.paths))
     outcomes = classifier.predict(paths, on_bad_file="collect")
     rows = [as_row(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)]
+    columns = columns_of(classifier.positive_class)
     if options.json:
-        print(as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
+        print(as_json([dict(zip(columns, row, strict=True)) for row in rows]))
     else:
-        print_table(COLUMNS, rows)
+        print_table(columns, rows)
     bad_files = [outcome for outcome in outcomes if isinstance(outcome, BadFile)]
     return len(rows), len(bad_files), bad_files[:_NAMED]
 

@@ -31,11 +31,16 @@ def command(
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
-    """Declare `--threshold`."""
+    """Declare `--threshold` and `--guarantee`."""
     parser.add_argument(
         "--threshold", metavar="P|GOAL", type=arguments.threshold,
         help="from this probability on an image is called positive; or what that should be good for: f1, "
-        "youden, precision=0.95, recall=0.9, cost=1:5",
+        "youden, precision=0.95, recall=0.9, cost=1:5; precision=0.95@0.9 with 90 %% confidence",
+    )  # fmt: skip
+    parser.add_argument(
+        "--guarantee", metavar="PROMISE", type=arguments.guarantee,
+        help="decide alone only as much as keeps a promise, and call the rest unsure: error=0.02, or "
+        "miss=0.01,false-alarm=0.05; error=0.02@0.95 with 95 %% confidence (90)",
     )  # fmt: skip
 
 
@@ -117,9 +122,15 @@ def given(options: Options, *names: str) -> dict[str, Any]:
 
 def load(options: Options) -> TransferClassifier:
     """Load the classifier that the options name, with their threshold."""
-    classifier = load_file(options.model)
+    return decided_as_asked(load_file(options.model), options)
+
+
+def decided_as_asked(classifier: TransferClassifier, options: Options) -> TransferClassifier:
+    """Return the classifier with the threshold and the guarantee that the options ask for."""
     if hasattr(options, "threshold"):
         classifier = classifier.with_threshold(options.threshold)
+    if hasattr(options, "guarantee"):
+        classifier = classifier.with_guarantee(**options.guarantee)
     return classifier
 
 

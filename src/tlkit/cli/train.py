@@ -16,13 +16,14 @@ from tlkit.cli.shared import (
     add_threshold,
     command,
     dataset,
+    decided_as_asked,
     given,
     quoted,
 )
 from tlkit.errors import SettingError, TlkitError
 
 if TYPE_CHECKING:
-    from tlkit.backbones.adapter import BackboneAdapter
+    from tlkit.backbones.adapter import BackboneAdapter, ImageSize
     from tlkit.classifier.classifier import TransferClassifier
     from tlkit.data.dataset import DatasetSpec
     from tlkit.images.augmentation import AugmentationPolicy
@@ -62,9 +63,10 @@ def add_train(commands: Commands) -> None:
     )
     add(
         "--image-size",
-        metavar="N|HxW",
+        metavar="N|HxW|fit",
         type=arguments.image_size,
-        help="pixels, such as 160 or 160x224 (what the network is made for; 160 with the course schedule)",
+        help="pixels, such as 160 or 160x224; fit: as many as the network is made for, in the shape of the "
+        "images (what the network is made for; 160 with the course schedule)",
     )
     add(
         "--weights",
@@ -120,13 +122,12 @@ def train(options: Options) -> int:
     train_it = _train_on_ray if hasattr(options, "ray") else _train_here
     classifier = train_it(spec, backbone, options)
     name = quoted(options.output)
-    if hasattr(options, "threshold"):
-        try:
-            classifier = classifier.with_threshold(options.threshold)
-        except TlkitError:  # training may have taken hours
-            classifier.save(options.output)
-            print(f"saved: {name} with threshold {classifier.threshold}, not the one asked for")
-            raise
+    try:
+        classifier = decided_as_asked(classifier, options)
+    except TlkitError:  # training may have taken hours
+        classifier.save(options.output)
+        print(f"saved: {name} with threshold {classifier.threshold}, not as it was asked for")
+        raise
     classifier.save(options.output)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
     crossed = classifier.cross_validation
@@ -136,6 +137,7 @@ def train(options: Options) -> int:
         classifier.test_evaluation,
         crossed,
         classifier.record.threshold_choice,
+        classifier.guarantee,
         classifier.calibration or f"probabilities are not calibrated: {reason}",
         classifier.history,
     )
@@ -238,8 +240,8 @@ def _default_backbone(options: Options) -> BackboneAdapter:
     return default_backbone(_image_size(options))
 
 
-def _image_size(options: Options) -> int | tuple[int, int] | None:
-    found: int | tuple[int, int] | None = getattr(options, "image_size", None)
+def _image_size(options: Options) -> ImageSize | None:
+    found: ImageSize | None = getattr(options, "image_size", None)
     return COURSE_SIZE if found is None and _is_course(options) else found
 
 

@@ -23,6 +23,7 @@ _SENTENCES: Final = (
     (r'must be "imagenet", None or', "must be imagenet, none or"),
     (r'must be an existing file, "imagenet" or None:', "must be an existing file, imagenet or none:"),
     (r", or give the strength: FineTuneSchedule\(.*\)$", ""),
+    (r"DatasetSpec\(…, [^)]*\){1,2}, or (--[\w-]+ \S+ \S+) in the shell", r"\1"),
     (r"\b([A-Z]\w+)\(\)", r"\1"),
     (r"\bTransferClassifier\.save( or `tlkit train`)? (wrote|saved)", r"`tlkit train` \2"),
     (r", or choose others with `classes`", ""),  # where the command has no such option

@@ -48,6 +48,12 @@ def progress(total: int | None, description: str, *, unit: str = "images") -> It
             yield lambda count: bar.advance(task, count)
 
 
+def say(line: str) -> None:
+    """Write a line on stderr: what was chosen for the user, and cannot be seen from the call."""
+    if sys.stderr is not None:  # None: Python without a console
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - what this function is for
+
+
 def _lines(total: int | None, description: str, unit: str) -> Advance:
     """Return a function that counts, and writes a line when the last one is long ago."""
     written = time.monotonic()

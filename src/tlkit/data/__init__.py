@@ -5,7 +5,7 @@ audit of it, a `Split`, folds, a `tf.data.Dataset`.
 
 Files in reading order: `folders` (walking), `layout` (where class folders lie), `labelled` (labels by
 folders and names), `table` (labels by rows), `example`, `label_decisions` (labels that someone corrected),
-`dataset` (spec and listing), `facets` (facts that results are reported by), `duplicates`, `oddities`
-(what one image's facts say), `audit`, `folder_warnings` (what training says aloud), `split` (dealing
-out), `split_dataset` (read and split a folder), `tf_data`.
+`dataset` (spec and listing), `shapes` (of the images), `facets` (facts that results are reported by),
+`duplicates`, `oddities` (what one image's facts say), `audit`, `folder_warnings` (what training says
+aloud), `split` (dealing out), `split_dataset` (read and split a folder), `tf_data`.
 """

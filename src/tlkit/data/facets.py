@@ -9,6 +9,8 @@ from tlkit.core.rows import Indices
 from tlkit.data.dataset import Listing
 from tlkit.images.decoder import ImageFacts
 
+_YEAR, _MONTH = 4, 7  # characters of a date
+
 _SIDES: Final = (64, 128, 256, 512, 1024, 2048, 4096)
 """Longer sides, in pixels, between which sizes are of one class."""
 
@@ -33,19 +35,23 @@ def facets_of(
         known.
     """
     found: dict[str, list[str | None]] = {}
+    years = {fact.taken[:_YEAR] for fact in facts if fact.taken}
+    dated = _YEAR if len(years) > 1 else _MONTH
     for index, fact in zip(readable.tolist(), facts, strict=True):
-        for name, value in _of_file(fact).items():
+        for name, value in _of_file(fact, dated).items():
             found.setdefault(name, [None] * len(listing.examples))[index] = value
     given = {name: tuple(cell or None for cell in cells) for name, cells in listing.slices.items()}
     told = given | {name: tuple(said) for name, said in found.items() if name not in given}
     return {name: said for name, said in told.items() if len({*said} - {None}) > 1}
 
 
-def _of_file(fact: ImageFacts) -> Mapping[str, str | None]:
+def _of_file(fact: ImageFacts, dated: int) -> Mapping[str, str | None]:
     brightness = float(fact.thumbnail.mean())
     return {
         "format": fact.format,
         "size": _size_class(max(fact.width, fact.height)),
+        "camera": fact.camera or "not named",
+        "date": fact.taken[:dated] or None,
         "brightness": "dark"
         if brightness < _THIRDS[0]
         else "bright"

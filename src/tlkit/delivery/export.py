@@ -6,11 +6,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from tlkit.classifier.artifact import RECORD_NAME
+from tlkit.classifier.card import ModelCard
 from tlkit.classifier.classifier import (
     PathLike,
     TransferClassifier,
@@ -27,6 +28,15 @@ from tlkit.delivery.export_check import STEP, TOLERANCE, Comparison, check_logit
 from tlkit.delivery.export_formats import FORMATS, Format, convert, find_format, run
 from tlkit.delivery.export_sample import Sample, read_sample
 from tlkit.errors import ArtifactError, TlkitError, printable
+from tlkit.evaluation.decision_counts import UNSURE_WORD
+
+COARSE: Final = ("dynamic-range", "int8")
+"""Precisions whose logits are another network's, so that no guarantee holds for them."""
+
+LOST: Final = (
+    "the guarantee does not carry over to numbers of 8 bits: this export decides every image. For one that "
+    "leaves images to a person choose float32 or float16"
+)
 
 
 @final
@@ -40,6 +50,8 @@ class Exported(Spec):
         precision: What its numbers are kept as.
         byte_count: Size of the model's files, without `tlkit.json`.
         comparison: What it says about images, beside what the classifier says.
+        lost_guarantee: Whether the classifier has a guarantee that the export has not: numbers of 8 bits are
+            too far from the logits that it was chosen on.
 
     Examples:
         >>> said = Comparison(
@@ -60,11 +72,13 @@ class Exported(Spec):
     precision: str
     byte_count: int
     comparison: Comparison
+    lost_guarantee: bool = False
 
     def __str__(self) -> str:
         size = f"{self.byte_count / 1e6:,.2f} MB"
         title = f"{FORMATS[self.format].title}, {self.precision}, {size}"
-        return f"{printable(self.path)}: {title}\n{self.comparison}"
+        lost = f"\n{LOST}" if self.lost_guarantee else ""
+        return f"{printable(self.path)}: {title}\n{self.comparison}{lost}"
 
 
 def export(
@@ -130,6 +144,7 @@ def export(
             precision=precision,
             byte_count=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
             comparison=found,
+            lost_guarantee=classifier.guarantee is not None and precision in COARSE,
         )
         card = as_json(_card(classifier, kind, exported))
         (folder / RECORD_NAME).write_text(card + "\n", "utf-8", errors="backslashreplace")
@@ -215,6 +230,9 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
     number: dict[str, Json] = {"shape": [kind.batch, 1], "dtype": "float32"}
     step = STEP if exported.precision == "int8" else None
     positive = classifier.positive_class
+    card = classifier.card.without_names()
+    if exported.lost_guarantee:
+        card = replace(card, guarantee=None)
     return {
         "format_version": EXPORT_VERSION,
         "format": exported.format,
@@ -224,6 +242,7 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
         "positive_class": classifier.positive_class,
         "negative_class": classifier.negative_class,
         "threshold": classifier.threshold,
+        "decisions": _decisions(card),
         "image_size": [height, width],
         "resize": classifier.card.resize,
         "input": {
@@ -245,5 +264,18 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
         "comparison": exported.comparison.to_config(),
         "byte_count": exported.byte_count,
         "versions": {**versions(), kind.runtime: kind.runtime_version},
-        **classifier.card.without_names().to_config(),
+        **card.to_config(),
+    }
+
+
+def _decisions(card: ModelCard) -> Json:
+    """Return how a program decides, and leaves images to a person; None where every image is decided."""
+    if card.guarantee is None:
+        return None
+    return {
+        "positive_from": card.guarantee.upper,
+        "negative_below": card.guarantee.lower,
+        "between": UNSURE_WORD,
+        "confidence": card.guarantee.confidence,
+        "promise": card.guarantee.promise(),
     }

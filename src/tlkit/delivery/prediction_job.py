@@ -27,9 +27,9 @@ from tlkit.images.decoder import BadFile
 Outcome: TypeAlias = Prediction | BadFile
 """What comes of a file: what the classifier says, or why the file cannot be read."""
 
-_FIELDS: Final = ("label", "probability", "positive_class", "logit", "threshold")
-_ROW_BYTES: Final = 100  # of a part and of its row in the table, without the name of the file
-_LAYOUT: Final = 1  # of the folder; another one belongs to another tlkit
+_FIELDS: Final = ("label", "probability", "positive_class", "logit", "threshold", "decision")
+_ROW_BYTES: Final = 140  # of a part and of its row in the table, without the name of the file
+_LAYOUT: Final = 2  # of the folder; another one belongs to another tlkit
 
 
 @final

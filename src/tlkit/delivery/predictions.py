@@ -6,7 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, tee
 from pathlib import Path
 from typing import Final, TypeAlias, final
@@ -24,8 +25,13 @@ Runner: TypeAlias = Callable[[Iterator[Shard]], Iterator[tuple[Shard, Sequence[O
 """What computes: takes shards as it needs them, and gives each back with one outcome for each of its files,
 in whatever order they are finished."""
 
-COLUMNS: Final = ("path", "label", "probability", "positive_class", "error")
-"""Of every table of predictions."""
+COLUMNS: Final = (
+    "path", "label", "confidence", "decision", "probability", "positive_class", "threshold", "error",
+)  # fmt: skip
+"""Of every table of predictions, where that of the probability names its class too: `columns_of`."""
+
+NUMBERS: Final = ("confidence", "probability", "threshold")
+"""Those of them that hold numbers."""
 
 SHARD_SIZE: Final = 1024
 """Images in a part: what a crash costs at most, some ten seconds of two cores. A multiple of the engines'
@@ -43,6 +49,7 @@ class PredictionSummary(Spec):
         output: The table.
         count: How many rows it has, one for each file.
         label_counts: How many images were given each label, the most frequent first.
+        decision_counts: How many were decided so, or left to a person, likewise.
         bad_count: How many files could not be read.
         bad_files: The first ten of them, in the order of the table.
         resumed_count: How many of the rows an earlier run had computed.
@@ -54,10 +61,12 @@ class PredictionSummary(Spec):
     bad_count: int = 0
     bad_files: tuple[BadFile, ...] = ()
     resumed_count: int = 0
+    decision_counts: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = f"{printable(self.output)}: {self.count:,} images"
-        counts = [f"{count:,} {printable(name)}" for name, count in self.label_counts.items()]
+        shown = self.decision_counts or self.label_counts
+        counts = [f"{count:,} {printable(name)}" for name, count in shown.items()]
         if self.bad_count:
             counts.append(f"{self.bad_count:,} that cannot be read")
         return f"{text}: {', '.join(counts)}"
@@ -91,7 +100,7 @@ def write_predictions(
             job that broke off ends with the same numbers as one that did not, to the last bit.
 
     Returns:
-        What was written. The columns are `COLUMNS`; a file that cannot be read has a row that says why.
+        What was written. `columns_of` names the columns; a file that cannot be read has a row that says why.
 
     Raises:
         DatasetError: A folder cannot be listed, or holds no image.
@@ -122,17 +131,41 @@ def write_predictions(
             with closing(results):  # else a runner would go on while what failed is told
                 for shard, outcomes in results:
                     job.keep(shard, outcomes)
-        return _merge(job, target, resumed_count)
+        return _merge(job, target, classifier.positive_class, resumed_count)
+
+
+def columns_of(positive_class: str) -> tuple[str, ...]:
+    """Return the columns of a table of predictions; that of the probability names its class.
+
+    Examples:
+        >>> columns_of("alpaca")[:4]
+        ('path', 'label', 'confidence', 'decision')
+        >>> columns_of("alpaca")[4:]
+        ('probability_of_alpaca', 'positive_class', 'threshold', 'error')
+    """
+    return tuple(map(partial(_column, positive_class), COLUMNS))
+
+
+def _column(positive_class: str, name: str) -> str:
+    return f"probability_of_{printable(positive_class)}" if name == "probability" else name
 
 
 def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
-    """Return the cells of `COLUMNS` for one file."""
+    """Return the cells of `columns_of` for one file."""
     name = printable(os.fspath(path))
     if isinstance(outcome, BadFile):
         real = f" (its bytes are {outcome.format})" if outcome.format else ""
-        return name, None, None, None, printable(outcome.reason) + real
-    label, positive_class = printable(outcome.label), printable(outcome.positive_class)
-    return name, label, outcome.probability, positive_class, None
+        return name, *[None] * 6, printable(outcome.reason) + real
+    return (
+        name,
+        printable(outcome.label),
+        outcome.confidence,
+        printable(outcome.decision),
+        outcome.probability,
+        printable(outcome.positive_class),
+        outcome.threshold,
+        None,
+    )
 
 
 def _facts(classifier: TransferClassifier) -> dict[str, Json]:
@@ -144,6 +177,7 @@ def _facts(classifier: TransferClassifier) -> dict[str, Json]:
         "classes": [*classifier.class_names],
         "positive class": classifier.positive_class,
         "threshold": classifier.threshold,
+        **({"unsure between": [kept.lower, kept.upper]} if (kept := classifier.guarantee) else {}),
     }
 
 
@@ -170,9 +204,10 @@ def _counted(
         advance(len(shard.paths))
 
 
-def _merge(job: Job, target: Path, resumed_count: int) -> PredictionSummary:
+def _merge(job: Job, target: Path, positive_class: str, resumed_count: int) -> PredictionSummary:
     """Put the parts together, and let the table appear as a whole."""
     labels: Counter[str] = Counter()
+    decisions: Counter[str] = Counter()
     bad_files: list[BadFile] = []
 
     def rows() -> Iterator[tuple[Cell, ...]]:
@@ -181,17 +216,20 @@ def _merge(job: Job, target: Path, resumed_count: int) -> PredictionSummary:
                 for path, outcome in zip(shard.paths, job.outcomes(shard), strict=True):
                     if not isinstance(outcome, BadFile):
                         labels[outcome.label] += 1
+                        decisions[outcome.decision] += 1
                     elif len(bad_files) < _NAMED:
                         bad_files.append(outcome)
                     yield as_row(path, outcome)
                 advance(len(shard.paths))
 
-    write_table(target, COLUMNS, rows(), numbers=("probability",))
+    numbers = [_column(positive_class, name) for name in NUMBERS]
+    write_table(target, columns_of(positive_class), rows(), numbers=numbers)
     job.finish()
     return PredictionSummary(
         output=target,
         count=job.count,
         label_counts=dict(labels.most_common()),
+        decision_counts=dict(decisions.most_common()),
         bad_count=job.count - labels.total(),
         bad_files=tuple(bad_files),
         resumed_count=resumed_count,

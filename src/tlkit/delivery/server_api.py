@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from tlkit._version import __version__
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.core.spec import Json
-from tlkit.delivery.predictions import COLUMNS, as_row
+from tlkit.delivery.predictions import COLUMNS, NUMBERS, as_row
 from tlkit.delivery.server_batches import Seen
 from tlkit.delivery.server_uploads import Limits, Upload
 from tlkit.errors import printable
@@ -19,12 +19,14 @@ from tlkit.images.decoder import BadFile
 Schema: TypeAlias = dict[str, Any]
 
 _PACKAGES: Final = ("keras", "tensorflow", "onnxruntime", "ai-edge-litert", "numpy", "pillow")
-_NUMBERS: Final = frozenset({"probability", "familiarity"})
 _ABOUT: Final = {
     "path": "the file's name as it was sent, without folders; null for bytes without a name",
     "label": "the predicted class; null where the file cannot be read",
+    "confidence": "probability of `label`, 0-1",
+    "decision": "what is decided: `label`, or `unsure` where the image is left to a person",
     "probability": "probability of `positive_class`, 0-1",
     "positive_class": "the class that the probability is of",
+    "threshold": "from this `probability` on the label is `positive_class`",
     "error": "why the file cannot be read as an image; null where it can",
 }
 
@@ -46,6 +48,7 @@ def model_facts(classifier: TransferClassifier, limits: Limits) -> dict[str, Jso
         "class_names": [printable(name) for name in classifier.class_names],
         "positive_class": printable(classifier.positive_class),
         "threshold": classifier.threshold,
+        "guarantee": classifier.guarantee and classifier.guarantee.promise(),
         "image_size": [*classifier.image_size],
         "accuracy": None if known is None else str(known.accuracy),
         "fingerprint": classifier.fingerprint,
@@ -77,7 +80,7 @@ def openapi(*, token: bool) -> dict[str, Json]:
     """
     row: Schema = {
         name: {
-            "type": ["number" if name in _NUMBERS else "string", "null"],
+            "type": ["number" if name in NUMBERS else "string", "null"],
             **({"description": _ABOUT[name]} if name in _ABOUT else {}),
         }
         for name in COLUMNS
@@ -97,6 +100,10 @@ def openapi(*, token: bool) -> dict[str, Json]:
             },
             positive_class={"type": "string"},
             threshold={"type": "number", "minimum": 0, "maximum": 1},
+            guarantee={
+                "type": ["string", "null"],
+                "description": "what is promised of the images that are decided; null: all are",
+            },
             image_size={"type": "array", "items": {"type": "integer"}},
             accuracy={"type": ["string", "null"]},
             fingerprint={"type": "string"},

@@ -66,7 +66,7 @@ async function answer(file) {
   }
   const body = new FormData();
   body.append("images", file);
-  const response = await fetch("./", { method: "POST", body, headers: { accept: "text/html" } });
+  const response = await fetch("./", { method: "POST", body, headers: { accept: "text/html", "x-requested-with": "page.js" } });
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const found = page.querySelector("#results > li");
   if (found) return document.adoptNode(found);

@@ -114,10 +114,16 @@ class Page:
             pictures.append(_figure(data_address(heat_map, size), about, size))
         positive, probability = prediction.positive_class, prediction.probability
         kind = "positive" if prediction.label == positive else "negative"
+        left = ""
+        if prediction.decision != prediction.label:
+            kind, left = (
+                "unsure",
+                f"<p>a person should look; it leans to {_text(prediction.label)}</p>",
+            )
         return f"""<li class="result">
 <div class="images">{"".join(pictures)}</div>
 <div class="words">
-<h3 class="{kind}">{_text(prediction.label)}</h3>
+<h3 class="{kind}">{_text(prediction.decision)}</h3>{left}
 <p><meter min="0" max="1" value="{probability:.6f}" aria-hidden="true"></meter>
 <span>probability of {_text(positive)} <strong>{probability:.2f}</strong></span></p>
 <p class="name">{_name(file)}</p>
@@ -169,11 +175,16 @@ def _about(classifier: TransferClassifier) -> str:
     known = classifier.card.evaluation
     positive, threshold = _text(classifier.positive_class), classifier.threshold
     said = f"From a probability of {threshold:.3g} on it says {positive}."
+    if guarantee := classifier.guarantee:
+        said = (
+            f"From a probability of {guarantee.upper:.3g} on it says {positive}, below {guarantee.lower:.3g} "
+            f"{_text(classifier.negative_class)}, and between them it is unsure: {guarantee.promise()}."
+        )
     if known is None:
         return said
     return (
-        f"{said} On {known.count:,} images that it had not learned from it was right in "
-        f"{known.accuracy.brief('95 % CI ')} of the cases."
+        f"{said} On {known.count:,} images that it had not learned from its accuracy was "
+        f"{known.accuracy.brief('95 % CI ')}."
     )
 
 

@@ -15,29 +15,23 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from tlkit.core.spec import Spec, check_float, check_int
+from tlkit.core.spec import check_float
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.bounds import longest_proven, one_per_group, proven_quantile
+from tlkit.evaluation.decision_counts import UNSURE, DecisionCounts, counted
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.metrics import check_logits
-from tlkit.evaluation.rate import Rate, share
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-UNSURE: Final = -1
-"""What `Guarantee.decide` answers between the two thresholds."""
-
 _ERROR: Final = 0.02
-_COUNTS: Final = (
-    "true_positives", "false_positives", "unsure_positives",
-    "true_negatives", "false_negatives", "unsure_negatives",
-)  # fmt: skip
+_PROMISES: Final = ("error", "miss", "false_alarm")
 
 
 @final
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
-class Guarantee(Spec):
+class Guarantee(DecisionCounts):
     """Two thresholds, what they promise, and what they reached on the images that chose them.
 
     `choose_guarantee` makes it. `print` it for what it buys.
@@ -51,12 +45,6 @@ class Guarantee(Spec):
         false_alarm: Largest share of all negatives that is called positive; None: not promised.
         confidence: In how many draws of images, at least, all that is promised holds.
         part: Where the images come from.
-        true_positives: Positives called positive.
-        false_positives: Negatives called positive.
-        unsure_positives: Positives left to a person.
-        true_negatives: Negatives called negative.
-        false_negatives: Positives called negative.
-        unsure_negatives: Negatives left to a person.
     """
 
     lower_logit: float
@@ -67,23 +55,15 @@ class Guarantee(Spec):
     false_alarm: float | None = None
     confidence: float
     part: str
-    true_positives: int
-    false_positives: int
-    unsure_positives: int
-    true_negatives: int
-    false_negatives: int
-    unsure_negatives: int
 
     def __post_init__(self) -> None:
+        DecisionCounts.__post_init__(self)
         check_float("threshold", self.threshold, above=0, below=1)
         middle = _logit(self.threshold)
         check_float("lower_logit", self.lower_logit, at_most=middle)
         check_float("upper_logit", self.upper_logit, at_least=middle)
         check_float("confidence", self.confidence, above=0, below=1)
         _check_promises(self.error, self.miss, self.false_alarm)
-        for name in _COUNTS:
-            check_int(name, getattr(self, name), at_least=0)
-        check_int("count", self.count, at_least=1)
 
     @property
     def lower(self) -> float:
@@ -100,38 +80,6 @@ class Guarantee(Spec):
         """`"error"` where few of the decided are promised to be wrong, `"classes"` where few of a class."""
         return "classes" if self.error is None else "error"
 
-    @property
-    def count(self) -> int:
-        """How many images chose it: one of each group, where there are groups."""
-        return sum(getattr(self, name) for name in _COUNTS)
-
-    @property
-    def decided_count(self) -> int:
-        """How many of them it decides."""
-        return self.count - self.unsure_positives - self.unsure_negatives
-
-    @property
-    def decided_fraction(self) -> Rate:
-        """Share of images that it decides, with Wilson's interval."""
-        return Rate.wilson(self.decided_count, self.count)
-
-    @property
-    def observed_error(self) -> Rate | None:
-        """Share of the decided images that was wrong; None where none was decided."""
-        return share(self.false_positives + self.false_negatives, self.decided_count)
-
-    @property
-    def observed_miss(self) -> Rate | None:
-        """Share of the positives that was called negative; None when there are none."""
-        positives = self.true_positives + self.false_negatives + self.unsure_positives
-        return share(self.false_negatives, positives)
-
-    @property
-    def observed_false_alarm(self) -> Rate | None:
-        """Share of the negatives that was called positive; None when there are none."""
-        negatives = self.true_negatives + self.false_positives + self.unsure_negatives
-        return share(self.false_positives, negatives)
-
     def decide(self, logits: npt.ArrayLike) -> Ints:
         """Decide what can be decided.
 
@@ -147,7 +95,6 @@ class Guarantee(Spec):
     def __str__(self) -> str:
         part, decided = printable(self.part), self.decided_fraction
         sure = f"with {100 * self.confidence:g} % confidence"
-        wrong = self.false_positives + self.false_negatives
         between = (
             "nothing is unsure"
             if self.lower_logit == self.upper_logit
@@ -157,8 +104,8 @@ class Guarantee(Spec):
             f"decides {_percent(decided)} ({_percent(decided.low)[:-2]}–{_percent(decided.high)}) of "
             f"images alone; the other {_percent(1 - decided)} go to a person\n"
             f"  promised {sure}: {self.promise()}\n"
-            f"  {between}; chosen on {self.count} {part} images: {wrong} of {self.decided_count} decided "
-            "were wrong"
+            f"  {between}; chosen on {self.count} {part} images: {self.mistake_count} of "
+            f"{self.decided_count} decided were wrong"
         )
 
     def promise(self) -> str:
@@ -280,20 +227,44 @@ def choose_guarantee(
     )
 
 
+def read_promise(text: str) -> dict[str, float]:
+    """Read a promise of the command line, as the arguments of `choose_guarantee`.
+
+    Args:
+        text: `"error=0.02"`, `"miss=0.01,false-alarm=0.05"` or one of both; `"error=0.02@0.95"` with a
+            confidence other than 0.9.
+
+    Raises:
+        SettingError: It is none of these, or a number is outside its limits.
+
+    Examples:
+        >>> read_promise("miss=0.01,false-alarm=0.05@0.95")
+        {'miss': 0.01, 'false_alarm': 0.05, 'confidence': 0.95}
+    """
+    promises, at, sure = text.strip().lower().replace("-", "_").partition("@")
+    parts = [part.strip().partition("=") for part in promises.split(",")]
+    try:
+        found = {name: float(number) for name, _, number in parts}
+        confidence = {"confidence": float(sure)} if at else {}
+    except ValueError:
+        found = {}
+    if len(found) != len(parts) or not found.keys() <= {*_PROMISES}:
+        raise SettingError(
+            "a guarantee must look like 'error=0.02', 'miss=0.01,false-alarm=0.05' or "
+            f"'error=0.02@0.95', got {text!r}"
+        )
+    _check_promises(*map(found.get, _PROMISES))
+    for name, number in confidence.items():
+        check_float(name, number, above=0, below=1)
+    return {**found, **confidence}
+
+
 def _counted(truth: Ints, given: Floats, **settings: Any) -> Guarantee:
     """Count what the two thresholds do to the images that chose them."""
     lower, upper = settings["lower_logit"], settings["upper_logit"]
     called = np.where(given >= upper, 1, np.where(given < lower, 0, UNSURE))
-    counts: dict[str, Any] = {
-        f"{word}_{name}": int(((truth == label) & (called == said)).sum())
-        for label, own in ((1, "positives"), (0, "negatives"))
-        for word, said, name in (
-            ("true", label, own),
-            ("unsure", UNSURE, own),
-            ("false", 1 - label, "negatives" if label else "positives"),
-        )
-    }
-    return Guarantee(**settings, **counts)
+    settings |= counted(truth, called)
+    return Guarantee(**settings)
 
 
 def _error_reach(truth: Ints, margins: Floats, error: float, confidence: float, part: str) -> float:
@@ -321,7 +292,7 @@ def _between(low: float, high: float) -> float:
 
 
 def _check_promises(error: float | None, miss: float | None, false_alarm: float | None) -> None:
-    promises = {"error": error, "miss": miss, "false_alarm": false_alarm}
+    promises = dict(zip(_PROMISES, (error, miss, false_alarm), strict=True))
     given = {name: promise for name, promise in promises.items() if promise is not None}
     for name, promise in given.items():
         check_float(name, promise, above=0, below=1)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation import metrics
+from tlkit.evaluation.decision_counts import DecisionCounts
 from tlkit.evaluation.log_loss import log_losses, logits_of
 from tlkit.evaluation.rate import Rate, share
 from tlkit.evaluation.reliability import reliability_bins
@@ -66,6 +67,8 @@ class Evaluation(Spec):
         random_head_baseline: Accuracy of the same network before training, when the caller measured it.
         used_to_choose: Choices made on these images (`"the best epoch"`, `"the threshold"`): the metrics are
             then optimistic.
+        decisions: How many images are decided alone, and how well; None of a classifier that leaves none to
+            a person.
         slices: Metrics of images that share a fact, such as their format, and whether they are worse than the
             rest; none where no facts are known.
         known_groups: Accuracy on the same images by classifiers that had learned from other images of their
@@ -90,6 +93,7 @@ class Evaluation(Spec):
     log_loss_standard_error: float | None = None
     brier_score_standard_error: float | None = None
     fold_count: int | None = None
+    decisions: DecisionCounts | None = None
     slices: tuple[Slice, ...] = ()
     known_groups: Rate | None = None
 
@@ -209,6 +213,9 @@ class Evaluation(Spec):
         config["random_head_baseline"] = _rate_config(self.random_head_baseline)
         config["known_groups"] = _rate_config(self.known_groups)
         rates = {name: getattr(self, name) for name in _RATES} | {"roc_auc": self.roc_auc_rate}
+        if self.decisions is not None:
+            rates["decided_fraction"] = self.decisions.decided_fraction
+            rates["error_of_decided"] = self.decisions.observed_error
         config["rates"] = {name: _rate_config(rate) for name, rate in rates.items()}
         return config
 
@@ -223,7 +230,8 @@ class Evaluation(Spec):
         return super(Evaluation, cls).from_config(values)
 
     def __str__(self) -> str:
-        lines = [_headline(self), *_metrics(self), "", *_table(self)]
+        decided = () if self.decisions is None else ("", str(self.decisions))
+        lines = [_headline(self), *_metrics(self), "", *_table(self), *decided]
         return "\n".join([*lines, *_worse_slices(self), *_remarks(self)])
 
 
@@ -241,6 +249,7 @@ def evaluate(
     random_head_baseline: Rate | None = None,
     used_to_choose: Sequence[str] = (),
     folds: int | None = None,
+    decisions: DecisionCounts | None = None,
     facets: Sequence[Facet] = (),
     groups: Sequence[int] = (),
     known_groups: Rate | None = None,
@@ -258,6 +267,7 @@ def evaluate(
         used_to_choose: Choices made on these images, such as `"the best epoch"`; the printed summary then
             warns that the metrics are optimistic.
         folds: How many folds judged the images, where they are out-of-fold predictions.
+        decisions: What became of the images where some are left to a person.
         facets: Facts of the images, to find slices that are worse than the rest.
         groups: [N] of numbers: which images belong together, so that slices are compared by groups. Empty:
             every image is on its own.
@@ -302,6 +312,7 @@ def evaluate(
         random_head_baseline=random_head_baseline,
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
+        decisions=decisions,
         slices=slices_of(facets, truth, called, groups=groups),
         known_groups=known_groups,
     )

@@ -131,7 +131,7 @@ def share_difference(only_new: int, only_old: int, count: int) -> ShareDifferenc
 
     Examples:
         >>> print(share_difference(14, 9, 200))
-        +0.025 (-0.023 to +0.073)
+        +0.025 (-0.024 to +0.073)
 
     References:
         D. G. Bonett and R. M. Price (2012), Adjusted Wald confidence interval for a difference of binomial

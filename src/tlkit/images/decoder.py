@@ -7,10 +7,11 @@ format has a reader of its own (`jpeg`, `png`, `tiff` …), which refuses whatev
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from hashlib import blake2b
 from types import MappingProxyType
@@ -47,6 +48,7 @@ __all__ = [
     "as_batch",
     "read_image",
     "read_image_at_sizes",
+    "read_size",
 ]
 
 MAX_PIXELS = 178_956_970
@@ -105,6 +107,8 @@ class ImageFacts:
         byte_count: Size of the file.
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
+        camera: Maker and model of what took it, by EXIF; "" where nothing says so.
+        taken: The day it was taken, by EXIF, such as "2024-05-31"; "" where nothing says so.
     """
 
     format: str
@@ -119,6 +123,8 @@ class ImageFacts:
     byte_count: int
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
+    camera: str = ""
+    taken: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -241,15 +247,37 @@ def read_image_at_sizes(
     Raises:
         ImageError: As in `read_image`.
     """
-    path = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    data = source if isinstance(source, bytes) else read_file(path, at_most=8 * max_pixels + 2**26)
+    path, data = _content(source, max_pixels)
     kind = sniff(data)
-    try:
+    with _refusals(path, data, kind):
         return _decode(data, kind, image_sizes, max_pixels, value_range)
-    except UnreadableError as error:
-        raise ImageError(path, str(error), format=kind) from error.__cause__
-    except Exception as error:  # Pillow's plugins raise anything on damaged files
-        raise ImageError(path, _damage(error, data, kind), format=kind) from error
+
+
+def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
+    """Read from the header of an image how large it is as it is seen; nothing is decoded.
+
+    Args:
+        source: A file name, or the bytes of a file.
+
+    Returns:
+        Height and width in pixels, upright.
+
+    Raises:
+        ImageError: The file has no header of an image.
+
+    Examples:
+        >>> import io
+        >>> from PIL import Image
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (640, 480)).save(file, "PNG")
+        >>> read_size(file.getvalue())
+        (480, 640)
+    """
+    path, data = _content(source, MAX_PIXELS)
+    kind = sniff(data)
+    with _refusals(path, data, kind):
+        opened = _open(data, kind)
+    return opened.size if opened.exif.orientation in SIDEWAYS else opened.size[::-1]
 
 
 def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
@@ -293,6 +321,25 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
     return resized
 
 
+def _content(source: str | os.PathLike[str] | bytes, max_pixels: int) -> tuple[str, bytes]:
+    """Return the name of a file and its bytes."""
+    if isinstance(source, bytes):
+        return "<bytes>", source
+    path = os.fspath(source)
+    return path, read_file(path, at_most=8 * max_pixels + 2**26)
+
+
+@contextlib.contextmanager
+def _refusals(path: str, data: bytes, kind: str | None) -> Iterator[None]:
+    """Turn whatever a reader raises inside this block into an `ImageError` that names the file."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise ImageError(path, str(error), format=kind) from error.__cause__
+    except Exception as error:  # Pillow's plugins raise anything on damaged files
+        raise ImageError(path, _damage(error, data, kind), format=kind) from error
+
+
 def _decode(
     data: bytes,
     kind: str | None,
@@ -300,8 +347,6 @@ def _decode(
     max_pixels: int,
     value_range: ValueRange,
 ) -> tuple[tuple[Pixels, ...], ImageFacts]:
-    if not data:
-        raise UnreadableError("the file is empty")
     opened = _open(data, kind)
     width, height = opened.size
     if width * height > max_pixels:
@@ -309,24 +354,28 @@ def _decode(
             f"{width} x {height} is larger than {max_pixels / 1e6:.3g} megapixels "
             f"(limit `max_pixels`={max_pixels})"
         )
-    sideways = opened.orientation in SIDEWAYS
+    sideways = opened.exif.orientation in SIDEWAYS
     sizes = [size if sideways else size[::-1] for size in image_sizes]
     finest = min(map(opened.divisor, sizes))
     with _IN_FLIGHT.taken(width * height // finest**2):
         found, resized = _resized(opened, sizes, value_range)
-    return tuple(np.array(_turn(resized[size], opened.orientation)) for size in sizes), ImageFacts(
+    return tuple(
+        np.array(_turn(resized[size], opened.exif.orientation)) for size in sizes
+    ), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
         height=height,
-        orientation=opened.orientation,
+        orientation=opened.exif.orientation,
+        camera=opened.exif.camera,
+        taken=opened.exif.taken,
         animated=opened.animated,
         transparent=found.transparent,
         bits=opened.bits,
         values=found.values,
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
-        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.orientation)),
+        thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.exif.orientation)),
     )
 
 
@@ -358,6 +407,8 @@ def _to_size(image: Image.Image, size: Size) -> Image.Image:
 
 def _open(data: bytes, kind: str | None) -> Opened:
     """Let the reader of its format read the header."""
+    if not data:
+        raise UnreadableError("the file is empty")
     reader = _READERS.get(kind or "")
     if reader:
         return reader(data)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from tlkit.images.metadata import orientation_of_block
+from tlkit.images.metadata import exif_of_block
 from tlkit.images.reader import Decoded, Opened, Size, Strict, ValueRange
 from tlkit.images.samples import used_values_of
 
@@ -54,7 +54,7 @@ def open_jpeg(data: bytes) -> Opened:
         format="JPEG",
         mode=image.mode,
         size=stored,
-        orientation=orientation_of_block(exif),
+        exif=exif_of_block(exif),
         decode=decode,
         divisor=lambda wanted: 1 if progressive else _divisor(stored, _at_least(wanted)),
         scale=lambda wanted: _divisor(stored, _at_least(wanted)),

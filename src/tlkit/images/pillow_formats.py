@@ -16,7 +16,7 @@ from typing import cast
 
 from PIL import ImagePalette
 
-from tlkit.images.metadata import orientation_of
+from tlkit.images.metadata import exif_of
 from tlkit.images.reader import Decoded, Opened, Size, Strict, UnreadableError, ValueRange
 from tlkit.images.samples import from_image
 
@@ -74,7 +74,7 @@ def open_with_pillow(data: bytes, kind: str) -> Opened:
         mode=image.mode,
         size=image.size,
         bits=1 if image.mode == "1" else 8,
-        orientation=orientation_of(image.info),
+        exif=exif_of(image.info),
         animated=kind != "PSD" and bool(getattr(image, "is_animated", False)),
         decode=decode,
     )

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL.PngImagePlugin import PngImageFile
 
-from tlkit.images.metadata import orientation_of_block
+from tlkit.images.metadata import exif_of_block
 from tlkit.images.reader import Decoded, Opened, Size, Strict, UnreadableError, ValueRange
 from tlkit.images.samples import Samples, from_image, from_samples, scaled
 
@@ -82,7 +82,7 @@ def open_png(data: bytes) -> Opened:
         mode={(_GREY, 1): "1", (_GREY, 16): "I;16"}.get((colour, bits), _MODES[colour]),
         size=(width, height),
         bits=bits,
-        orientation=orientation_of_block(chunks.exif),
+        exif=exif_of_block(chunks.exif),
         animated=chunks.frames > 1,
         decode=decode,
     )

@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from tlkit.core.spec import check_float
 from tlkit.errors import SettingError
+from tlkit.images.metadata import NO_EXIF, Exif
 
 Size: TypeAlias = tuple[int, int]
 ValueRange: TypeAlias = "tuple[float, float] | None"
@@ -76,7 +77,7 @@ class Opened:
         mode: How its pixels are stored, in Pillow's word.
         size: Width and height as stored.
         bits: Bits of a sample.
-        orientation: The EXIF orientation, 1 to 8.
+        exif: What its EXIF block says.
         animated: Whether it holds more than one image.
         decode: Decodes it, given the width and height that are wanted at least, and which values are black
             and white where a sample has more than 8 bits.
@@ -89,7 +90,7 @@ class Opened:
     mode: str
     size: Size
     bits: int = 8
-    orientation: int = 1
+    exif: Exif = NO_EXIF
     animated: bool = False
     decode: Callable[[Size, ValueRange], Decoded]
     divisor: Callable[[Size], int] = _whole

@@ -13,7 +13,7 @@ from typing import Final, Self, final
 import numpy as np
 from PIL import Image
 
-from tlkit.images.metadata import orientation_of_block
+from tlkit.images.metadata import exif_of_block
 from tlkit.images.reader import Decoded, Opened, Size, UnreadableError, ValueRange
 from tlkit.images.samples import (
     Pixels,
@@ -120,7 +120,7 @@ def open_tiff(data: bytes) -> Opened:
         mode=pixels.mode,
         size=size,
         bits=pixels.bits,
-        orientation=orientation_of_block(data),
+        exif=exif_of_block(data),
         animated=tags.has_more,
         decode=decode,
     )

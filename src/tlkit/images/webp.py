@@ -9,7 +9,7 @@ from types import FunctionType
 
 from PIL import WebPImagePlugin
 
-from tlkit.images.metadata import orientation_of_block
+from tlkit.images.metadata import exif_of_block
 from tlkit.images.reader import Decoded, Opened, Size, Strict, UnreadableError, ValueRange
 from tlkit.images.samples import from_image
 
@@ -51,7 +51,7 @@ def open_webp(data: bytes) -> Opened:
         format="WEBP",
         mode="RGBA" if has_alpha else "RGB",
         size=size,
-        orientation=orientation_of_block(exif.removeprefix(b"Exif\0\0")),
+        exif=exif_of_block(exif.removeprefix(b"Exif\0\0")),
         animated=sum(name == b"ANMF" for name, _ in chunks) > 1,
         decode=decode,
     )

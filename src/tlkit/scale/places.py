@@ -9,6 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from tlkit.data.example import Example
 from tlkit.data.folders import cannot_list, walk
 from tlkit.errors import ImageError, MissingExtraError, SettingError
 from tlkit.features.frozen_part import listing_facts
-from tlkit.images.decoder import MAX_PIXELS, ImageFacts, read_image
+from tlkit.images.decoder import MAX_PIXELS, ImageFacts, read_image, read_size
 from tlkit.images.reader import ValueRange
 
 if TYPE_CHECKING:
@@ -147,6 +148,12 @@ def read_anywhere(
     """
     if not isinstance(location, str) or not is_uri(location):
         return read_image(location, image_size, value_range=value_range)
+    with _named(location):
+        return read_image(_content(location), image_size, value_range=value_range)
+
+
+def _content(location: str) -> bytes:
+    """Return the bytes of a file that a URI names."""
     try:
         system, path = opened(location)
         with system.open_input_file(path) as file:
@@ -158,8 +165,14 @@ def read_anywhere(
         raise ImageError(location, "permission denied") from error
     if size > _MOST_BYTES:
         raise ImageError(location, f"{size / 1e6:,.0f} MB are too many for an image")
+    return data
+
+
+@contextmanager
+def _named(location: str) -> Iterator[None]:
+    """Name the file in whatever is wrong with its bytes."""
     try:
-        return read_image(data, image_size, value_range=value_range)
+        yield
     except ImageError as error:
         raise ImageError(location, error.reason, format=error.format) from error
 
@@ -215,6 +228,18 @@ class Source:
     def location(self, example: Example) -> str:
         """Return where an image of the listing lies."""
         return f"{self.base}/{example.name}"
+
+    def read_size(self, example: Example) -> tuple[int, int]:
+        """Read height and width of an image from its header.
+
+        Raises:
+            ImageError: There is none.
+        """
+        location = self.location(example)
+        if not is_uri(location):
+            return read_size(example.path)
+        with _named(location):
+            return read_size(_content(location))
 
     def path(self, example: Example) -> str:
         """Return an image's file as messages name it."""

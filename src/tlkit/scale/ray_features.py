@@ -31,6 +31,7 @@ from tlkit.scale.careful import reader
 from tlkit.scale.cluster import Work, run
 from tlkit.scale.places import PathLike, Source, location_of, need_pyarrow
 from tlkit.scale.store import FeatureStore
+from tlkit.training.settings import fitted_backbone
 
 if TYPE_CHECKING:
     import keras
@@ -119,7 +120,7 @@ def compute_features(
     need_pyarrow()
     source = Source(data)
     listing = source.listing()
-    network = backbone or default_backbone()
+    network = fitted_backbone(backbone or default_backbone(), listing, source.read_size)
     done = compute(source, listing, network, output, address=address, workers=workers)
     warn_of_bad_files(done.bad_files)
     return FeatureFolder(

@@ -76,6 +76,7 @@ def transfer_classifier(
             "again on one machine. Use tlkit.transfer_classifier for them"
         )
     listing = source.listing()
+    settings = settings.fitted_to(listing, source.read_size)
 
     def elsewhere(_examples: Sequence[Example], _stop: bool) -> tuple[Originals, str]:  # noqa: FBT001 - by place
         network = settings.backbone

@@ -90,6 +90,7 @@ def cross_validate(
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     spec = settings.dataset
     listing = spec.listing()
+    settings = settings.fitted_to(listing)
     run_folders = RunFolders.open({}, cache_dir, None)
     frozen = settings.frozen_part(run_folders)
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
@@ -307,6 +308,10 @@ def _chosen(found: Sequence[Fold], tried: Floats, labels: Indices, weights: Floa
             for each, count in zip(phases, epochs, strict=True)
         ),
         differences=tuple(differences),
+        head=(
+            float(weights @ log_losses(labels, tried[0]) / weights.sum()),
+            float(np.mean((tried[0] > 0) == (labels > 0))),
+        ),
     )
 
 

@@ -110,6 +110,7 @@ class FoldChoice:
         losses: For each phase, the mean log-loss after each of these epochs on images not learned from.
         accuracies: For each phase, the mean accuracy there.
         differences: For each phase, its out-of-fold log-loss minus that of what it replaces or does not.
+        head: Log-loss and accuracy of the head on images not learned from.
     """
 
     kept: int
@@ -117,6 +118,7 @@ class FoldChoice:
     losses: tuple[tuple[float, ...], ...] = ()
     accuracies: tuple[tuple[float, ...], ...] = ()
     differences: tuple[PairedDifference, ...] = ()
+    head: tuple[float, float] | None = None
 
     def judged(self, stage: int, epoch: int) -> tuple[float, float]:
         """Return log-loss and accuracy of the folds after this epoch, counted from 0, of this phase."""

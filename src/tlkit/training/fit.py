@@ -117,6 +117,9 @@ def train(
     head, first = train_head(
         features, data, schedule.head, run_folders, widths=widths, backbone_parameters=size
     )
+    if chosen and chosen.head and head.out_of_fold_logits is None:  # a head of a given strength
+        loss, accuracy = chosen.head
+        first = replace(first, validation_loss=(loss,), validation_accuracy=(accuracy,))
     result = Trained(
         phases=(first,),
         kept=0,

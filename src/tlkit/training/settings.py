@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self, final
 
@@ -12,10 +12,13 @@ import numpy as np
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.default import default_backbone
+from tlkit.core.progress import say
 from tlkit.core.rows import Indices
 from tlkit.core.spec import Json, Spec, check_int
 from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec, Listing
+from tlkit.data.example import Example
+from tlkit.data.shapes import Shape
 from tlkit.data.split import assign_folds
 from tlkit.errors import DatasetError, SettingError
 from tlkit.features.frozen_part import Elsewhere, FrozenPart, Needs, listing_facts
@@ -74,6 +77,18 @@ class RunSettings:
             schedule=schedule,
             seed=check_int("seed", seed, at_least=0),
         )
+
+    def fitted_to(
+        self, listing: Listing, read_size: Callable[[Example], tuple[int, int]] | None = None
+    ) -> Self:
+        """Return the same with a plain size in the place of `image_size="fit"`.
+
+        Args:
+            listing: What the folder holds.
+            read_size: Gives height and width of an image. None: from the header of its file.
+        """
+        fitted = fitted_backbone(self.backbone, listing, read_size)
+        return dataclasses.replace(self, backbone=fitted)
 
     def written(self, listing: Listing) -> dict[str, dict[str, Json]]:
         """Return every spec as plain JSON values, as far as it can be written down."""
@@ -184,6 +199,21 @@ class RunSettings:
             seed=self.seed,
             strata=listing.strata(train),
         )
+
+
+def fitted_backbone(
+    backbone: BackboneAdapter,
+    listing: Listing,
+    read_size: Callable[[Example], tuple[int, int]] | None = None,
+) -> BackboneAdapter:
+    """Return a backbone with a plain size in the place of `image_size="fit"`, and say which on stderr."""
+    if not backbone.fits_images:
+        return backbone
+    shape = Shape.of_listing(listing, read_size)
+    fitted = backbone.fitted_to(shape.aspect)
+    height, width = fitted.image_size
+    say(f"image size: {height} x {width} pixels (height x width), because {shape}")
+    return fitted
 
 
 def _wrong_piece(name: str, value: object, kind: type) -> str:

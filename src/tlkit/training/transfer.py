@@ -13,6 +13,7 @@ from tlkit.core.spec import PathLike, check_int
 from tlkit.data.audit import audit_of
 from tlkit.data.dataset import DatasetSpec, Listing
 from tlkit.data.folder_warnings import warn_of_large_clusters, warn_of_problems
+from tlkit.evaluation.decision_counts import check_no_decision
 from tlkit.evaluation.scores import Scores
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders
@@ -84,6 +85,7 @@ def transfer_classifier(
         check_int("folds", folds, at_least=2)
     settings = RunSettings.resolve(data, backbone, augmentation, schedule, seed)
     listing = settings.dataset.listing()
+    settings = settings.fitted_to(listing)
     manifest = {} if checkpoint_dir is None else settings.manifest(listing)
     run_folders = RunFolders.open(manifest, cache_dir, checkpoint_dir)
     frozen = settings.frozen_part(run_folders)
@@ -106,7 +108,11 @@ def learn(
         frozen: Gives the features of its images.
         run_folders: Where the states of folds and phases are kept.
         folds: As in `transfer_classifier`.
+
+    Raises:
+        SettingError: A class is called like a decision that is no class (`"unsure"`).
     """
+    check_no_decision(listing.class_names)
     started = time.perf_counter()
     spec = settings.dataset
     originals = frozen.read(listing.examples, stop_at_bad_file=spec.on_bad_file == "raise")
