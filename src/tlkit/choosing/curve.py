@@ -7,7 +7,7 @@ from typing import Final, final
 
 from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.choosing.candidates import name_of
-from tlkit.core.spec import Spec, check_float, check_int
+from tlkit.core.spec import Json, Spec, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.rate import Rate
 
@@ -42,6 +42,10 @@ class CurvePoint(Spec):
         check_int("count", self.count, at_least=1)
         for name in ("log_loss", "low", "high", "draw_error"):
             check_float(name, getattr(self, name), at_least=0)
+
+    def to_config(self) -> dict[str, Json]:
+        """Return everything as plain JSON values, the accuracy with its interval."""
+        return super(CurvePoint, self).to_config() | {"accuracy": self.accuracy.to_config()}
 
 
 @final

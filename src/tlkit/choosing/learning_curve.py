@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -188,7 +189,7 @@ def _point(labels: Indices, logits: Floats, count: float) -> CurvePoint:
     losses = np.array([log_losses(labels, one) for one in logits])
     of_image, of_draw = losses.mean(axis=0), losses.mean(axis=1)
     mean = float(losses.mean())
-    half = _Z * float(of_image.std(ddof=1)) / np.sqrt(len(labels))
+    half = _Z * float(of_image.std(ddof=1)) / math.sqrt(len(labels))
     right = float(np.mean((logits > 0) == (labels == 1)))
     interval = Rate.wilson(round(right * len(labels)), len(labels))
     return CurvePoint(
