@@ -37,7 +37,7 @@ from tlkit.training import newton as logistic
 COUNTS = {
     "head": (10_000, 100_000, 1_000_000),
     "listing": (100_000, 1_000_000),
-    "duplicates": (10_000, 100_000),
+    "duplicates": (10_000, 100_000, 1_000_000),
     "rates": (1,),
 }
 WHOLE_AT_MOST = 100_000  # rows solved in memory too: their Hessian alone takes a minute

@@ -28,7 +28,7 @@ class Rates:
     feature_bytes: float = 5_120
     passes: float = 32  # of the head over all features
     head_us: float = 3.7  # of a core, in each pass
-    pair_ns: float = 8  # of a core: two thumbnails compared
+    search_us: float = 49  # of a core: whether a thumbnail is there more than once
     cores: float = 256
     node_cores: float = 16
     disk_gb: float = 1  # a second, where the head is solved
@@ -54,7 +54,7 @@ def costs(count: float, rates: Rates) -> dict[str, str]:
         "memory of the driver": size(count * (rates.list_bytes + rates.facts_bytes)),
         "features beside the driver": size(features),
         "head, on the driver": time(head),
-        "search for duplicates, on the driver": time(count**2 / 2 * rates.pair_ns / 1e9),
+        "search for duplicates, on the driver": time(count * rates.search_us / 1e6),
     }
 
 

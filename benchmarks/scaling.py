@@ -16,7 +16,7 @@ imports and its largest memory. Over what, `--over` says:
 - `head`: the exact head on features in a file, up to a million rows, and beside it the same in memory.
 - `listing`: listing and splitting up to a million files, and the pass over them with a decoder and a network
   that cost nothing: what is left is tlkit's own work.
-- `duplicates`: the search among up to a hundred thousand made-up thumbnails.
+- `duplicates`: the search among up to a million made-up thumbnails.
 - `rates`: bytes and CPU time of one image, decoded, stored in Parquet and read back.
 """
 

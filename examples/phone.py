@@ -49,7 +49,7 @@ def ask(export: Path, image: Path) -> tuple[str, float]:
     """Say what is on an image with LiteRT, NumPy and Pillow alone."""
     card = json.loads((export / "tlkit.json").read_text("utf-8"))
     height, width = card["image_size"]
-    pixels = read_image(image, height, width, card["value_range"])
+    pixels = read_image(image, height, width, card["value_range"], card.get("border"))
     model = Interpreter(str(export / card["file"])).get_signature_runner()
     given = model(images=pixels)
     probability = float(given["probability"][0, 0])

@@ -206,10 +206,11 @@ def test_what_holds_for_nearly_all_images_takes_one_line(tmp_path: Path) -> None
         grey = photograph(1000 + n, 96).convert("L")
         write(tmp_path, f"{('cat', 'dog')[n % 2]}/{n}.jpg", jpeg(grey))
     lines = str(audit(tmp_path)).splitlines()
-    assert lines[-1] == "greyscale     20  stored without colour (all images)"
+    assert "greyscale     20  stored without colour (all images)" in lines
+    assert not [line for line in lines if "JPEG of mode L" in line]
     write(tmp_path, "cat/colour.jpg", jpeg(photograph(2000, 96)))
     report = audit(tmp_path)
-    assert str(report).endswith("stored without colour (nearly all images)")
+    assert "stored without colour (nearly all images)" in str(report)
     assert report.to_text(None).count("JPEG of mode L") == 20
     for n in range(10):
         write(tmp_path, f"cat/colour {n}.jpg", jpeg(photograph(3000 + n, 96)))

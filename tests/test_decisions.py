@@ -20,6 +20,7 @@ from tlkit.evaluation.decision_counts import (
     UNSURE,
     DecisionCounts,
     check_no_decision,
+    counted,
 )
 from tlkit.evaluation.decisions import Guarantee, choose_guarantee, read_promise
 from tlkit.evaluation.log_loss import sigmoid
@@ -186,6 +187,22 @@ def easy(count: int = 400) -> tuple[Ints, Floats]:
     logits = (2 * labels - 1) * np.linspace(8, 0.1, count)
     labels[count * 9 // 10 :: 4] ^= 1
     return labels, logits
+
+
+def test_images_on_a_threshold_are_counted_as_they_are_decided() -> None:
+    on_a_threshold = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        labels = random.integers(0, 2, 80)
+        logits = (random.integers(-3, 4, 80) + 3 * labels).astype(float)
+        promises: list[dict[str, Any]] = [{"miss": 0.2}, {"false_alarm": 0.2}]
+        for promise in (*promises, {"miss": 0.1, "false_alarm": 0.1}):
+            with contextlib.suppress(SettingError):  # that it cannot be kept
+                guarantee = choose_guarantee(labels, logits, confidence=0.5, **promise)
+                on_a_threshold += guarantee.upper_logit in logits
+                counts = counted(labels, guarantee.decide(logits))
+                assert counts == {name: getattr(guarantee, name) for name in counts}
+    assert on_a_threshold > 5
 
 
 def test_it_says_what_it_buys() -> None:

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from conftest import folder_named_by
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 import tlkit.data.duplicates
+import tlkit.data.thumbnails
 from tlkit.data.duplicates import Duplicates, find_duplicates, merged_groups
-from tlkit.images.decoder import ImageFacts, read_image
+from tlkit.images.decoder import BadFile, ImageFacts, read_image
+from tlkit.images.loader import read_images
 
 PHOTOGRAPHS = 60
 SIDE = 240
@@ -205,9 +208,58 @@ def test_blocks_decide_only_the_memory(
     facts = originals + facts_of([jpeg(half(image)) for image in photographs[:20]])
     facts += facts_of(camera(30, moves=25))
     at_once = found(facts)
-    monkeypatch.setattr(tlkit.data.duplicates, "_BLOCK", 7)
+    for module in (tlkit.data.duplicates, tlkit.data.thumbnails):
+        monkeypatch.setattr(module, "BLOCK", 7)
     assert found(facts) == at_once
     assert found(facts) == at_once
+
+
+@pytest.fixture
+def by_keys(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[ImageFacts]], Duplicates]:
+    """Search as among very many images, where only those that share a key are compared."""
+
+    def search(facts: Sequence[ImageFacts]) -> Duplicates:
+        with monkeypatch.context() as few:
+            few.setattr(tlkit.data.duplicates, "ALL_PAIRS", 0)
+            return found(facts)
+
+    return search
+
+
+def test_keys_find_what_comparing_all_pairs_finds(
+    photographs: list[Image.Image],
+    originals: list[ImageFacts],
+    by_keys: Callable[[Sequence[ImageFacts]], Duplicates],
+) -> None:
+    for kind, make in COPIES.items():
+        facts = originals + facts_of([make(image) for image in photographs])
+        missed = {*found(facts).copies} ^ {*by_keys(facts).copies}
+        assert len(missed) <= ("every side" in kind), kind
+    assert by_keys(originals) == Duplicates((), ())
+    assert by_keys([]) == by_keys(originals[:1]) == Duplicates((), ())
+    assert by_keys([*originals, *originals[:5]]) == found([*originals, *originals[:5]])
+
+
+def test_keys_find_a_scene_too(by_keys: Callable[[Sequence[ImageFacts]], Duplicates]) -> None:
+    (cluster,) = by_keys(facts_of(camera(80, moves=0))).large_clusters
+    assert sorted(cluster) == list(range(80))
+
+
+def test_more_images_than_are_compared_with_all_others() -> None:
+    count, planted = 17_000, 300
+    assert count > tlkit.data.duplicates.ALL_PAIRS
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, 8, 8), dtype=np.uint8)
+    thumbnails = [np.asarray(Image.fromarray(n).resize((32, 32))) for n in coarse]
+    copies = [np.clip(t[:, ::-1].astype(int) + 2, 0, 255) for t in thumbnails[:planted]]
+    thumbnails += [copy.astype(np.uint8) for copy in copies]
+    facts = [fact(str(n), thumbnail) for n, thumbnail in enumerate(thumbnails)]
+    duplicates = found(facts)
+    assert [(copy.row - count, copy.original) for copy in duplicates.copies] == [
+        (n, n) for n in range(planted)
+    ]
+    assert all(copy.mirrored for copy in duplicates.copies)
+    assert duplicates.large_clusters == ()
 
 
 def test_thousands_of_images_take_no_table_of_all_pairs() -> None:
@@ -259,13 +311,16 @@ def test_merged_groups_never_straddle(case: tuple[list[str], list[list[int]]]) -
     assert len(set(merged)) == len(parts)
 
 
-def test_alpaca_photographs_and_planted_copies(alpaca_dir: Path) -> None:
+def test_alpaca_photographs_and_planted_copies(
+    alpaca_dir: Path, by_keys: Callable[[Sequence[ImageFacts]], Duplicates]
+) -> None:
     paths = sorted(alpaca_dir.rglob("*.jpg"))
     facts = facts_of([path.read_bytes() for path in paths])
     untouched = found(facts)
     names = [(paths[c.row].name, paths[c.original].name) for c in untouched.copies]
     assert names == [("5f843228ab49d81b.jpg", "09915aad4cd6bf0d.jpg")]  # one second apart
     assert untouched.large_clusters == ()
+    assert by_keys(facts) == untouched
 
     sources = range(0, len(paths), 12)  # their draft, so that re-encoding them takes no time
     for kind, make in COPIES.items():
@@ -274,6 +329,7 @@ def test_alpaca_photographs_and_planted_copies(alpaca_dir: Path) -> None:
         original_of = {copy.row: copy.original for copy in duplicates.copies}
         right = [original_of.get(len(paths) + k) == n for k, n in enumerate(sources)]
         assert sum(right) >= 0.95 * len(right), kind
+        assert by_keys(facts + planted) == duplicates, kind
         assert len(duplicates.copies) == len(untouched.copies) + sum(right), kind
 
 
@@ -281,3 +337,13 @@ def small(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.draft("RGB", (450, 450))
         return image.convert("RGB")
+
+
+@pytest.mark.parametrize("name", ["brain-mri", "hotdog", "hurricane"])
+def test_keys_find_the_copies_of_a_shared_folder(
+    name: str, by_keys: Callable[[Sequence[ImageFacts]], Duplicates]
+) -> None:
+    paths = sorted(p for p in folder_named_by("TLKIT_FOLDERS_DIR").glob(f"{name}/**/*") if p.suffix)
+    facts = [one[1] for one in read_images(paths, (32, 32)) if not isinstance(one, BadFile)]
+    assert len(facts) > 250
+    assert by_keys(facts) == found(facts)

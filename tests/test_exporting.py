@@ -185,6 +185,7 @@ def test_what_a_program_has_to_know_travels_with_it(
             "threshold": 0.5,
             "image_size": [height, width],
             "resize": "stretch-bilinear-antialias",
+            "border": None,
         }
         == card
     )

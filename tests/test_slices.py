@@ -53,6 +53,17 @@ def test_counts_and_rates_are_those_of_the_images() -> None:
     assert one.accuracy.count == 3
     assert (one.recall, one.specificity) == (0.5, 0.0)
     assert (found["site b"].recall, found["site b"].specificity) == (None, 1.0)
+    assert str(found["site b"]).startswith("site 'b', 2 images: accuracy 1.00 (")
+    assert "recall" not in str(found["site b"])
+
+
+def test_a_slice_that_was_not_compared_prints() -> None:
+    one = Slice(
+        facet="site", value="a",
+        true_positives=1, false_positives=1, true_negatives=0, false_negatives=2,
+    )  # fmt: skip
+    assert one.worse == ()
+    assert str(one).startswith("site 'a', 4 images: accuracy 0.25 ")
 
 
 def test_a_fact_that_all_images_share_makes_no_slices() -> None:

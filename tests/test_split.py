@@ -199,6 +199,16 @@ def test_known_answer() -> None:
     ]
 
 
+def test_known_answer_for_groups() -> None:
+    """Two of them with images of both classes, which are dealt out first."""
+    labels, groups = [int(digit) for digit in "0010110011010110"], [*"aabbccddeefghijj"]
+    folds = assign_folds(labels, groups, count=3, seed=42)
+    assert "".join(map(str, folds.tolist())) == "1100002222010211"
+    split = assign_parts(labels, groups, validation_fraction=0.25, test_fraction=0.25, seed=42)
+    assert split.validation.tolist() == [0, 1, 11, 13, 14, 15]
+    assert split.test.tolist() == [2, 3, 4, 5, 10, 12]
+
+
 def test_composed_and_decomposed_names_split_alike() -> None:
     labels, names = singles(20, 20)
     composed = [name.replace("no/", "n\u00f6/") for name in names]

@@ -12,6 +12,7 @@ TlkitError                     catch this one to catch them all
 TlkitWarning (UserWarning)
 ├── BadFileWarning             files were left out; the message names them
 ├── AuditWarning               something in the folder makes metrics wrong, or images useless
+│   └── ShortcutWarning        one fact of the files alone tells the classes apart
 └── EngineWarning              a network is run by TensorFlow although ONNX Runtime was meant to
 ```
 
@@ -85,6 +86,10 @@ class BadFileWarning(TlkitWarning):
 
 class AuditWarning(TlkitWarning):
     """Something in the folder makes metrics wrong, or images useless; the message says what."""
+
+
+class ShortcutWarning(AuditWarning):
+    """One fact of the files alone, such as their format, tells the classes apart; the message says which."""
 
 
 class BackboneWarning(TlkitWarning):

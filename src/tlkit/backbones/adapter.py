@@ -43,6 +43,7 @@ from tlkit.core.forks import refuse_after_fork
 from tlkit.core.keras_config import check_keras_config
 from tlkit.core.spec import Json, Spec, as_pair, check_choice, check_float
 from tlkit.errors import SettingError, WeightsError
+from tlkit.images.resizing import RESIZES, Resize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,9 @@ class BackboneAdapter(Spec):
             a stage being what lies between two halvings of the image; images unlike ImageNet's need more than
             the last layer, and all stages come out of one forward pass. "last": the last layer alone, as
             tutorials have it. Or a tuple of cut points of `build()`, by index or name.
+        resize: How an image of another shape is brought to `image_size`. "stretch" (the default): it fills
+            the size, whatever becomes of its shape. "pad": it keeps its shape and lies in the middle of grey
+            borders; for folders of many shapes in which shape matters.
         **options: How the network is built: `alpha` (MobileNet, V2, V3), `depth_multiplier`
             (MobileNet), `minimalistic` (MobileNetV3); Keras's defaults if not given. For a model of
             your own: `preprocessing`, what is to be done to RGB 0–255 before it: "none" (default: it
@@ -95,6 +99,7 @@ class BackboneAdapter(Spec):
         fits_images: Whether the size is still to follow the images of a folder.
         weights: "imagenet", a path, None, or "own" for a model of your own.
         features: "stages", "last", or a tuple of cut points.
+        resize: "stretch" or "pad".
         options: The options as pairs of name and value, in alphabetical order.
 
     Raises:
@@ -117,6 +122,7 @@ class BackboneAdapter(Spec):
     fits_images: bool
     weights: str | Path | None
     features: Stages
+    resize: Resize
     options: tuple[tuple[str, Option], ...]
     _model: keras.Model | None = field(compare=False)
     _model_digest: str | None
@@ -128,6 +134,7 @@ class BackboneAdapter(Spec):
         image_size: ImageSize | None = None,
         weights: str | Path | None = "imagenet",
         features: Stages = "stages",
+        resize: Resize = "stretch",
         **options: Option,
     ) -> None:
         model = digest = None
@@ -153,9 +160,10 @@ class BackboneAdapter(Spec):
                 )
             weights, allowed = "own", ("preprocessing",)
         values = legal_options(name, options, allowed)
+        check_choice("resize", resize, RESIZES)
         for key, value in zip(
             self.__slots__,
-            (name, size, fits, weights, check_stages(features), values, model, digest),
+            (name, size, fits, weights, check_stages(features), resize, values, model, digest),
             strict=True,
         ):
             object.__setattr__(self, key, value)
@@ -169,6 +177,8 @@ class BackboneAdapter(Spec):
             parts.append(f"weights={shown!r}")
         if self.features != "stages":
             parts.append(f"features={self.features!r}")
+        if self.resize != "stretch":
+            parts.append(f"resize={self.resize!r}")
         parts += [f"{key}={value!r}" for key, value in self.options]
         return f"BackboneAdapter({', '.join(parts)})"
 
@@ -193,6 +203,7 @@ class BackboneAdapter(Spec):
             "image_size": FIT if self.fits_images else list(self.image_size),
             "weights": str(self.weights) if isinstance(self.weights, Path) else self.weights,
             "features": self.features if isinstance(self.features, str) else list(self.features),
+            "resize": self.resize,
             "options": dict(self.options),
         }
 
@@ -208,7 +219,7 @@ class BackboneAdapter(Spec):
             check_choice(
                 "BackboneAdapter setting",
                 key,
-                ("name", "image_size", "weights", "features", "options"),
+                ("name", "image_size", "weights", "features", "resize", "options"),
             )
         name, options = values.pop("name", None), values.pop("options", {})
         if not isinstance(name, str) or not isinstance(options, Mapping):
@@ -222,7 +233,7 @@ class BackboneAdapter(Spec):
         return cls(name, **values, **options)
 
     def fingerprint(self) -> str:
-        """Return hex digits that identify the network, its options, image size and weights.
+        """Return hex digits that identify the network, its options, image size, resize rule and weights.
 
         Costs no more than reading the weights file, and builds nothing, so that kept activations can be
         looked up first. Weights are identified by the content of their file: for "imagenet" by what
@@ -242,6 +253,7 @@ class BackboneAdapter(Spec):
             "image_size": self.image_size,
             "weights": self.weights if path is None else content_digest(path),
             "features": self.features,
+            "resize": self.resize,
             "options": self.options,
             "keras": importlib.metadata.version("keras"),
         }

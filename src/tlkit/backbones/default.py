@@ -14,12 +14,15 @@ from tlkit.backbones.adapter import BackboneAdapter, ImageSize
 from tlkit.backbones.efficientnet_lite import LITE, installed_weights
 from tlkit.backbones.imagenet import keras_file
 from tlkit.errors import BackboneWarning, WeightsError
+from tlkit.images.resizing import Resize
 
 DEFAULT: Final = "MobileNetV2"
 _QUICK_SECONDS: Final = 5.0  # for a server to answer, where another network is at hand
 
 
-def default_backbone(image_size: ImageSize | None = None) -> BackboneAdapter:
+def default_backbone(
+    image_size: ImageSize | None = None, *, resize: Resize = "stretch"
+) -> BackboneAdapter:
     """Choose the pretrained network for somebody who named none.
 
     Weights that Keras has not kept yet are downloaded. Where a server does not answer, that is known within
@@ -27,6 +30,7 @@ def default_backbone(image_size: ImageSize | None = None) -> BackboneAdapter:
 
     Args:
         image_size: As in `BackboneAdapter`. None: 224 pixels for height and width.
+        resize: As in `BackboneAdapter`.
 
     Returns:
         MobileNetV2, or the smallest EfficientNet-Lite that is installed.
@@ -39,7 +43,7 @@ def default_backbone(image_size: ImageSize | None = None) -> BackboneAdapter:
         >>> default_backbone().name  # doctest: +SKIP
         'MobileNetV2'
     """
-    wanted = BackboneAdapter(DEFAULT, image_size=image_size)
+    wanted = BackboneAdapter(DEFAULT, image_size=image_size, resize=resize)
     file = keras_file(DEFAULT, {}, wanted.image_size)
     lite = _installed_lite()
     seconds = weights.WAIT_SECONDS if lite is None else _QUICK_SECONDS
@@ -61,7 +65,7 @@ def default_backbone(image_size: ImageSize | None = None) -> BackboneAdapter:
             BackboneWarning,
             stacklevel=4,
         )
-        return BackboneAdapter(lite, image_size=image_size)
+        return BackboneAdapter(lite, image_size=image_size, resize=resize)
     return wanted
 
 

@@ -73,6 +73,11 @@ def _checked(candidates: object) -> tuple[BackboneAdapter, ...]:
         check_kind("candidates", adapter, (BackboneAdapter,), advice=advice)
         if any(adapter == before for before in candidates[:place]):
             raise SettingError(f"`candidates` must differ, but {adapter!r} is there twice")
+        if adapter.resize != "stretch":  # they share one decode
+            raise SettingError(
+                f"`candidates` must stretch their images, but {adapter!r} pads them: judge it by itself, "
+                "with `cross_validate`"
+            )
     return tuple(candidates)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Final, Self, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,9 @@ from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.scores import CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdChoice
 from tlkit.images.reader import ValueRange, check_value_range
+from tlkit.images.resizing import RULES
 
 Ints: TypeAlias = npt.NDArray[np.int64]
-
-RESIZE: Final = "stretch-bilinear-antialias"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -36,7 +35,7 @@ class ModelCard(Spec):
         positive_class: The one whose probability the network gives.
         threshold: From this probability on an image is called positive.
         image_size: `(height, width)` of the network's images, in pixels.
-        resize: How an image is brought to that size.
+        resize: How an image is brought to that size: one of `images.resizing.RULES`.
         value_range: Which values are black and white in files of more than 8 bits a sample, as
             `DatasetSpec` has it; None: all that the bits can say.
         evaluation: Metrics on the validation split, or out-of-fold without one; None in a folder that
@@ -58,7 +57,7 @@ class ModelCard(Spec):
     positive_class: str
     threshold: float
     image_size: tuple[int, int]
-    resize: str = RESIZE
+    resize: str = RULES["stretch"]
     value_range: ValueRange = None
     evaluation: Evaluation | None = None
     test_evaluation: Evaluation | None = None
@@ -80,7 +79,7 @@ class ModelCard(Spec):
         height, width = self.image_size
         check_int("image_size[0]", height, at_least=1)
         check_int("image_size[1]", width, at_least=1)
-        check_choice("resize rule", self.resize, (RESIZE,))
+        check_choice("resize rule", self.resize, list(RULES.values()))
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
         for measured in filter(None, (self.evaluation, self.test_evaluation)):
             check_choice("evaluated part", measured.part, list(self.scores))
@@ -206,5 +205,5 @@ class ModelCard(Spec):
 
 
 def _nameless(scores: Scores) -> Scores:
-    """Return scores that say nothing of single images but label and logit."""
-    return replace(scores, names=(), facets=(), groups=())
+    """Return scores without the names of the images."""
+    return replace(scores, names=())

@@ -38,6 +38,7 @@ from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdGoal, choose_threshold
 from tlkit.images.decoder import BadFile, as_batch
 from tlkit.images.loader import warn_of_bad_files
+from tlkit.images.resizing import RULES, Resize
 
 if TYPE_CHECKING:
     import keras
@@ -196,6 +197,11 @@ class TransferClassifier:
         return self.card.image_size
 
     @property
+    def resizing(self) -> Resize:
+        """How images of another shape are brought to that size: "stretch" or "pad"."""
+        return next(resize for resize, rule in RULES.items() if rule == self.card.resize)
+
+    @property
     def value_range(self) -> tuple[float, float] | None:
         """Which values are black and white in files of more than 8 bits a sample, as `DatasetSpec` has it."""
         return self.card.value_range
@@ -341,7 +347,7 @@ class TransferClassifier:
             A `Prediction` for each, in the order given; a `BadFile` where it cannot be read.
         """
         for path, found in self._predictor.outcomes(
-            files, self.image_size, count, value_range=self.value_range
+            files, self.image_size, count, value_range=self.value_range, resize=self.resizing
         ):
             yield found if isinstance(found, BadFile) else self._prediction(found, path)
 
@@ -614,7 +620,7 @@ class TransferClassifier:
         )
 
     def _logits(self, images: npt.NDArray[np.generic]) -> Floats:
-        return self._predictor.logits(as_batch(images, self.image_size))
+        return self._predictor.logits(as_batch(images, self.image_size, resize=self.resizing))
 
 
 def network_of(classifier: TransferClassifier) -> keras.Model:

@@ -25,6 +25,7 @@ from tlkit.errors import SettingError, TlkitError, TlkitWarning
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_batches
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import Resize
 
 if TYPE_CHECKING:
     import keras
@@ -87,6 +88,7 @@ class Predictor(ABC):
         count: int,
         *,
         value_range: ValueRange = None,
+        resize: Resize = "stretch",
     ) -> Iterator[tuple[PathLike, float | BadFile]]:
         """Yield each file with its logit, or with what is wrong with it, in the order given.
 
@@ -95,10 +97,13 @@ class Predictor(ABC):
             image_size: Height and width of the network's images, in pixels.
             count: How many files there are in all: decides which engine pays.
             value_range: As in `read_image`.
+            resize: As in `read_image`.
         """
         names, waiting = tee(paths)
         files = (os.fspath(path) for path in waiting)
-        decoded = read_batches(files, image_size, BATCH_SIZE, value_range=value_range)
+        decoded = read_batches(
+            files, image_size, BATCH_SIZE, value_range=value_range, resize=resize
+        )
         for _, pixels, found in decoded:
             logits = iter(self.logits(pixels, count).tolist())
             for path, outcome in zip(islice(names, len(found)), found, strict=True):

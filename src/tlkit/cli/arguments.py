@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from tlkit.backbones.adapter import BackboneAdapter, ImageSize
     from tlkit.evaluation.threshold import ThresholdGoal
 
-FLAGS = {"name_or_model": "--backbone", "image_size": "--image-size", "weights": "--weights"}
+FLAGS = {
+    "name_or_model": "--backbone",
+    "image_size": "--image-size",
+    "resize": "--resize",
+    "weights": "--weights",
+}
 
 
 def target(*suffixes: str) -> Callable[[str], Path]:

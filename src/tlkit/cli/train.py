@@ -69,6 +69,11 @@ def add_train(commands: Commands) -> None:
         "images (what the network is made for; 160 with the course schedule)",
     )
     add(
+        "--resize", choices=("stretch", "pad"),
+        help="how images are brought to that size: stretched (stretch), or in their own shape between grey "
+        "borders",
+    )  # fmt: skip
+    add(
         "--weights",
         metavar="imagenet|none|PATH",
         type=arguments.weights,
@@ -229,7 +234,10 @@ def _backbone(options: Options) -> BackboneAdapter | None:
 
     asked = {**given(options, "weights"), **dict(options.options)}
     named = BackboneAdapter(
-        getattr(options, "backbone", DEFAULT), image_size=_image_size(options), **asked
+        getattr(options, "backbone", DEFAULT),
+        image_size=_image_size(options),
+        **given(options, "resize"),
+        **asked,
     )
     return named if asked or hasattr(options, "backbone") else None
 
@@ -237,7 +245,7 @@ def _backbone(options: Options) -> BackboneAdapter | None:
 def _default_backbone(options: Options) -> BackboneAdapter:
     from tlkit.backbones.default import default_backbone
 
-    return default_backbone(_image_size(options))
+    return default_backbone(_image_size(options), **given(options, "resize"))
 
 
 def _image_size(options: Options) -> ImageSize | None:

@@ -21,6 +21,7 @@ from tlkit.data.example import Example
 from tlkit.data.label_decisions import Decided
 from tlkit.data.oddities import KINDS as ODDITIES
 from tlkit.data.oddities import oddities
+from tlkit.data.shortcuts import UNSEEN, Shortcut, find_shortcuts
 from tlkit.errors import printable, unprintable
 from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.images.loader import read_files
@@ -93,6 +94,7 @@ class AuditReport(Spec):
         clusters: Names of the images that show one image, as `printable` writes them, sorted.
         large_clusters: How many images look alike, by the name of a typical one.
         alike: Names of the images in each large cluster, sorted; left out by `shortened`.
+        shortcuts: What each fact of the files alone is worth to tell the classes apart, the strongest first.
         joined: Of what folders or labels `rest="negative"` made a class, with the images in each, by the
             name of the class.
         decided: What decisions about labels changed, where there were any; everything else is said of the
@@ -109,6 +111,7 @@ class AuditReport(Spec):
     large_clusters: Mapping[str, int] = field(default_factory=dict)
     alike: tuple[tuple[str, ...], ...] = ()
     joined: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    shortcuts: tuple[Shortcut, ...] = ()
     decided: Decided | None = None
     _renamed: ClassVar[Mapping[str, str]] = {"scenes": "large_clusters"}
 
@@ -206,6 +209,7 @@ class AuditReport(Spec):
                 unnamed += more
         if not self.totals:
             lines.append("nothing found that needs a look")
+        lines += _shortcuts(self.shortcuts, every=per_kind is None)
         if hidden := self.ignored.get("hidden"):
             lines += ["", f"Hidden files and folders passed over: {hidden:,}"]
         if unnamed:
@@ -287,7 +291,7 @@ def audit_of(
     order = list(KINDS)
     problems.sort(key=lambda problem: (order.index(problem.kind), problem.path))
     totals = Counter(problem.kind for problem in problems)
-    return AuditReport(
+    report = AuditReport(
         str(spec.source),
         counts=_counts(listing.examples, listing.class_names),
         ignored=dict(listing.ignored),
@@ -308,6 +312,29 @@ def audit_of(
         joined={listing.negative_class: listing.joined} if listing.joined else {},
         decided=listing.decided,
     )
+    groups = report.groups(listing, spec.group_by)
+    shortcuts = find_shortcuts(
+        examples,
+        facts,
+        [groups[index] for index in readable.tolist()],
+        (listing.negative_class, listing.positive_class),
+    )
+    return replace(report, shortcuts=shortcuts)
+
+
+def _shortcuts(found: Sequence[Shortcut], *, every: bool) -> list[str]:
+    """Name what tells the classes apart by itself; where nothing does, the fact that comes nearest."""
+    suspicious = [one for one in found if one.suspicious]
+    seen = [one for one in found if one.name not in UNSEEN]
+    lines = [""] if found else []
+    if suspicious:
+        lines.append(
+            "One fact of the files alone tells the classes apart, and a network may learn it:"
+        )
+    elif seen:
+        nearest = f"{seen[0].name}, ROC-AUC {seen[0].auc.brief('95 % CI ')}"
+        lines.append(f"No fact of the files alone tells the classes apart; nearest: {nearest}")
+    return lines + [f"    {one}" for one in (found if every else suspicious)]
 
 
 def _largest_cluster(spec: DatasetSpec, count: int) -> float:

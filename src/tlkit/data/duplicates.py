@@ -1,9 +1,8 @@
 """Which images of a folder are the same image, from the facts of one decode. NumPy alone.
 
-Equal files have equal digests. Near-duplicates are found in two steps. Each thumbnail gives a hash: the
-low frequencies of its cosine transform, the higher ones weighted up so that unlike images score about
-0. Pairs whose hashes agree are then compared pixel by pixel, after the small shift and stretch that
-turns one best into the other has been fitted, which is what a cropped copy needs.
+Equal files have equal digests. Near-duplicates are found in two steps. Images are candidates if the hashes
+of their thumbnails agree. They are then compared pixel by pixel, after the small shift and stretch that turns
+one best into the other has been fitted, which is what a cropped copy needs.
 
 Nothing is chained: an image joins the one image that it looks like, never a copy of a copy. Where
 most of a folder looks alike (a camera that stands still), likeness says nothing, and the images
@@ -13,21 +12,16 @@ are reported as a cluster instead.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, final
+from typing import Final, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
 
 from tlkit.core.rows import Indices
+from tlkit.data.thumbnails import BLOCK, Candidates, Hashes, detail, of_all_pairs, of_equal_keys
 from tlkit.images.decoder import ImageFacts, Pixels
-
-Floats: TypeAlias = npt.NDArray[np.float32]
-
-CANDIDATE = 0.7
-"""Agreement of two hashes, -1 to 1, from which the pixels are compared. Of 53,301 pairs of unrelated
-photographs the nearest reach 0.65; copies cropped by 2 % on every side are above 0.87."""
 
 SAME = 0.88
 """Share of one thumbnail's detail that the other explains, 0 to 1, from which they are one image.
@@ -40,13 +34,14 @@ ALIKE = 0.6
 MIXED = 5
 """Images of either class in one cluster from which it is a cluster: labels are rarely wrong so often."""
 
-_HASH_SIDE = (
-    12  # frequencies each way; with 8 unrelated photographs score 0.85, with 16 cropped ones 0.64
-)
-_FINE_SIDE = 16
-_FLAT = 100.0  # weighted contrast that rounding and noise of one grey level make; photographs have 1,000s
-_BLOCK = 512  # images compared with all others at a time: what decides the memory, not the result
-_TRIED = 4  # centres with the best hashes whose pixels are compared
+ALL_PAIRS = 2**14
+"""Up to so many images, each is compared with all before it: a second of a core."""
+
+_CROWD: Final = 2**14
+"""By so many images, spread evenly, it is counted how many of all are alike."""
+
+_FINE_SIDE: Final = 16
+_TRIED: Final = 4  # centres with the best hashes whose pixels are compared
 
 
 class Copy(NamedTuple):
@@ -96,7 +91,7 @@ def find_duplicates(
     """Find the images that are there more than once.
 
     Recompressed, resized, slightly cropped and mirrored copies are found; turned ones, collages and
-    closer crops are not.
+    closer crops are not. Among more than `ALL_PAIRS` images a few cropped copies may be missed.
 
     Args:
         facts: Of each image, `[N]`.
@@ -115,8 +110,9 @@ def find_duplicates(
     originals = [first.setdefault(fact.digest, place) for place, fact in enumerate(facts)]
     exact = [Copy(n, original, exact=True) for n, original in enumerate(originals) if original < n]
     places = np.fromiter(first.values(), np.int64, len(first))
-    hashes = _Hashes([facts[place].thumbnail for place in places])
-    stars = _stars(hashes)
+    hashes = Hashes([facts[place].thumbnail for place in places])
+    compared = of_all_pairs if len(hashes) <= ALL_PAIRS else of_equal_keys
+    stars = _stars(hashes, compared)
     large_clusters = _large_clusters(
         hashes, stars, [int(labels[place]) for place in places], largest
     )
@@ -162,101 +158,25 @@ def merged_groups(groups: Sequence[str], clusters: Iterable[Sequence[int]]) -> l
     return [root(key) for key in groups]
 
 
-class _Hashes:
-    """The hashes of images, and how well they agree, also mirrored.
-
-    Mirroring an image changes the sign of its odd horizontal frequencies. Kept apart from the even ones,
-    they give the agreement with an image and with its mirror image at once.
-    """
-
-    def __init__(self, thumbnails: Sequence[Pixels]) -> None:
-        self.thumbnails = thumbnails
-        size = _HASH_SIDE * _HASH_SIDE
-        hashes = np.empty((len(thumbnails), size), np.float32)
-        for start in range(0, len(thumbnails), _BLOCK):
-            block = np.array(thumbnails[start : start + _BLOCK], np.float32)
-            hashes[start : start + _BLOCK] = _detail(block, _HASH_SIDE).reshape(len(block), -1)
-        hashes /= np.hypot(np.linalg.norm(hashes, axis=1, keepdims=True), _FLAT)
-        odd = np.arange(size) % 2 == 1
-        self._even, self._odd = hashes[:, ~odd], hashes[:, odd]
-
-    def __len__(self) -> int:
-        return len(self.thumbnails)
-
-    def agreement(self, ones: Indices | slice, others: Indices | slice) -> Floats:
-        """Return how well each of `ones` agrees with each of `others` or its mirror image."""
-        agreement = self._odd[ones] @ self._odd[others].T
-        np.abs(agreement, out=agreement)
-        agreement += self._even[ones] @ self._even[others].T
-        return agreement
-
-    def mirrored(self, one: int, others: Indices) -> npt.NDArray[np.bool_]:
-        """Say of each of `others` whether it agrees with `one` rather as its mirror image."""
-        agreement: Floats = self._odd[others] @ self._odd[one]
-        return agreement < 0
-
-
-def _detail(images: Floats, side: int) -> Floats:
-    """Return the lowest `side` x `side` frequencies of grey images `[..., H, W]`, weighted by frequency.
-
-    In photographs, contrast falls with frequency: weighted so, all of them count about the same.
-    """
-    down, across = (_cosines(length, side) for length in images.shape[-2:])
-    rows, columns = np.mgrid[:side, :side]
-    detail: Floats = (down @ images @ across.T * np.hypot(rows, columns)).astype(np.float32)
-    return detail
-
-
-def _cosines(length: int, count: int) -> Floats:
-    """Return the first rows of the orthonormal cosine transform, `[count, length]`."""
-    angles = np.pi / length * np.outer(np.arange(count), np.arange(length) + 0.5)
-    rows = np.cos(angles) * np.sqrt(2 / length)
-    rows[0] /= np.sqrt(2)
-    return np.asarray(rows, np.float32)
-
-
-def _stars(hashes: _Hashes) -> dict[int, list[Copy]]:
+def _stars(
+    hashes: Hashes, compared: Callable[[Hashes, Indices], Candidates]
+) -> dict[int, list[Copy]]:
     """Return the images that are the same as an earlier one, by that one: the centre of a star.
 
-    Every image is compared with the centres before it. It joins the one that it is most like, or
-    becomes a centre itself; so there are never more pixel comparisons than a few for each image.
+    Every image is compared with centres before it. It joins the one that it is most like, or becomes a centre
+    itself; so there are never more pixel comparisons than a few for each image.
     """
     stars: dict[int, list[Copy]] = defaultdict(list)
-    is_centre = np.zeros(len(hashes), bool)
-    for start in range(0, len(hashes), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(hashes)))
-        is_centre[rows] = True
-        for row, candidates, agreement in _candidates(hashes, rows, is_centre):
-            open_ones = is_centre[candidates]
-            best = np.argsort(-agreement[open_ones], kind="stable")[:_TRIED]
-            copy = _best_copy(hashes, row, candidates[open_ones][best])
-            if copy:
-                is_centre[row] = False
-                stars[copy.original].append(copy)
+    centre_of = np.arange(len(hashes))
+    for row, centres, agreement in compared(hashes, centre_of):
+        best = np.argsort(-agreement, kind="stable")[:_TRIED]
+        if copy := _best_copy(hashes, row, centres[best]):
+            centre_of[row] = copy.original
+            stars[copy.original].append(copy)
     return dict(stars)
 
 
-def _candidates(
-    hashes: _Hashes, rows: Indices, is_centre: npt.NDArray[np.bool_]
-) -> Iterator[tuple[int, Indices, Floats]]:
-    """Yield each row that agrees with earlier centres, with those and the agreement, in order."""
-    found: dict[int, list[tuple[Indices, Floats]]] = defaultdict(list)
-    centres = np.flatnonzero(is_centre)
-    for start in range(0, len(centres), 8 * _BLOCK):
-        columns = centres[start : start + 8 * _BLOCK]
-        agreement = hashes.agreement(rows, columns)
-        hit_rows, hit_columns = np.nonzero(agreement >= CANDIDATE)
-        earlier = columns[hit_columns] < rows[hit_rows]
-        hit_rows, hit_columns = hit_rows[earlier], hit_columns[earlier]
-        edges = np.flatnonzero(np.diff(hit_rows, prepend=-1))
-        for row, hits in zip(hit_rows[edges], np.split(hit_columns, edges[1:]), strict=False):
-            found[int(row)].append((columns[hits], agreement[row, hits]))
-    for row in sorted(found):
-        places, agreements = zip(*found[row], strict=True)
-        yield int(rows[row]), np.concatenate(places), np.concatenate(agreements)
-
-
-def _best_copy(hashes: _Hashes, row: int, centres: Indices) -> Copy | None:
+def _best_copy(hashes: Hashes, row: int, centres: Indices) -> Copy | None:
     """Compare pixels: return which of the centres an image is a copy of, if any."""
     if not len(centres):
         return None
@@ -283,8 +203,8 @@ def _likeness(image: Pixels, others: Pixels) -> npt.NDArray[np.float64]:
     height, width = image.shape
     outwards = np.linspace(-1, 1, height)[:, np.newaxis], np.linspace(-1, 1, width)
     stretched = [slope * place for slope, place in zip(slopes, outwards, strict=True)]
-    changes = _detail(np.stack([grey, *slopes, *stretched], 1).astype(np.float32), _FINE_SIDE)
-    wanted = _detail(image.astype(np.float32), _FINE_SIDE).astype(np.float64).ravel()
+    changes = detail(np.stack([grey, *slopes, *stretched], 1).astype(np.float32), _FINE_SIDE)
+    wanted = detail(image.astype(np.float32), _FINE_SIDE).astype(np.float64).ravel()
     terms = changes.astype(np.float64).reshape(*changes.shape[:2], -1)
     products = terms @ terms.transpose(0, 2, 1)
     products += 1e-6 * np.trace(products, axis1=1, axis2=2)[:, None, None] * np.eye(len(terms[0]))
@@ -296,18 +216,19 @@ def _likeness(image: Pixels, others: Pixels) -> npt.NDArray[np.float64]:
 
 
 def _large_clusters(
-    hashes: _Hashes, stars: dict[int, list[Copy]], labels: Sequence[int], largest: float
+    hashes: Hashes, stars: dict[int, list[Copy]], labels: Sequence[int], largest: float
 ) -> list[list[int]]:
     """Return the large clusters: images of which too many are alike, or too many of either class the same."""
     centres = np.fromiter(stars, np.int64, len(stars))
-    crowds: dict[int, int] = {}
-    for start in range(0, len(centres), _BLOCK):
-        block = centres[start : start + _BLOCK]
+    crowds: dict[int, float] = {}
+    step = max(1, len(hashes) // _CROWD)
+    for start in range(0, len(centres), BLOCK):
+        block = centres[start : start + BLOCK]
         counts = np.zeros(len(block), np.int64)
-        for other in range(0, len(hashes), 8 * _BLOCK):
-            agreement = hashes.agreement(block, slice(other, other + 8 * _BLOCK))
+        for other in range(0, len(hashes), 8 * BLOCK * step):
+            agreement = hashes.agreement(block, slice(other, other + 8 * BLOCK * step, step))
             counts += (agreement >= ALIKE).sum(1)
-        crowds.update(zip(block.tolist(), counts.tolist(), strict=True))
+        crowds.update(zip(block.tolist(), (counts * step).tolist(), strict=True))
     large_clusters: list[dict[int, None]] = []  # as ordered sets
     for centre in sorted(crowds, key=lambda centre: (-crowds[centre], centre)):
         members = [centre, *(copy.row for copy in stars[centre])]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from tlkit.data.audit import AuditReport
 from tlkit.data.dataset import DatasetSpec
 from tlkit.data.oddities import black_and_white
-from tlkit.errors import AuditWarning, printable
+from tlkit.errors import AuditWarning, ShortcutWarning, printable
 from tlkit.images.decoder import ImageFacts
 
 _MANY = 0.1  # share of the images with hardly any contrast from which training says so
@@ -41,6 +41,17 @@ def warn_of_problems(
         folder = printable(found.directory)
         text = f"{folder}: {'; '.join(said)}\n`tlkit audit` names them all"
         warnings.warn(text, AuditWarning, stacklevel=stacklevel)
+    if shortcuts := [one for one in found.shortcuts if one.suspicious]:
+        named = "\n".join(f"  {one}" for one in shortcuts[:3])
+        warnings.warn(
+            f"{printable(found.directory)}: one fact of the files alone tells the classes apart, so the "
+            f"classifier may learn that instead of what the images show:\n{named}\n"
+            "If it is not what you mean to tell, save the images of both classes alike (format, size, "
+            "compression, light), crop what differs, or say with `group_by` what comes from one source; if "
+            "it is, all is well",
+            ShortcutWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def warn_of_large_clusters(

@@ -29,6 +29,7 @@ from tlkit.delivery.export_formats import FORMATS, Format, convert, find_format,
 from tlkit.delivery.export_sample import Sample, read_sample
 from tlkit.errors import ArtifactError, TlkitError, printable
 from tlkit.evaluation.decision_counts import UNSURE_WORD
+from tlkit.images.resizing import BORDER, Resize
 
 COARSE: Final = ("dynamic-range", "int8")
 """Precisions whose logits are another network's, so that no guarantee holds for them."""
@@ -37,6 +38,11 @@ LOST: Final = (
     "the guarantee does not carry over to numbers of 8 bits: this export decides every image. For one that "
     "leaves images to a person choose float32 or float16"
 )
+
+_BROUGHT: Final[dict[Resize, str]] = {
+    "stretch": "stretched to height and width",
+    "pad": "in its own shape as large as it fits into height and width, in the middle of a border",
+}
 
 
 @final
@@ -245,12 +251,13 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
         "decisions": _decisions(card),
         "image_size": [height, width],
         "resize": classifier.card.resize,
+        "border": [*BORDER] if classifier.resizing == "pad" else None,
         "input": {
             "name": INPUT,
             "shape": [kind.batch, height, width, 3],
             "dtype": "float32",
             "range": [0, 255],
-            "meaning": "RGB, upright, transparent places white, stretched to height and width",
+            "meaning": f"RGB, upright, transparent places white, {_BROUGHT[classifier.resizing]}",
         },
         "outputs": {
             PROBABILITY: {

@@ -144,7 +144,10 @@ def _read(
     good: list[tuple[_Labelled, Images]] = []
     bad: list[BadFile] = []
     outcomes = read_images(
-        [path for path, _ in images], classifier.image_size, value_range=classifier.value_range
+        [path for path, _ in images],
+        classifier.image_size,
+        value_range=classifier.value_range,
+        resize=classifier.resizing,
     )
     for image, outcome in zip(images, outcomes, strict=True):
         if isinstance(outcome, BadFile):

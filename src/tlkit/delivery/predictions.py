@@ -173,6 +173,7 @@ def _facts(classifier: TransferClassifier) -> dict[str, Json]:
     return {
         "model": classifier.digest(),
         "image size": [*classifier.image_size],
+        **({"resize": classifier.resizing} if classifier.resizing != "stretch" else {}),
         **({"value range": [*classifier.value_range]} if classifier.value_range else {}),
         "classes": [*classifier.class_names],
         "positive class": classifier.positive_class,

@@ -112,6 +112,7 @@ class Desk:
                 self._classifier.image_size,
                 max_pixels=self._limits.pixels,
                 value_range=self._classifier.value_range,
+                resize=self._classifier.resizing,
             )
             ready.append(_Waiting(pixels, Future()))
         except ImageError as error:

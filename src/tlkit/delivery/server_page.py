@@ -20,6 +20,7 @@ from tlkit.errors import ArtifactError, ImageError, SettingError, printable
 from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, read_image
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import content_box
 from tlkit.insight.explain import Explainer
 from tlkit.insight.neighbours import FeatureIndex, Neighbour
 
@@ -105,11 +106,13 @@ class Page:
     def _result(self, file: Upload, seen: Seen) -> str:
         prediction = seen.prediction
         size = fitted(seen.facts.upright_size, _LARGE)
-        pictures = [
-            _figure(data_address(seen.pixels, size), "the image, as the network takes it", size)
-        ]
+        pixels = seen.pixels
+        if self._classifier.resizing == "pad":  # the page shows the image without its borders
+            y, x, height, width = content_box(seen.facts.upright_size, pixels.shape[:2])
+            pixels = pixels[y : y + height, x : x + width]
+        pictures = [_figure(data_address(pixels, size), "the image, as the network takes it", size)]
         if self._explainer is not None:
-            heat_map = self._explainer(seen.pixels, prediction.label).overlay(image_size=size)
+            heat_map = self._explainer(pixels, prediction.label).overlay(image_size=size)
             about = f"bright: where the evidence for {prediction.label} lies"
             pictures.append(_figure(data_address(heat_map, size), about, size))
         positive, probability = prediction.positive_class, prediction.probability

@@ -38,7 +38,7 @@ class Scores(Spec):
         names: Path of each image, relative to the folder; none in an exported folder, which keeps no names.
         labels: 1 for the positive class, 0 for the negative class.
         logits: Log-odds of the positive class, before any threshold.
-        facets: Facts of each image, such as its format; none in an exported folder.
+        facets: Facts of each image, such as its format.
         groups: A number for each image that images of one group share. Empty where no groups were given.
     """
 

@@ -148,8 +148,9 @@ class Slice(Spec):
         for name in METRICS:
             rate: Rate | None = getattr(self, name)
             if rate is not None:
-                mark = f", worse than the rest (p = {self.p_values[name]:.2g})"
-                said.append(f"{name} {rate.brief()}{mark if name in self.worse else ''}")
+                is_worse = name in self.worse
+                mark = f", worse than the rest (p = {self.p_values[name]:.2g})" if is_worse else ""
+                said.append(f"{name} {rate.brief()}{mark}")
         images = f"{self.count:,} image{'' if self.count == 1 else 's'}"
         return f"{self.facet} '{printable(self.value)}', {images}: {'; '.join(said)}"
 

@@ -157,6 +157,7 @@ class FrozenPart:
             plan.engine,
             self._adapter.image_size,
             value_range=self._value_range,
+            resize=self._adapter.resize,
             stage_widths=lambda: self.network.stage_widths,
             views=views,
             folder=plan.folder,
@@ -169,8 +170,13 @@ class FrozenPart:
         if self._run_folders.holds(_IMAGES):
             return nullcontext()
         paths = [example.path for example in examples]
-        size, value_range = self._adapter.image_size, self._value_range
-        return reading_ahead(paths, size, value_range=value_range, first_bytes=LOADING_BYTES)
+        return reading_ahead(
+            paths,
+            self._adapter.image_size,
+            value_range=self._value_range,
+            resize=self._adapter.resize,
+            first_bytes=LOADING_BYTES,
+        )
 
     def views(
         self,
@@ -263,11 +269,10 @@ class FrozenPart:
     def _sample_images(self) -> Images:
         """Some images of the folder to compare engines on; noise, if none of the first can be read."""
         size = self._adapter.image_size
-        decoded = [
-            found[0]
-            for found in read_images(self._sample, size, value_range=self._value_range)
-            if isinstance(found, tuple)
-        ]
+        sample = read_images(
+            self._sample, size, value_range=self._value_range, resize=self._adapter.resize
+        )
+        decoded = [found[0] for found in sample if isinstance(found, tuple)]
         noise = np.random.default_rng(0).integers(256, size=(1, *size, 3), dtype=np.uint8)
         return np.stack(decoded[:SAMPLE_SIZE]) if decoded else noise
 

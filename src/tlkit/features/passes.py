@@ -35,6 +35,7 @@ from tlkit.images.loader import (
     warn_of_bad_files,
 )
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import Resize
 
 
 @final
@@ -46,6 +47,7 @@ class KeptImages:
         image_size: Height and width, in pixels.
         keep: Keep what is decoded (in memory, or in a temporary file when it is much).
         value_range: As in `read_image`.
+        resize: As in `read_image`.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class KeptImages:
         *,
         keep: bool,
         value_range: ValueRange = None,
+        resize: Resize = "stretch",
     ) -> None:
         self._examples = examples
         self._image_size = image_size
         self._value_range = value_range
+        self._resize: Resize = resize
         self._kept = np.zeros(len(examples), bool)
         self._rows = Rows(len(examples), (*image_size, 3), np.uint8) if keep else None
 
@@ -82,7 +86,9 @@ class KeptImages:
             kept = self._kept[indices]
             block[kept] = self._rows.read(indices[kept])
         paths = [self._examples[index].path for index in missing]
-        decoded = read_images(paths, self._image_size, value_range=self._value_range)
+        decoded = read_images(
+            paths, self._image_size, value_range=self._value_range, resize=self._resize
+        )
         for place, outcome in zip(np.flatnonzero(~self._kept[indices]), decoded, strict=True):
             if isinstance(outcome, BadFile):
                 gone[place] = outcome
@@ -129,6 +135,7 @@ class OriginalsPass:
         engine: Gives the network; called only if there is something left to compute.
         image_size: Height and width of the resized images, in pixels.
         value_range: As in `read_image`.
+        resize: As in `read_image`.
         stage_widths: Gives how many features each stage has; called where `engine` is.
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
@@ -139,6 +146,7 @@ class OriginalsPass:
         engine: As given.
         image_size: As given.
         value_range: As given.
+        resize: As given.
         outcomes: What is known of each file so far.
         seconds_per_image: Of the engine alone, in the fastest whole batch but the first; infinite before.
     """
@@ -150,6 +158,7 @@ class OriginalsPass:
         image_size: tuple[int, int],
         *,
         value_range: ValueRange = None,
+        resize: Resize = "stretch",
         stage_widths: Callable[[], tuple[int, ...]] = tuple,
         views: int = 1,
         folder: Path | None = None,
@@ -158,10 +167,13 @@ class OriginalsPass:
         self.engine = engine
         self.image_size = image_size
         self.value_range = value_range
+        self.resize: Resize = resize
         self.outcomes: list[FileOutcome] = []
         self.seconds_per_image = math.inf
         self._stage_widths = stage_widths
-        self._images = KeptImages(examples, image_size, keep=views > 1, value_range=value_range)
+        self._images = KeptImages(
+            examples, image_size, keep=views > 1, value_range=value_range, resize=resize
+        )
         self._taken = 0
         batches = -(-len(examples) // BATCH_SIZE)
         self._journal = Journal(folder, len(examples), batches=batches, views=views)
@@ -253,6 +265,7 @@ def read_originals(
             begun.image_size,
             BATCH_SIZE,
             value_range=begun.value_range,
+            resize=begun.resize,
             read_many=read_images if done else _begun(decoded),
         )
         for indices, images, found in batches:

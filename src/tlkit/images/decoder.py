@@ -24,6 +24,7 @@ from PIL import Image
 from tlkit.core.machine import Budget
 from tlkit.core.spec import Json, Spec
 from tlkit.errors import ImageError, SettingError, printable
+from tlkit.images.appearance import UNKNOWN, Appearance, appearance_of
 from tlkit.images.bitmap import open_bmp, open_ico
 from tlkit.images.file_formats import ends_early, read_file, sniff
 from tlkit.images.gif import open_gif
@@ -35,6 +36,7 @@ from tlkit.images.pillow_formats import PILLOW_FORMATS, open_with_pillow
 from tlkit.images.png import open_png
 from tlkit.images.pnm import open_pnm
 from tlkit.images.reader import Decoded, Opened, Size, UnreadableError, ValueRange
+from tlkit.images.resizing import Resize, content_box, padded
 from tlkit.images.samples import BACKGROUND, Pixels
 from tlkit.images.tiff import open_tiff
 from tlkit.images.webp import open_webp
@@ -107,6 +109,7 @@ class ImageFacts:
         byte_count: Size of the file.
         digest: BLAKE2b of the file's bytes, 16 bytes in hexadecimal: equal files, equal digests.
         thumbnail: Read-only uint8 grey [32, 32], upright, the same for every image size asked for.
+        appearance: A few numbers about the pixels, the same for every image size asked for.
         camera: Maker and model of what took it, by EXIF; "" where nothing says so.
         taken: The day it was taken, by EXIF, such as "2024-05-31"; "" where nothing says so.
     """
@@ -123,6 +126,7 @@ class ImageFacts:
     byte_count: int
     digest: str
     thumbnail: Pixels = field(repr=False, compare=False)
+    appearance: Appearance = field(default=UNKNOWN, repr=False, compare=False)
     camera: str = ""
     taken: str = ""
 
@@ -135,7 +139,11 @@ class ImageFacts:
     def to_config(self) -> dict[str, Json]:
         """Return the facts as plain JSON values, the thumbnail in hexadecimal."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"values": [*self.values], "thumbnail": self.thumbnail.tobytes().hex()}
+        return values | {
+            "values": [*self.values],
+            "thumbnail": self.thumbnail.tobytes().hex(),
+            "appearance": [*self.appearance[:-1], *self.appearance.border],
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -143,7 +151,14 @@ class ImageFacts:
         pixels = np.frombuffer(bytes.fromhex(config["thumbnail"]), np.uint8)
         side = math.isqrt(len(pixels))
         low, high = config.get("values", (0, 255))  # earlier releases did not look at them
-        return cls(**{**config, "values": (low, high), "thumbnail": pixels.reshape(side, side)})
+        bright, contrast, sharp, colourful, *border = config.get("appearance", (0.0,) * 7)
+        red, green, blue = border
+        known = {
+            "values": (low, high),
+            "thumbnail": pixels.reshape(side, side),
+            "appearance": Appearance(bright, contrast, sharp, colourful, (red, green, blue)),
+        }
+        return cls(**{**config, **known})
 
 
 @final
@@ -187,11 +202,12 @@ def read_image(
     *,
     max_pixels: int = MAX_PIXELS,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
 ) -> tuple[Pixels, ImageFacts]:
     """Read one image, upright, as RGB pixels of the size asked for, and the facts about its file.
 
-    The whole image is stretched to the size, as the directory loader of Keras does it; nothing is
-    cropped. Large JPEGs are shrunk by 2, 4 or 8 while they are decoded, never below the size asked for,
+    The whole image is stretched to the size, as the directory loader of Keras does it, or padded; nothing
+    is cropped. Large JPEGs are shrunk by 2, 4 or 8 while they are decoded, never below the size asked for,
     and then resized with Pillow's antialiased `BILINEAR`. EXIF orientation is applied, transparency
     is laid over white (`BACKGROUND`), samples of more than 8 bits are scaled to 8, of animations and
     multi-page files the first image counts, and colour profiles are not applied.
@@ -204,6 +220,7 @@ def read_image(
         value_range: Which values are black and white in PNG, TIFF and PGM files with more than 8 bits a
             sample; other values become the nearer of the two. None: all values that the bits can say, and
             files that leave open what is white (floating-point numbers, signed ones) are refused.
+        resize: "stretch", or "pad": the image keeps its shape, and lies in the middle of grey borders.
 
     Returns:
         The pixels, uint8 [height, width, 3] in 0-255, and the facts.
@@ -221,7 +238,7 @@ def read_image(
         ((160, 224, 3), [200, 30, 40], 'PNG', 640)
     """
     (pixels,), facts = read_image_at_sizes(
-        source, (image_size,), max_pixels=max_pixels, value_range=value_range
+        source, (image_size,), max_pixels=max_pixels, value_range=value_range, resize=resize
     )
     return pixels, facts
 
@@ -232,6 +249,7 @@ def read_image_at_sizes(
     *,
     max_pixels: int = MAX_PIXELS,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
 ) -> tuple[tuple[Pixels, ...], ImageFacts]:
     """Read one image at several sizes: the file once, and decoded once for each scale that they need.
 
@@ -240,6 +258,7 @@ def read_image_at_sizes(
         image_sizes: Height and width of each result, at least one.
         max_pixels: As in `read_image`.
         value_range: As in `read_image`.
+        resize: As in `read_image`.
 
     Returns:
         The pixels at each size, equal to those that `read_image` gives; and the facts.
@@ -250,7 +269,7 @@ def read_image_at_sizes(
     path, data = _content(source, max_pixels)
     kind = sniff(data)
     with _refusals(path, data, kind):
-        return _decode(data, kind, image_sizes, max_pixels, value_range)
+        return _decode(data, kind, image_sizes, max_pixels, value_range, resize)
 
 
 def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
@@ -280,12 +299,15 @@ def read_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     return opened.size if opened.exif.orientation in SIDEWAYS else opened.size[::-1]
 
 
-def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
+def as_batch(
+    array: npt.ArrayLike, image_size: tuple[int, int], *, resize: Resize = "stretch"
+) -> Pixels:
     """Check images given as numbers, and resize them as files are resized.
 
     Args:
         array: RGB images [N, H, W, 3], or one of them [H, W, 3]: uint8, or other numbers in 0-255.
         image_size: Height and width of the result.
+        resize: As in `read_image`.
 
     Returns:
         uint8 [N, height, width, 3].
@@ -310,14 +332,13 @@ def as_batch(array: npt.ArrayLike, image_size: tuple[int, int]) -> Pixels:
             f"images must be an array [N, H, W, 3] or [H, W, 3] of RGB in 0-255, {_got(given)}"
         )
     pixels = _to_uint8(batch)
-    height, width = image_size
-    if pixels.shape[1:3] == (height, width):
+    if pixels.shape[1:3] == image_size:
         return pixels
-    resized = np.empty((len(pixels), height, width, 3), np.uint8)
+    height, width = _inner_size(pixels.shape[1:3], image_size, resize)
+    resized = np.empty((len(pixels), *image_size, 3), np.uint8)
     for place, image in zip(resized, pixels, strict=True):
-        place[:] = np.asarray(
-            Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        )
+        small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        place[:] = padded(np.asarray(small), image_size)
     return resized
 
 
@@ -346,6 +367,7 @@ def _decode(
     image_sizes: Sequence[tuple[int, int]],
     max_pixels: int,
     value_range: ValueRange,
+    resize: Resize,
 ) -> tuple[tuple[Pixels, ...], ImageFacts]:
     opened = _open(data, kind)
     width, height = opened.size
@@ -355,13 +377,15 @@ def _decode(
             f"(limit `max_pixels`={max_pixels})"
         )
     sideways = opened.exif.orientation in SIDEWAYS
-    sizes = [size if sideways else size[::-1] for size in image_sizes]
+    upright = (width, height) if sideways else (height, width)
+    inner = [_inner_size(upright, size, resize) for size in image_sizes]
+    sizes = [size if sideways else size[::-1] for size in inner]
     finest = min(map(opened.divisor, sizes))
     with _IN_FLIGHT.taken(width * height // finest**2):
-        found, resized = _resized(opened, sizes, value_range)
-    return tuple(
-        np.array(_turn(resized[size], opened.exif.orientation)) for size in sizes
-    ), ImageFacts(
+        found, appearance, resized = _resized(opened, sizes, value_range)
+    seen = [np.array(_turn(resized[size], opened.exif.orientation)) for size in sizes]
+    framed = [padded(pixels, frame) for pixels, frame in zip(seen, image_sizes, strict=True)]
+    return tuple(framed), ImageFacts(
         format=opened.format,
         mode=opened.mode,
         width=width,
@@ -376,13 +400,21 @@ def _decode(
         byte_count=len(data),
         digest=blake2b(data, digest_size=16).hexdigest(),
         thumbnail=np.asarray(_turn(found.coarse.convert("L"), opened.exif.orientation)),
+        appearance=appearance,
     )
+
+
+def _inner_size(
+    upright: tuple[int, int], image_size: tuple[int, int], resize: Resize
+) -> tuple[int, int]:
+    """Return height and width that the image itself takes of the result."""
+    return image_size if resize == "stretch" else content_box(upright, image_size)[2:]
 
 
 def _resized(
     opened: Opened, sizes: Sequence[Size], value_range: ValueRange
-) -> tuple[Decoded, dict[Size, Image.Image]]:
-    """Return what was decoded, with a thumbnail in the place of its pixels, and the image at each size.
+) -> tuple[Decoded, Appearance, dict[Size, Image.Image]]:
+    """Return what was decoded, a thumbnail in the place of its pixels; its looks; and the image at each size.
 
     The coarsest scale goes first, for it may be that of the thumbnail too. One is held at a time.
     """
@@ -393,12 +425,13 @@ def _resized(
     found = opened.decode(scales[coarsest][0], value_range)
     # Not BOX, which is no faster: it weighs rows and columns unevenly, and copies no longer match.
     thumbnail = found.coarse.resize(THUMBNAIL_SIZE, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    appearance = appearance_of(found.coarse)
     resized = {size: _to_size(found.rgb, size) for size in scales[coarsest]}
     found = found._replace(rgb=thumbnail, coarse=thumbnail)  # what was decoded is let go
     for scale in finer:
         rgb = opened.again(scales[scale][0])
         resized |= {size: _to_size(rgb, size) for size in scales[scale]}
-    return found, resized
+    return found, appearance, resized
 
 
 def _to_size(image: Image.Image, size: Size) -> Image.Image:

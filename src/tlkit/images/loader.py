@@ -19,6 +19,7 @@ from tlkit.core.rows import Images, Indices
 from tlkit.errors import BadFileWarning, ImageError
 from tlkit.images.decoder import BadFile, ImageFacts, read_image, read_image_at_sizes
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import Resize
 
 Decoded: TypeAlias = tuple[Images, ImageFacts] | BadFile
 DecodedAtSizes: TypeAlias = tuple[tuple[Images, ...], ImageFacts] | BadFile
@@ -33,7 +34,13 @@ class Read(Protocol):
     """Decodes one file, as `read_image` does, wherever it lies."""
 
     def __call__(
-        self, path: str | Path, image_size: tuple[int, int], /, *, value_range: ValueRange
+        self,
+        path: str | Path,
+        image_size: tuple[int, int],
+        /,
+        *,
+        value_range: ValueRange,
+        resize: Resize,
     ) -> tuple[Images, ImageFacts]:
         """Return pixels and facts."""
 
@@ -48,6 +55,7 @@ class ReadMany(Protocol):
         /,
         *,
         value_range: ValueRange,
+        resize: Resize,
     ) -> Iterator[Decoded]:
         """Yield what comes of each."""
 
@@ -100,6 +108,7 @@ def read_images(
     image_size: tuple[int, int],
     *,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
     read: Read = read_image,
 ) -> Iterator[Decoded]:
     """Decode files in threads and yield what comes of each, in the order given.
@@ -108,12 +117,15 @@ def read_images(
         paths: The files; taken as they are needed.
         image_size: Height and width of the resized images, in pixels.
         value_range: As in `read_image`.
+        resize: As in `read_image`.
         read: Decodes one of them; several threads call it.
 
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read.
     """
-    with reading_ahead(paths, image_size, value_range=value_range, read=read) as decoded:
+    with reading_ahead(
+        paths, image_size, value_range=value_range, resize=resize, read=read
+    ) as decoded:
         yield from decoded
 
 
@@ -123,6 +135,7 @@ def reading_ahead(
     image_size: tuple[int, int],
     *,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
     read: Read = read_image,
     first_bytes: int = _AHEAD_BYTES,
 ) -> Iterator[Iterator[Decoded]]:
@@ -135,6 +148,7 @@ def reading_ahead(
         paths: As in `read_images`.
         image_size: As in `read_images`.
         value_range: As in `read_images`.
+        resize: As in `read_images`.
         read: As in `read_images`.
         first_bytes: How many bytes of images may wait until the first one is taken.
 
@@ -144,7 +158,7 @@ def reading_ahead(
 
     def decode(path: str | Path) -> Decoded:
         try:
-            return read(path, image_size, value_range=value_range)
+            return read(path, image_size, value_range=value_range, resize=resize)
         except ImageError as error:
             return BadFile.from_error(error)
 
@@ -221,6 +235,7 @@ def read_batches(
     batch_size: int,
     *,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
     read_many: ReadMany = read_images,
 ) -> Iterator[tuple[Indices, Images, list[FileOutcome]]]:
     """Decode files ahead and yield them in batches, in the order given.
@@ -230,13 +245,14 @@ def read_batches(
         image_size: Height and width of the resized images, in pixels.
         batch_size: Files in a batch, readable or not; the last batch may be smaller.
         value_range: As in `read_image`.
+        resize: As in `read_image`.
         read_many: Decodes the files, as `read_images` does.
 
     Yields:
         The indices among `paths` of the files of the batch that can be read (int64 `[B]`, ascending; there
         may be none), their pixels (uint8 `[B, H, W, 3]`), and what is known of every file of the batch.
     """
-    decoded = read_many(paths, image_size, value_range=value_range)
+    decoded = read_many(paths, image_size, value_range=value_range, resize=resize)
     at_one_size = (
         found if isinstance(found, BadFile) else ((found[0],), found[1]) for found in decoded
     )

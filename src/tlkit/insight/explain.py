@@ -7,6 +7,7 @@ labels.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from tlkit.errors import SettingError, printable
 from tlkit.images.decoder import BadFile, Pixels, as_batch, read_image
 from tlkit.images.loader import read_batches
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import content_box
 
 if TYPE_CHECKING:
     import keras
@@ -56,6 +58,10 @@ _GLOW: Final = np.frombuffer(
 ).reshape(-1, 3)
 
 
+Window: TypeAlias = tuple[float, float, float, float]
+_WHOLE: Final[Window] = (0.0, 0.0, 1.0, 1.0)
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explanation:
@@ -66,6 +72,8 @@ class Explanation:
         towards: The class whose evidence is shown.
         coarse_map: The heat map as the network has it, float32 `[h, w]`, 0-1, read-only: 7 x 7 for
             MobileNetV2 at 224 pixels, so nothing smaller than a seventh of the image is told apart.
+        window: Which part of that map the image fills: top, left, bottom and right, 0-1. All of it, unless
+            the classifier pads its images.
         size: Height and width of the image itself, upright, in pixels.
         image: The file, or uint8 RGB `[H, W, 3]`.
         value_range: Which values of a file of more than 8 bits a sample are black and white.
@@ -74,6 +82,7 @@ class Explanation:
     prediction: Prediction
     towards: str
     coarse_map: Floats = field(repr=False)
+    window: Window = field(default=_WHOLE, repr=False)
     size: tuple[int, int]
     image: PathLike | Pixels = field(repr=False)
     value_range: ValueRange = field(default=None, repr=False)
@@ -139,8 +148,17 @@ class Explanation:
             drawn.save(partial, quality=92)  # which PNG, without losses, does not heed
 
     def _stretched(self, image_size: tuple[int, int]) -> Floats:
-        coarse = Image.fromarray(self.coarse_map)
-        return np.array(coarse.resize(image_size[::-1], Image.Resampling.BILINEAR))
+        top, left, bottom, right = self.window
+        height, width = self.coarse_map.shape
+        rows, columns = _positions(self.window, (height, width))
+        coarse = Image.fromarray(np.ascontiguousarray(self.coarse_map[rows, columns]))
+        box = (
+            left * width - columns.start,
+            top * height - rows.start,
+            right * width - columns.start,
+            bottom * height - rows.start,
+        )
+        return np.array(coarse.resize(image_size[::-1], Image.Resampling.BILINEAR, box=box))
 
     def _repr_png_(self) -> bytes:
         file, shrink = io.BytesIO(), min(1.0, 480 / max(self.size))
@@ -193,7 +211,10 @@ def explain(
         return Explainer(classifier)(image, towards)
     grad_cam = _GradCam(classifier, (towards,))
     pixels, facts = read_image(
-        check_path("image", image), classifier.image_size, value_range=classifier.value_range
+        check_path("image", image),
+        classifier.image_size,
+        value_range=classifier.value_range,
+        resize=classifier.resizing,
     )
     return grad_cam([_Subject(image, pixels, facts.upright_size, towards)])[0]
 
@@ -229,7 +250,8 @@ class Explainer:
             check_choice("class", towards, self._classifier.class_names)
         size = (image.shape[0], image.shape[1])
         given = as_batch(image, size)[0].copy()
-        pixels = as_batch(given, self._classifier.image_size)[0]
+        frame, resize = self._classifier.image_size, self._classifier.resizing
+        pixels = as_batch(given, frame, resize=resize)[0]
         return self._grad_cam([_Subject(given, pixels, size, towards)])[0]
 
 
@@ -257,8 +279,13 @@ def explain_files(
     given = list(zip(paths, wanted, strict=True))
     grad_cam = _GradCam(classifier, wanted)
     files = (os.fspath(path) for path in paths)
-    size, value_range = classifier.image_size, classifier.value_range
-    decoded = read_batches(files, size, BATCH_SIZE, value_range=value_range)
+    decoded = read_batches(
+        files,
+        classifier.image_size,
+        BATCH_SIZE,
+        value_range=classifier.value_range,
+        resize=classifier.resizing,
+    )
     for indices, images, found in decoded:
         facts = (outcome for outcome in found if not isinstance(outcome, BadFile))
         readable = [
@@ -309,17 +336,33 @@ class _GradCam:
         for subject, prediction, evidence in found:
             path = None if isinstance(subject.image, np.ndarray) else subject.image
             towards = subject.towards or prediction.label
+            window = self._window(subject.size)
+            seen = _inside(evidence, window)
             explained.append(
                 Explanation(
                     prediction=replace(prediction, path=path),
                     towards=towards,
-                    coarse_map=_shares(evidence if towards == positive else -evidence),
+                    coarse_map=_shares(seen if towards == positive else -seen),
+                    window=window,
                     size=subject.size,
                     image=subject.image,
                     value_range=self._classifier.value_range,
                 )
             )
         return explained
+
+    def _window(self, size: tuple[int, int]) -> Window:
+        """Return which part of the network's images an image of this size fills."""
+        frame = self._classifier.image_size
+        if self._classifier.resizing == "stretch":
+            return _WHOLE
+        top, left, height, width = content_box(size, frame)
+        return (
+            top / frame[0],
+            left / frame[1],
+            (top + height) / frame[0],
+            (left + width) / frame[1],
+        )
 
     def _evidence(self, images: Images) -> Floats:
         """Return how much each position of each image counts for the positive class, `[B, h, w]`."""
@@ -348,6 +391,24 @@ def _checked_size(value: object) -> tuple[int, int]:
         raise SettingError(f"`image_size` must be (height, width), got {value!r}")
     height, width = (check_int("image_size", side, at_least=1) for side in value)
     return height, width
+
+
+def _inside(evidence: Floats, window: Window) -> Floats:
+    """Leave out positions that see nothing but borders: evidence there belongs to no place of the image."""
+    height, width = evidence.shape
+    inside = _positions(window, (height, width))
+    kept = np.zeros_like(evidence)
+    kept[inside] = evidence[inside]
+    return kept
+
+
+def _positions(window: Window, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a map of that size that see a part of the image."""
+    top, left, bottom, right = window
+    return (
+        slice(math.floor(top * size[0]), math.ceil(bottom * size[0])),
+        slice(math.floor(left * size[1]), math.ceil(right * size[1])),
+    )
 
 
 def _shares(evidence: Floats) -> Floats:

@@ -116,6 +116,7 @@ class FeatureIndex:
 
         self._image_size = classifier.image_size
         self._value_range = classifier.value_range
+        self._resize = classifier.resizing
         self._engine = TensorFlowEngine(keras.Model(model.inputs, model.get_layer("logit").input))
         spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data)
         self.examples, self.features = self._read(spec)
@@ -145,12 +146,14 @@ class FeatureIndex:
         check_int("count", count, at_least=1)
         among = None if among is None else {*among}
         if isinstance(image, np.ndarray):
-            pixels, own = as_batch(image, self._image_size), None
+            pixels, own = as_batch(image, self._image_size, resize=self._resize), None
             if len(pixels) != 1:
                 raise SettingError(f"`image` must be one image, got {len(pixels)}")
         else:
             own = os.path.realpath(check_path("image", image))
-            pixels, _ = read_image(own, self._image_size, value_range=self._value_range)
+            pixels, _ = read_image(
+                own, self._image_size, value_range=self._value_range, resize=self._resize
+            )
             pixels = pixels[np.newaxis]
         similarity = self.features @ self._features(pixels)[0]
         found: list[Neighbour] = []
@@ -170,8 +173,13 @@ class FeatureIndex:
         bad_files: list[BadFile] = []
         with progress(len(listed), "Comparing") as advance:
             paths = (example.path for example in listed)
-            size, value_range = self._image_size, self._value_range
-            decoded = read_batches(paths, size, BATCH_SIZE, value_range=value_range)
+            decoded = read_batches(
+                paths,
+                self._image_size,
+                BATCH_SIZE,
+                value_range=self._value_range,
+                resize=self._resize,
+            )
             for indices, images, found in decoded:
                 bad_files += [outcome for outcome in found if isinstance(outcome, BadFile)]
                 if bad_files and spec.on_bad_file == "raise":

@@ -12,7 +12,7 @@ import numpy as np
 from tlkit.classifier.classifier import Prediction, TransferClassifier
 from tlkit.core.ignoring import ignoring
 from tlkit.data.example import Example
-from tlkit.errors import BadFileWarning, SettingError
+from tlkit.errors import BadFileWarning, SettingError, printable
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, read_image
@@ -100,6 +100,12 @@ def samples(album: Album) -> tuple[tuple[AlbumImage, ...], ...]:
     return tuple(filter(None, chosen))  # the most telling may all be of one class
 
 
+def thumbnails(album: Album) -> Mapping[str, str]:
+    """Return the images of the folder trained on in small, by their names as an audit writes them."""
+    shown = album.images if album.is_own else ()
+    return {printable(image.example.name): image.thumbnail for image in shown}
+
+
 def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[str, ...]] | None:
     """Return an image and what training made of it, the image itself first.
 
@@ -117,7 +123,9 @@ def views(classifier: TransferClassifier, album: Album) -> tuple[Example, tuple[
         return None
     example = min(examples, key=lambda e: e.name)
     size = classifier.image_size
-    image, _ = read_image(example.path, size, value_range=classifier.value_range)
+    image, _ = read_image(
+        example.path, size, value_range=classifier.value_range, resize=classifier.resizing
+    )
     seen = policy.views(image, _VIEWS)
     return example, tuple(data_address(pixels, fitted(size, THUMBNAIL)) for pixels in seen)
 

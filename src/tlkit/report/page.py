@@ -142,6 +142,7 @@ def _render(
         curves=charts.curves(classifier),
         choices=choices,
         kinds=KINDS,
+        thumbnails=close_ups.thumbnails(album),
         decisions=DECISIONS,
         python_call=recipe.python_call(classifier.record),
         command=recipe.command(classifier.record),

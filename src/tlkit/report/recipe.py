@@ -113,6 +113,8 @@ def _arguments(record: Record) -> Iterator[str | None]:
     if backbone.name != "MobileNetV2":
         yield from ("--backbone", backbone.name)
     yield from ("--image-size", "x".join(map(str, backbone.image_size)))
+    if backbone.resize != "stretch":
+        yield from ("--resize", backbone.resize)
     if backbone.weights != "imagenet":
         yield from ("--weights", str(backbone.weights or "none"))
     for option, setting in backbone.options:

@@ -21,6 +21,7 @@ from tlkit.errors import ImageError
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import Decoded, ReadMany, read_images
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import Resize
 from tlkit.scale.places import read_anywhere
 
 _COMMAND: Final = "from tlkit.scale.careful import serve; serve()"
@@ -40,6 +41,7 @@ def read_carefully(
     image_size: tuple[int, int],
     *,
     value_range: ValueRange = None,
+    resize: Resize = "stretch",
 ) -> Iterator[Decoded]:
     """Decode images in a child process and yield what comes of each, in the order given.
 
@@ -47,6 +49,7 @@ def read_carefully(
         locations: Paths or URIs.
         image_size: Height and width of the resized images, in pixels.
         value_range: As in `read_image`.
+        resize: As in `read_image`.
 
     Yields:
         Pixels (uint8 `[H, W, 3]`) and facts, or a `BadFile` for what cannot be read or ends the process.
@@ -60,7 +63,7 @@ def read_carefully(
         with _Child() as child:
             while location is not None:
                 try:
-                    answer = child.read(location, image_size, value_range)
+                    answer = child.read(location, image_size, value_range, resize)
                 except (EOFError, BrokenPipeError, pickle.UnpicklingError):
                     how = child.how_it_ended()
                     yield BadFile(str(location), f"decoding it ends the process ({how})")
@@ -86,7 +89,11 @@ class _Child:
         )
 
     def read(
-        self, location: str | Path, image_size: tuple[int, int], value_range: ValueRange
+        self,
+        location: str | Path,
+        image_size: tuple[int, int],
+        value_range: ValueRange,
+        resize: Resize,
     ) -> Decoded | OSError:
         """Decode one image, or return what the file system says: raised, it might be taken for an end.
 
@@ -96,7 +103,7 @@ class _Child:
         to, back = self._process.stdin, self._process.stdout
         if to is None or back is None:
             raise EOFError
-        pickle.dump((location, image_size, value_range), to)
+        pickle.dump((location, image_size, value_range, resize), to)
         to.flush()
         answer: Decoded | OSError = pickle.load(back)  # noqa: S301 - from a process of our own
         return answer
@@ -125,10 +132,11 @@ def serve() -> None:
 
 
 def _answer(requests: BinaryIO, answers: BinaryIO) -> None:
-    location, image_size, value_range = pickle.load(requests)  # noqa: S301 - from the process that started this one
+    request = pickle.load(requests)  # noqa: S301 - from the process that started this one
+    location, image_size, value_range, resize = request
     answer: Decoded | OSError
     try:
-        answer = read_anywhere(location, image_size, value_range=value_range)
+        answer = read_anywhere(location, image_size, value_range=value_range, resize=resize)
     except ImageError as error:
         answer = BadFile.from_error(error)
     except OSError as error:

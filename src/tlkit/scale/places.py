@@ -26,6 +26,7 @@ from tlkit.errors import ImageError, MissingExtraError, SettingError
 from tlkit.features.frozen_part import listing_facts
 from tlkit.images.decoder import MAX_PIXELS, ImageFacts, read_image, read_size
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import Resize
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -133,7 +134,11 @@ def need_pyarrow() -> None:
 
 
 def read_anywhere(
-    location: str | Path, image_size: tuple[int, int], *, value_range: ValueRange = None
+    location: str | Path,
+    image_size: tuple[int, int],
+    *,
+    value_range: ValueRange = None,
+    resize: Resize = "stretch",
 ) -> tuple[Images, ImageFacts]:
     """Read one image from wherever it lies, as `images.read_image` does.
 
@@ -141,15 +146,16 @@ def read_anywhere(
         location: A path or a URI.
         image_size: Height and width of the result, in pixels.
         value_range: As in `read_image`.
+        resize: As in `read_image`.
 
     Raises:
         ImageError: The file is not there, or cannot be read as an image.
         OSError: The file system does not answer; that says nothing about the image.
     """
     if not isinstance(location, str) or not is_uri(location):
-        return read_image(location, image_size, value_range=value_range)
+        return read_image(location, image_size, value_range=value_range, resize=resize)
     with _named(location):
-        return read_image(_content(location), image_size, value_range=value_range)
+        return read_image(_content(location), image_size, value_range=value_range, resize=resize)
 
 
 def _content(location: str) -> bytes:

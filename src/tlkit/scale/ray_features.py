@@ -27,6 +27,7 @@ from tlkit.features.passes import KeptImages, Originals
 from tlkit.images.decoder import BadFile, ImageFacts
 from tlkit.images.loader import FileOutcome, read_batches, warn_of_bad_files
 from tlkit.images.reader import ValueRange
+from tlkit.images.resizing import Resize
 from tlkit.scale.careful import reader
 from tlkit.scale.cluster import Work, run
 from tlkit.scale.places import PathLike, Source, location_of, need_pyarrow
@@ -196,6 +197,7 @@ def compute(
             base=source.base,
             image_size=backbone.image_size,
             value_range=source.spec.value_range,
+            resize=backbone.resize,
         )
         tasks = ((n, (n, [example.name for example in parts[n]])) for n in missing)
         with (
@@ -301,6 +303,7 @@ class FeatureJob:
     base: str
     image_size: tuple[int, int]
     value_range: ValueRange = None
+    resize: Resize = "stretch"
 
     def start(self) -> Work:
         """Build the engine, and return what uses it."""
@@ -318,6 +321,7 @@ class FeatureJob:
                 self.image_size,
                 BATCH_SIZE,
                 value_range=self.value_range,
+                resize=self.resize,
                 read_many=read,
             )
             for _, images, found in decoded:

@@ -116,6 +116,7 @@ class PredictJob:
                 size,
                 BATCH_SIZE,
                 value_range=self.classifier.value_range,
+                resize=self.classifier.resizing,
                 read_many=read,
             )
             for _, images, found in decoded:

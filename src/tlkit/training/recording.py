@@ -20,6 +20,7 @@ from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.history import History
 from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.features.passes import Originals
+from tlkit.images.resizing import RULES
 from tlkit.training.cross_validation import Judged, Run
 from tlkit.training.division import Division
 from tlkit.training.finetune import TrainingData
@@ -162,6 +163,7 @@ def record_of(
         positive_class=listing.positive_class,
         threshold=0.5,
         image_size=settings.backbone.image_size,
+        resize=RULES[settings.backbone.resize],
         value_range=settings.dataset.value_range,
         dataset=written["dataset"],
         backbone=written["backbone"],
