@@ -21,6 +21,7 @@ from tlkit.errors import DatasetError, TlkitWarning, printable
 from tlkit.evaluation.decision_counts import DecisionCounts
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.scores import OUT_OF_FOLD
+from tlkit.evaluation.slices import Facet
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import warn_of_bad_files
 
@@ -56,6 +57,7 @@ def measure(
     if not scored:
         raise DatasetError(f"no image in {printable(spec.source)} can be read")
     labels, answers = zip(*scored, strict=True)
+    read = [i for i, found in enumerate(outcomes) if not isinstance(found, BadFile)]
     return evaluate(
         labels,
         [probability for probability, _ in answers],
@@ -64,6 +66,7 @@ def measure(
         positive_class=card.positive_class,
         part=part or spec.source.resolve().name,
         used_to_choose=used,
+        facets=[Facet.of(name, said).chosen(read) for name, said in listing.slices.items()],
         decisions=DecisionCounts.of(labels, [called for _, called in answers]) if counts else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
@@ -136,11 +137,13 @@ def train(options: Options) -> int:
     classifier.save(options.output)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
     crossed = classifier.cross_validation
-    shown_below = crossed is not None and crossed.evaluation == classifier.evaluation
+    # Of the same images it says the same, but for what a random head reaches.
+    said = replace(classifier.evaluation, random_head_baseline=None)
+    shown = crossed is not None and crossed.evaluation == said
     found = (
-        None if shown_below else classifier.evaluation,
+        classifier.evaluation,
         classifier.test_evaluation,
-        crossed,
+        crossed.by_fold if crossed and shown else crossed,
         classifier.record.threshold_choice,
         classifier.guarantee,
         classifier.calibration or f"probabilities are not calibrated: {reason}",
