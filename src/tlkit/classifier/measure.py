@@ -23,6 +23,7 @@ from tlkit.evaluation.drift import drift_of
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.familiarity import Familiarity
 from tlkit.evaluation.scores import OUT_OF_FOLD
+from tlkit.evaluation.slices import Facet
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import warn_of_bad_files
 
@@ -60,6 +61,7 @@ def measure(
     if not scored:
         raise DatasetError(f"no image in {printable(spec.source)} can be read")
     labels, answers = zip(*scored, strict=True)
+    read = [i for i, found in enumerate(outcomes) if not isinstance(found, BadFile)]
     return evaluate(
         labels,
         [probability for probability, *_ in answers],
@@ -68,6 +70,7 @@ def measure(
         positive_class=card.positive_class,
         part=part or spec.source.resolve().name,
         used_to_choose=used,
+        facets=[Facet.of(name, said).chosen(read) for name, said in listing.slices.items()],
         decisions=DecisionCounts.of(labels, [said for _, said, _ in answers]) if counts else None,
         drift=familiarity and drift_of([float(rank or 0) for *_, rank in answers], familiarity),
     )
