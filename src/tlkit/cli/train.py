@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tlkit.cli import arguments
@@ -102,6 +103,10 @@ def add_train(commands: Commands) -> None:
     about = "judge every image, fold by fold, by a classifier that has not learned from it"
     add("--folds", metavar="K", type=int, help=about)
     add_threshold(parser)
+    about = (
+        "keep no features of training images in the file: it then cannot tell what is unlike them"
+    )
+    add("--no-familiarity", action="store_true", default=False, help=about)
     add("--cache-dir", metavar="DIR", help="keep the frozen network's output for other runs")
     add(
         "--checkpoint-dir", "--resume", metavar="DIR",
@@ -130,17 +135,19 @@ def train(options: Options) -> int:
     try:
         classifier = decided_as_asked(classifier, options)
     except TlkitError:  # training may have taken hours
-        classifier.save(options.output)
+        classifier.save(options.output, familiarity=not options.no_familiarity)
         print(f"saved: {name} with threshold {classifier.threshold}, not as it was asked for")
         raise
-    classifier.save(options.output)
+    classifier.save(options.output, familiarity=not options.no_familiarity)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
     crossed = classifier.cross_validation
-    shown_below = crossed is not None and crossed.evaluation == classifier.evaluation
+    # Of the same images it says the same, but for what a random head reaches.
+    said = replace(classifier.evaluation, random_head_baseline=None)
+    shown = crossed is not None and crossed.evaluation == said
     found = (
-        None if shown_below else classifier.evaluation,
+        classifier.evaluation,
         classifier.test_evaluation,
-        crossed,
+        crossed.by_fold if crossed and shown else crossed,
         classifier.record.threshold_choice,
         classifier.guarantee,
         classifier.calibration or f"probabilities are not calibrated: {reason}",

@@ -231,9 +231,14 @@ class CrossValidation(Spec):
         found = [getattr(fold, metric) for fold in self.folds]
         return [float(value) for value in found if value is not None]
 
-    def __str__(self) -> str:
+    @property
+    def by_fold(self) -> str:
+        """How much the folds differ, in one line."""
         spreads = ", ".join(
             f"{label} {self.mean(name):.3f} ± {self.spread(name):.3f}"
             for name, label in (("accuracy", "accuracy"), ("log_loss", "log-loss"))
         )
-        return f"{self.evaluation}\n\nover {len(self.folds)} folds (mean ± standard deviation): {spreads}"
+        return f"over {len(self.folds)} folds (mean ± standard deviation): {spreads}"
+
+    def __str__(self) -> str:
+        return f"{self.evaluation}\n\n{self.by_fold}"
