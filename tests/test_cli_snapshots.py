@@ -242,6 +242,7 @@ def test_error(
         "predict",
         "explain",
         "labels",
+        "suggest",
         "report",
         "export",
         "serve",

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from tlkit.errors import SettingError
-from tlkit.evaluation.drift import Drift, drift
+from tlkit.evaluation.drift import Drift, drift, drift_of
 from tlkit.evaluation.familiarity import Familiarity
 
 Floats = npt.NDArray[np.float64]
@@ -95,3 +95,21 @@ def test_what_is_refused() -> None:
         drift([1.0], [np.nan])
     with pytest.raises(SettingError, match="one group for each of 2 images, got 1"):
         drift([1.0, 2.0], [1.0], groups=["a"])
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_familiarity_tells_what_distances_tell(views: int) -> None:
+    """Ranks lose where between two held-out images a new one lies, and nothing else."""
+    random = np.random.default_rng(5)
+    centres = np.repeat(random.normal([4, 0, 0, 0], size=(80, 4)), views, axis=0)
+    features = centres + random.normal(0, 0.05, centres.shape)
+    groups = np.repeat(np.arange(80), views)
+    known = Familiarity.fit(features, groups=groups)
+    for shift in (0.0, 1.0, 4.0):
+        new = random.normal([4, shift, 0, 0], size=(60, 4))
+        by_distance = drift(known.distances_of(new), known.distances, held_out_groups=known.groups)
+        by_rank = drift_of(known.p_values(new), known)
+        assert (by_rank is None) == (by_distance is None)
+        if by_rank and by_distance:
+            assert by_rank.share == pytest.approx(by_distance.share)
+    assert drift_of(np.full(19, 0.01), known) is None  # too few to say anything

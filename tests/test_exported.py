@@ -267,7 +267,10 @@ def pretended(
         def __init__(self, _network: Path | bytes) -> None: ...
 
         def __call__(self, images: Images) -> Mapping[str, npt.NDArray[np.float64]]:
-            return {name: np.array(values[: len(images)]) for name, values in given.items()}
+            return {
+                name: np.array(values[: len(images)])[:, np.newaxis]
+                for name, values in given.items()
+            }
 
     fake = runtimes.Runtime(
         title="Fake", file="model.fake", module="json", distribution="fake", load=Given

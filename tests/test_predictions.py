@@ -403,7 +403,7 @@ def kill_before_every_step(table: Path) -> None:
 
 def write_without_classifier(images: Any, table: Path, **options: Any) -> None:
     """Run a job without the seconds that TensorFlow takes to start."""
-    classifier: Any = SimpleNamespace(positive_class="disc")
+    classifier: Any = SimpleNamespace(positive_class="disc", familiarity=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "check_classifier", lambda *_: None)
         patch.setattr(writing, "_facts", lambda _: {})

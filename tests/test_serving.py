@@ -414,14 +414,18 @@ class Slow(Predictor):
 
     identity = digest
 
-    def _batches(self, _images: Images, _count: int) -> Callable[[Images], Floats]:
-        def run(images: Images) -> Floats:
+    familiarity = None
+
+    def _batches(
+        self, _images: Images, _count: int
+    ) -> Callable[[Images], tuple[Floats, npt.NDArray[np.float32] | None]]:
+        def run(images: Images) -> tuple[Floats, npt.NDArray[np.float32] | None]:
             self.sizes.append(len(images))
             time.sleep(self.seconds)
             if self.fail:
                 raise RuntimeError("the network is gone")
             logits: Floats = images[:, 0, 0, 0].astype(np.float64) / 64 - 2
-            return logits
+            return logits, None
 
         return run
 

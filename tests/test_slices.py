@@ -19,7 +19,7 @@ from tlkit import (
     TransferClassifier,
     transfer_classifier,
 )
-from tlkit.errors import AuditWarning, SettingError
+from tlkit.errors import AuditWarning, BadFileWarning, SettingError
 from tlkit.evaluation.evaluate import Evaluation, evaluate
 from tlkit.evaluation.scores import Scores
 from tlkit.evaluation.slices import (
@@ -348,3 +348,29 @@ def test_training_reports_by_facts_of_the_files(
     again = TransferClassifier.load(tmp_path / "m.keras")
     assert again.evaluation == trained.evaluation
     assert again.with_threshold(0.9).evaluation == moved.evaluation
+
+
+def test_another_table_is_reported_by_its_columns(
+    classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path
+) -> None:
+    names = [f"{name}/{number:02d}.jpg" for name in ("disc", "not disc") for number in range(24)]
+    for number, name in enumerate(names):
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        if number == 3:
+            target.write_bytes(b"no image")
+            continue
+        with Image.open(drawn_folder / name) as image:
+            image.save(target, quality=80)  # files that nobody has learned from
+    columns = {
+        "path": names,
+        "label": [name.partition("/")[0] for name in names],
+        "site": ["north" if number % 3 else "south" for number in range(48)],
+    }
+    spec = DatasetSpec.from_table(columns, directory=tmp_path, slices=["site"])
+    with pytest.warns(BadFileWarning):
+        found = classifier.evaluate(spec)
+    assert [(one.facet, one.value, one.count) for one in found.slices] == [
+        ("site", "north", 32),
+        ("site", "south", 15),
+    ]

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tlkit.backbones.adapter import BackboneAdapter as BackboneAdapter
     from tlkit.choosing.compare import compare as compare
     from tlkit.choosing.comparison import Comparison as Comparison
+    from tlkit.choosing.curve import LearningCurve as LearningCurve
+    from tlkit.choosing.learning_curve import learning_curve as learning_curve
+    from tlkit.choosing.suggest import Suggestion as Suggestion
+    from tlkit.choosing.suggest import suggest as suggest
     from tlkit.classifier.classifier import Prediction as Prediction
     from tlkit.classifier.classifier import TransferClassifier as TransferClassifier
     from tlkit.data.audit import AuditReport as AuditReport
@@ -63,6 +67,7 @@ _HOMES = {
     "FeatureIndex": "insight.neighbours",
     "FineTuneSchedule": "training.schedule",
     "GradientHead": "training.schedule",
+    "LearningCurve": "choosing.curve",
     "LabelIssue": "insight.label_issues",
     "Neighbour": "insight.neighbours",
     "PairedEvaluation": "evaluation.paired_evaluation",
@@ -71,6 +76,7 @@ _HOMES = {
     "PredictionSummary": "delivery.predictions",
     "Rate": "evaluation.rate",
     "ThresholdGoal": "evaluation.threshold",
+    "Suggestion": "choosing.suggest",
     "TransferClassifier": "classifier.classifier",
     "audit": "data.audit",
     "compare": "choosing.compare",
@@ -80,11 +86,13 @@ _HOMES = {
     "export": "delivery.export",
     "find_label_issues": "insight.label_issues",
     "image_dataset": "data.tf_data",
+    "learning_curve": "choosing.learning_curve",
     "nearest": "insight.neighbours",
     "plot": None,
     "scale": None,
     "serve": "delivery.serve",
     "split_dataset": "data.split_dataset",
+    "suggest": "choosing.suggest",
     "transfer_classifier": "training.transfer",
     "write_predictions": "delivery.predictions",
     "write_report": "report.page",

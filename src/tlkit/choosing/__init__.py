@@ -5,5 +5,6 @@ which ones to label next.
 
 Files in reading order: `candidates` (which networks there are to choose from), `compare` (the work),
 `shared_pass` (one decode for all), `cost` (of an image), `rule` (which one is recommended),
-`comparison` (what came out).
+`comparison` (what came out); `learning_curve` (the work), `subsets` (nested), `power_law` (what goes on from
+there), `curve` (what came out); `suggest` (what to label next).
 """

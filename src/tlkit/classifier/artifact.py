@@ -21,12 +21,14 @@ from tlkit.core.atomic import replacing
 from tlkit.core.fingerprint import digest_of_arrays
 from tlkit.core.forks import refuse_after_fork
 from tlkit.errors import ArtifactError, SettingError, printable
+from tlkit.evaluation.familiarity import Familiarity
 
 if TYPE_CHECKING:
     import keras
 
 RECORD_NAME: Final = "tlkit.json"
 _WEIGHTS_NAME: Final = "model.weights.h5"  # as Keras calls them
+FAMILIARITY_NAME: Final = "tlkit-familiarity.npz"
 FORMAT_VERSION: Final = 2
 """Raised when `tlkit.json` changes so that older releases cannot read it."""
 
@@ -35,19 +37,23 @@ _FINGERPRINT: Final = "classifier_fingerprint"  # for readers of the file; compu
 LIMIT: Final = 256 * 2**20
 """Bytes of JSON that are read: enough for a million images that are named in three lists, each name of up
 to 50 bytes, with what was predicted about each."""
+_FAMILIARITY_LIMIT: Final = 16 * 2**20  # bytes: several times what is ever written
 _NESTED: Final = 2**23  # brackets in it, each of which may cost Python a hundred bytes
 _EXPANSION: Final = (
     100  # times its size that a file may unpack to: weights hardly shrink, text does
 )
 
 
-def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
+def write_artifact(
+    path: Path, model: keras.Model, record: Record, familiarity: Familiarity | None = None
+) -> None:
     """Save a network and its record as one file: the whole of it, or the old file stays.
 
     Args:
         path: Ends in `.keras`.
         model: Built-in layers only; takes RGB 0-255, gives the probability of the positive class.
         record: What travels with it.
+        familiarity: Reference features that travel with it too.
 
     Raises:
         ArtifactError: The name does not end in `.keras`, the file cannot be written, or there are more images
@@ -69,6 +75,8 @@ def write_artifact(path: Path, model: keras.Model, record: Record) -> None:
             model.save(partial)
             with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr(_entry(RECORD_NAME), description)
+                if familiarity is not None:
+                    archive.writestr(_entry(FAMILIARITY_NAME), familiarity.to_bytes())
     except OSError as error:
         raise ArtifactError(
             f"cannot write {printable(path)}: {error.strerror or error}. "
@@ -104,7 +112,7 @@ def _description(record: Record, fingerprint: str) -> bytes:
     return json.dumps(contents, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
-def read_artifact(path: Path) -> tuple[keras.Model, Record]:
+def read_artifact(path: Path) -> tuple[keras.Model, Record, Familiarity | None]:
     """Load what `write_artifact` saved, without running anything that the file brings along.
 
     Raises:
@@ -115,6 +123,7 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
     refuse_after_fork()
     with _opened(path) as (archive, size):
         record, config = _contents(path, archive, size)
+        familiarity = _familiarity(path, archive)
         model = _network(path, archive, config, record)
     shapes = model.input_shape, model.output_shape
     if shapes != ((None, *record.image_size, 3), (None, 1)):
@@ -122,7 +131,28 @@ def read_artifact(path: Path) -> tuple[keras.Model, Record]:
             f"{printable(path)} holds a network from {shapes[0]} to {shapes[1]}, which is not what its "
             f"{RECORD_NAME} describes: images of {record.image_size} to one probability"
         )
-    return model, record
+    if familiarity and familiarity.rows.shape[1] > model.get_layer("logit").input.shape[-1]:
+        raise ArtifactError(
+            f"{printable(path)} is damaged: its {FAMILIARITY_NAME} is of another network"
+        )
+    return model, record, familiarity
+
+
+def _familiarity(path: Path, archive: zipfile.ZipFile) -> Familiarity | None:
+    """Return the reference features of a file that is whole; None without."""
+    if FAMILIARITY_NAME not in archive.namelist():
+        return None
+    if archive.getinfo(FAMILIARITY_NAME).file_size > _FAMILIARITY_LIMIT:
+        raise ArtifactError(
+            f"{printable(path)} is damaged: its {FAMILIARITY_NAME} takes more than "
+            f"{_FAMILIARITY_LIMIT >> 20} MiB"
+        )
+    try:
+        return Familiarity.from_bytes(archive.read(FAMILIARITY_NAME))
+    except Exception as error:  # nothing in it need be of the kind that is expected there
+        raise ArtifactError(
+            f"the {FAMILIARITY_NAME} of {printable(path)} is damaged: {first_line(error)}"
+        ) from error
 
 
 def _network(path: Path, archive: zipfile.ZipFile, config: Any, record: Record) -> keras.Model:

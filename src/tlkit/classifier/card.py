@@ -12,7 +12,7 @@ from tlkit.core.fingerprint import fingerprint
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.calibration import Calibration
-from tlkit.evaluation.decision_counts import UNSURE, DecisionCounts, check_no_decision
+from tlkit.evaluation.decision_counts import UNFAMILIAR, UNSURE, DecisionCounts, check_no_decision
 from tlkit.evaluation.decisions import Guarantee
 from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
@@ -51,6 +51,7 @@ class ModelCard(Spec):
             where every image is decided.
         training_digests: What it was trained on, by content: the first `DIGEST_LENGTH` hex digits of each
             file's `ImageFacts.digest`. Empty where an earlier release did not note them.
+        unfamiliar_level: An image whose familiarity is at most this is called unfamiliar, 0-1; 0: none is.
     """
 
     class_names: tuple[str, str]
@@ -66,6 +67,7 @@ class ModelCard(Spec):
     threshold_choice: ThresholdChoice | None = None
     cross_validation: CrossValidation | None = None
     guarantee: Guarantee | None = None
+    unfamiliar_level: float = 0.0
     training_digests: tuple[str, ...] = ()
 
     DIGEST_LENGTH: ClassVar[int] = 12
@@ -83,6 +85,7 @@ class ModelCard(Spec):
         object.__setattr__(self, "value_range", check_value_range(self.value_range))
         for measured in filter(None, (self.evaluation, self.test_evaluation)):
             check_choice("evaluated part", measured.part, list(self.scores))
+        check_float("unfamiliar_level", self.unfamiliar_level, at_least=0, below=1)
         if self.guarantee is not None:
             check_no_decision(self.class_names)
 
@@ -94,13 +97,24 @@ class ModelCard(Spec):
             return "not chosen on images"
         return f"for {choice.goal}, chosen on {choice.count} {printable(choice.part)} images"
 
-    def decided(self, logits: npt.ArrayLike) -> Ints:
-        """Decide, or leave to a person: int64 of the logits' shape, 1, 0 or `UNSURE` (-1)."""
+    def decided(self, logits: npt.ArrayLike, familiarity: npt.ArrayLike | None = None) -> Ints:
+        """Decide, or leave to a person.
+
+        Args:
+            logits: Of the positive class, float `[N]`.
+            familiarity: Of the same images, 0-1, `[N]`; None where nobody knows it.
+
+        Returns:
+            int64 `[N]`: 1 for the positive class, 0 for the other, `UNSURE` (-1), `UNFAMILIAR` (-2).
+        """
         given = np.asarray(logits, np.float64)
         called = (sigmoid(given) >= self.threshold).astype(np.int64)
-        if self.guarantee is None:
+        if self.guarantee is not None:
+            called = np.where(self.guarantee.decide(given) == UNSURE, UNSURE, called)
+        if familiarity is None or not self.unfamiliar_level:
             return called
-        return np.where(self.guarantee.decide(given) == UNSURE, UNSURE, called)
+        far = np.asarray(familiarity) <= self.unfamiliar_level * (1 + 1e-9)  # 1 / 100 is 0.01
+        return np.where(far, UNFAMILIAR, called)
 
     def fingerprint_with(self, network: str) -> str:
         """Return hex digits that stand for what a classifier does, see `TransferClassifier.fingerprint`.

@@ -28,9 +28,16 @@ from tlkit.data.audit import AuditReport
 from tlkit.data.dataset import DatasetSpec, image_files, part_of
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.calibration import Calibration
-from tlkit.evaluation.decision_counts import UNSURE, UNSURE_WORD, check_no_decision
+from tlkit.evaluation.decision_counts import (
+    UNFAMILIAR,
+    UNFAMILIAR_WORD,
+    UNSURE,
+    UNSURE_WORD,
+    check_no_decision,
+)
 from tlkit.evaluation.decisions import Guarantee, choose_guarantee
 from tlkit.evaluation.evaluate import Evaluation, other_class
+from tlkit.evaluation.familiarity import Familiarity
 from tlkit.evaluation.history import History
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.evaluation.paired_evaluation import PairedEvaluation
@@ -59,8 +66,11 @@ class Prediction:
         positive_class: The class that the probability is of.
         logit: `ln(probability / (1 - probability))`; any real number.
         threshold: From this probability on the label is the positive class.
-        decision: What is decided: the label; or `"unsure"` where the image is left to a person
-            (`TransferClassifier.with_guarantee`).
+        decision: What is decided: the label; `"unfamiliar"` where the image is unlike all training images
+            (`TransferClassifier.with_unfamiliar_level`); or `"unsure"` where it is left to a person for
+            another reason (`TransferClassifier.with_guarantee`).
+        familiarity: The share of images like the training images that are at least as far from these as this
+            one is, above 0 and up to 1: small where it is unlike all of them. None: nobody knows.
         path: The file as it was given; None for images given as numbers.
 
     Examples:
@@ -78,6 +88,7 @@ class Prediction:
     logit: float
     threshold: float
     decision: str
+    familiarity: float | None = None
     path: PathLike | None = None
 
     @property
@@ -85,12 +96,20 @@ class Prediction:
         """Probability of the label that is given, 0-1."""
         return self.probability if self.label == self.positive_class else 1 - self.probability
 
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether its familiarity is at most the classifier's level."""
+        return self.decision == UNFAMILIAR_WORD
+
     def __str__(self) -> str:
         name = "image" if self.path is None else printable(os.fspath(self.path))
         said = (
-            self.label if self.decision == self.label else f"{self.decision}, if not {self.label}"
+            self.label if self.decision == self.label else f"{self.decision}, rather {self.label}"
         )
-        return f"{name}: {said} (probability of {self.positive_class} {self.probability:.2f})"
+        told = f"probability of {self.positive_class} {self.probability:.2f}"
+        if self.unfamiliar and self.familiarity is not None:
+            told += f", familiarity {self.familiarity:.2g}"
+        return f"{name}: {said} ({told})"
 
 
 @final
@@ -103,6 +122,7 @@ class TransferClassifier:
             when it is needed. Its weights count as they are now.
         record: What its number means and how it came about, measured with these weights; of an exported
             folder its card alone.
+        familiarity: Reference features of its training images. None: it cannot tell what is unlike them.
 
     Attributes:
         card: What it has to know to decide, and to say how good it is.
@@ -116,9 +136,14 @@ class TransferClassifier:
     __slots__ = ("_predictor", "card")
 
     def __init__(
-        self, model: keras.Model | Callable[[], keras.Model] | Predictor, record: ModelCard
+        self,
+        model: keras.Model | Callable[[], keras.Model] | Predictor,
+        record: ModelCard,
+        familiarity: Familiarity | None = None,
     ) -> None:
-        self._predictor = model if isinstance(model, Predictor) else NetworkPredictor(model)
+        self._predictor = (
+            model if isinstance(model, Predictor) else NetworkPredictor(model, familiarity)
+        )
         self.card = record
 
     def __reduce__(self) -> tuple[type[TransferClassifier], tuple[Predictor, ModelCard]]:
@@ -190,6 +215,16 @@ class TransferClassifier:
     def guarantee(self) -> Guarantee | None:
         """Which images are left to a person, and what that promises of the others; None: it decides all."""
         return self.card.guarantee
+
+    @property
+    def familiarity(self) -> Familiarity | None:
+        """What tells how unlike its training images others are; None where it was not kept."""
+        return self._predictor.familiarity
+
+    @property
+    def unfamiliar_level(self) -> float:
+        """An image whose familiarity is at most this is called unfamiliar, 0-1; 0: none is."""
+        return self.card.unfamiliar_level if self.familiarity else 0.0
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -309,7 +344,10 @@ class TransferClassifier:
         if isinstance(images, np.ndarray) and images.dtype.kind in "OSTU":  # objects and text
             images = images.tolist()
         if isinstance(images, np.ndarray):
-            return [self._prediction(logit, None) for logit in self._logits(images)]
+            answers = self._predictor.answers(
+                as_batch(images, self.image_size, resize=self.resizing)
+            )
+            return [self._prediction(*answer, None) for answer in zip(*answers, strict=True)]
         if isinstance(images, str | os.PathLike):
             (outcome,) = self._predict_files(files_of([images]), "collect")
             if isinstance(outcome, BadFile):
@@ -349,7 +387,7 @@ class TransferClassifier:
         for path, found in self._predictor.outcomes(
             files, self.image_size, count, value_range=self.value_range, resize=self.resizing
         ):
-            yield found if isinstance(found, BadFile) else self._prediction(found, path)
+            yield found if isinstance(found, BadFile) else self._prediction(*found, path)
 
     def predict_proba(self, images: npt.NDArray[np.generic]) -> Floats:
         """Return the probability of the positive class for each image.
@@ -364,7 +402,9 @@ class TransferClassifier:
         Raises:
             SettingError: The array is not of images; one scaled to 0-1 is refused too.
         """
-        return sigmoid(self._logits(images))
+        return sigmoid(
+            self._predictor.logits(as_batch(images, self.image_size, resize=self.resizing))
+        )
 
     @overload
     def evaluate(
@@ -433,12 +473,19 @@ class TransferClassifier:
             )
             return measure_pair(new, old, spec, part=part, include_training=include_training)
 
-        said = {self.positive_class: 1, self.negative_class: 0, UNSURE_WORD: UNSURE}
+        said = {
+            self.positive_class: 1,
+            self.negative_class: 0,
+            UNSURE_WORD: UNSURE,
+            UNFAMILIAR_WORD: UNFAMILIAR,
+        }
 
-        def answers_of(files: Sequence[Path]) -> list[tuple[float, int] | BadFile]:
+        def answers_of(files: Sequence[Path]) -> list[tuple[float, int, float | None] | BadFile]:
             found = self._predict_files(files, raising)
             return [
-                one if isinstance(one, BadFile) else (one.probability, said[one.decision])
+                one
+                if isinstance(one, BadFile)
+                else (one.probability, said[one.decision], one.familiarity)
                 for one in found
             ]
 
@@ -448,7 +495,8 @@ class TransferClassifier:
             spec,
             part=part,
             include_training=include_training,
-            counts=self.guarantee is not None,
+            counts=self.guarantee is not None or self.unfamiliar_level > 0,
+            familiarity=self.familiarity,
         )
 
     def with_threshold(self, threshold: float | ThresholdGoal) -> TransferClassifier:
@@ -550,17 +598,47 @@ class TransferClassifier:
         )
         return with_card(self, self.card.guaranteed(guarantee))
 
-    def save(self, path: PathLike) -> None:
+    def with_unfamiliar_level(self, level: float) -> TransferClassifier:
+        """Return the same classifier, which calls unfamiliar what is as unlike its training images as that.
+
+        Args:
+            level: An image whose familiarity is at most this is called unfamiliar: of images like the
+                training images that is about this share. 0 calls none so. There must be about `1 / level`
+                training images.
+
+        Raises:
+            SettingError: So few training images cannot tell such a level (the message says how many it
+                would take), or the classifier keeps no reference features.
+
+        Examples:
+            >>> stricter = classifier.with_unfamiliar_level(0.05)  # doctest: +SKIP
+            >>> stricter.predict("holiday.jpg").decision  # doctest: +SKIP
+            'unfamiliar'
+        """
+        if self.familiarity is None:
+            raise SettingError(
+                "this classifier keeps no reference features of its training images, so that it cannot tell "
+                "what is unlike them: train it anew, an exact head or with a validation split"
+            )
+        check_no_decision(self.class_names)
+        checked = self.familiarity.with_level(level).level
+        return with_card(self, dataclasses.replace(self.card, unfamiliar_level=checked))
+
+    def save(self, path: PathLike, *, familiarity: bool = True) -> None:
         """Write one file that holds all of it; plain Keras opens it too.
 
         Args:
             path: Ends in `.keras`. A file of that name is replaced once the new one is complete.
+            familiarity: Keep the reference features (at most 2.6 MB, numbers that say something of the
+                training images), without which `Prediction.familiarity` is None.
 
         Raises:
             ArtifactError: The file cannot be written; the old one is untouched.
             SettingError: `path` is no path.
         """
-        write_artifact(Path(check_path("path", path)), self._predictor.network, self.record)
+        kept = self.familiarity if check_bool("familiarity", familiarity) else None
+        target = Path(check_path("path", path))
+        write_artifact(target, self._predictor.network, self.record, kept)
 
     @classmethod
     def load(cls, path: PathLike) -> TransferClassifier:
@@ -582,8 +660,8 @@ class TransferClassifier:
         file = Path(check_path("path", path))
         if file.is_dir():
             return cls(*read_export(file))
-        model, record = read_artifact(file)
-        return cls(owner_of(model), record)
+        model, record, familiarity = read_artifact(file)
+        return cls(owner_of(model, familiarity), record)
 
     def digest(self) -> str:
         """Return hex digits that identify the network and its weights."""
@@ -605,22 +683,22 @@ class TransferClassifier:
             return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         return outcomes
 
-    def _prediction(self, logit: float, path: PathLike | None) -> Prediction:
+    def _prediction(
+        self, logit: float, familiarity: float | None, path: PathLike | None
+    ) -> Prediction:
         probability = float(sigmoid(np.array(logit)))
         label = self.positive_class if probability >= self.threshold else self.negative_class
-        unsure = int(self.card.decided(logit)) == UNSURE
+        called = int(self.card.decided(logit, familiarity))
         return Prediction(
             label=label,
             probability=probability,
             positive_class=self.positive_class,
             logit=float(logit),
             threshold=self.threshold,
-            decision=UNSURE_WORD if unsure else label,
+            decision={UNSURE: UNSURE_WORD, UNFAMILIAR: UNFAMILIAR_WORD}.get(called, label),
+            familiarity=familiarity,
             path=path,
         )
-
-    def _logits(self, images: npt.NDArray[np.generic]) -> Floats:
-        return self._predictor.logits(as_batch(images, self.image_size, resize=self.resizing))
 
 
 def network_of(classifier: TransferClassifier) -> keras.Model:

@@ -17,10 +17,14 @@ import numpy as np
 
 from tlkit.classifier.artifact import LIMIT, RECORD_NAME, first_line, parsed
 from tlkit.classifier.card import ModelCard
-from tlkit.classifier.predictor import Floats, Predictor
-from tlkit.classifier.runtimes import LOGIT, RUNTIMES, Run
+from tlkit.classifier.predictor import Floats, Floats32, Predictor
+from tlkit.classifier.runtimes import FEATURES, LOGIT, RUNTIMES, Run
 from tlkit.core.rows import Images
 from tlkit.errors import ArtifactError, printable
+from tlkit.evaluation.familiarity import Familiarity
+
+FAMILIARITY_FILE: Final = "familiarity.npz"
+"""Reference features in an exported folder whose network gives features."""
 
 EXPORT_VERSION: Final = 2
 """Of an export's `tlkit.json`: raised when it changes so that programs written for the old one fail.
@@ -39,6 +43,7 @@ class ExportedPredictor(Predictor):
             copy or a pickle needs it.
         least: Where it gives no logit: what its probability of 0 counts as, and 1 less this for 1. Half a
             step between its probabilities.
+        familiarity: Reference features, for a network that gives features too.
         name: What an error calls it.
 
     Raises:
@@ -51,10 +56,12 @@ class ExportedPredictor(Predictor):
         format: str,  # noqa: A002 - as in `export`
         network: bytes,
         least: float,
+        familiarity: Familiarity | None = None,
         *,
         name: str = "the network",
     ) -> None:
         self._given = format, network, least
+        self.familiarity = familiarity
         self._lock = Lock()
         self._start(name)
 
@@ -70,9 +77,11 @@ class ExportedPredictor(Predictor):
             ) from error
         self._process = os.getpid()
 
-    def __reduce__(self) -> tuple[type[ExportedPredictor], tuple[str, bytes, float]]:
+    def __reduce__(
+        self,
+    ) -> tuple[type[ExportedPredictor], tuple[str, bytes, float, Familiarity | None]]:
         """Copy and pickle the network itself: where it goes there need be no such folder."""
-        return ExportedPredictor, self._given
+        return ExportedPredictor, (*self._given, self.familiarity)
 
     @property
     def model(self) -> NoReturn:
@@ -100,21 +109,24 @@ class ExportedPredictor(Predictor):
         """Return hex digits that identify the network: its file."""
         return hashlib.sha256(self._given[1]).hexdigest()
 
-    def _batches(self, _images: Images, _count: int) -> Callable[[Images], Floats]:
+    def _batches(
+        self, _images: Images, _count: int
+    ) -> Callable[[Images], tuple[Floats, Floats32 | None]]:
         with self._lock:
             if self._process != os.getpid():  # a fork, which the threads did not come along with
                 self._start("the network")
-        return self._logits
+        return self._answer
 
-    def _logits(self, images: Images) -> Floats:
+    def _answer(self, images: Images) -> tuple[Floats, Floats32 | None]:
         outputs = self.run(images)
+        features = None if self.familiarity is None else outputs[FEATURES].astype(np.float32)
         if LOGIT in outputs:
-            return outputs[LOGIT]
+            return outputs[LOGIT][:, 0], features
         least = self._given[2]
         (probabilities,) = outputs.values()
-        probabilities = np.clip(probabilities, least, 1 - least)
+        probabilities = np.clip(probabilities[:, 0], least, 1 - least)
         logits: Floats = np.log(probabilities / (1 - probabilities))
-        return logits
+        return logits, features
 
 
 def lacking(
@@ -162,9 +174,25 @@ def read_export(folder: Path) -> tuple[ExportedPredictor, ModelCard]:
         network = file.read_bytes()
     except OSError as error:
         raise ArtifactError(f"cannot run {printable(file)}: {first_line(error)}") from error
-    predictor = ExportedPredictor(name, network, least, name=printable(file))
+    known = _familiarity(folder)
+    predictor = ExportedPredictor(name, network, least, known, name=printable(file))
+    if known and FEATURES not in predictor.run.outputs:
+        raise ArtifactError(
+            f"{printable(folder)} holds {FAMILIARITY_FILE}, but its network gives no features"
+        )
     _check_network(folder, predictor.run, card, version)
     return predictor, card
+
+
+def _familiarity(folder: Path) -> Familiarity | None:
+    """Return the reference features of a folder; None without."""
+    file = folder / FAMILIARITY_FILE
+    if not file.is_file():
+        return None
+    try:
+        return Familiarity.from_bytes(file.read_bytes())
+    except Exception as error:  # nothing in it need be of the kind that is expected there
+        raise ArtifactError(f"{printable(file)} is damaged: {first_line(error)}") from error
 
 
 def _contents(folder: Path) -> dict[str, Any]:

@@ -19,31 +19,36 @@ from tlkit.data.example import Example
 from tlkit.data.folders import kind_of, scan_folder, walk
 from tlkit.errors import DatasetError, TlkitWarning, printable
 from tlkit.evaluation.decision_counts import DecisionCounts
+from tlkit.evaluation.drift import drift_of
 from tlkit.evaluation.evaluate import Evaluation, evaluate
+from tlkit.evaluation.familiarity import Familiarity
 from tlkit.evaluation.scores import OUT_OF_FOLD
+from tlkit.evaluation.slices import Facet
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import warn_of_bad_files
 
 
 def measure(
     card: ModelCard,
-    answers_of: Callable[[Sequence[Path]], Sequence[tuple[float, int] | BadFile]],
+    answers_of: Callable[[Sequence[Path]], Sequence[tuple[float, int, float | None] | BadFile]],
     spec: DatasetSpec,
     *,
     part: str | None,
     include_training: bool,
     counts: bool,
+    familiarity: Familiarity | None,
 ) -> Evaluation:
     """Measure a classifier, as `TransferClassifier.evaluate` says.
 
     Args:
         card: The classifier's.
-        answers_of: Gives the classifier's probability for each of some files, and what it calls each, as
-            `ModelCard.decided` says it.
+        answers_of: Gives the classifier's probability for each of some files, what it calls each, as
+            `ModelCard.decided` says it, and its familiarity.
         spec: The folder.
         part: Use only this part of it.
         include_training: Count the images that it has learned from too.
         counts: Count what is decided alone: some images are left to a person.
+        familiarity: What tells whether the images are like those that it learned from.
     """
     listing, used = _chosen(card, spec, part, include_training=include_training)
     outcomes = answers_of([example.path for example in listing.examples])
@@ -56,15 +61,18 @@ def measure(
     if not scored:
         raise DatasetError(f"no image in {printable(spec.source)} can be read")
     labels, answers = zip(*scored, strict=True)
+    read = [i for i, found in enumerate(outcomes) if not isinstance(found, BadFile)]
     return evaluate(
         labels,
-        [probability for probability, _ in answers],
+        [probability for probability, *_ in answers],
         threshold=card.threshold,
         class_names=card.class_names,
         positive_class=card.positive_class,
         part=part or spec.source.resolve().name,
         used_to_choose=used,
-        decisions=DecisionCounts.of(labels, [called for _, called in answers]) if counts else None,
+        facets=[Facet.of(name, said).chosen(read) for name, said in listing.slices.items()],
+        decisions=DecisionCounts.of(labels, [said for _, said, _ in answers]) if counts else None,
+        drift=familiarity and drift_of([float(rank or 0) for *_, rank in answers], familiarity),
     )
 
 

@@ -22,6 +22,7 @@ from tlkit.classifier.artifact import weights_digest
 from tlkit.core.forks import refuse_after_fork
 from tlkit.core.rows import Images
 from tlkit.errors import SettingError, TlkitError, TlkitWarning
+from tlkit.evaluation.familiarity import Familiarity
 from tlkit.images.decoder import BadFile
 from tlkit.images.loader import read_batches
 from tlkit.images.reader import ValueRange
@@ -31,11 +32,18 @@ if TYPE_CHECKING:
     import keras
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Floats32: TypeAlias = npt.NDArray[np.float32]
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
 class Predictor(ABC):
-    """What gives the logit of images: threads may share it, and so may classifiers."""
+    """What gives the logit of images: threads may share it, and so may classifiers.
+
+    Attributes:
+        familiarity: Reference features, to tell how unlike the training images others are; None without.
+    """
+
+    familiarity: Familiarity | None
 
     @property
     @abstractmethod
@@ -64,11 +72,19 @@ class Predictor(ABC):
         """Return hex digits that stand for what it computes: the same for two runs that came to the same."""
 
     @abstractmethod
-    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
-        """Return what gives the logits, float64 `[B]`, of batches of images like these, `count` in all."""
+    def _batches(
+        self, images: Images, count: int
+    ) -> Callable[[Images], tuple[Floats, Floats32 | None]]:
+        """Return what answers for batches of images like these, `count` in all.
 
-    def logits(self, images: Images, count: int | None = None) -> Floats:
-        """Return the logit of each image, float64 `[N]`.
+        Of each batch it gives the logits, float64 `[B]`, and the features that the references are compared
+        with, float32 `[B, D]`; None where there are no references.
+        """
+
+    def answers(
+        self, images: Images, count: int | None = None
+    ) -> tuple[Floats, list[float] | list[None]]:
+        """Return the logit of each image, float64 `[N]`, and its familiarity, from one pass.
 
         Args:
             images: uint8 `[N, H, W, 3]`, of the network's size.
@@ -76,10 +92,19 @@ class Predictor(ABC):
                 first call is asked, so that an image gives the same logit whatever was predicted before.
         """
         if not len(images):
-            return np.empty(0)
+            return np.empty(0), []
         run = self._batches(images, count or len(images))
         starts = range(0, len(images), BATCH_SIZE)
-        return np.concatenate([run(images[start : start + BATCH_SIZE]) for start in starts])
+        found = [run(images[start : start + BATCH_SIZE]) for start in starts]
+        logits = np.concatenate([logits for logits, _ in found])
+        if self.familiarity is None:
+            return logits, [None] * len(logits)
+        features = np.concatenate([rows for _, rows in found if rows is not None])
+        return logits, self.familiarity.p_values(features).tolist()
+
+    def logits(self, images: Images, count: int | None = None) -> Floats:
+        """Return the logits of `answers` alone."""
+        return self.answers(images, count)[0]
 
     def outcomes(
         self,
@@ -89,8 +114,8 @@ class Predictor(ABC):
         *,
         value_range: ValueRange = None,
         resize: Resize = "stretch",
-    ) -> Iterator[tuple[PathLike, float | BadFile]]:
-        """Yield each file with its logit, or with what is wrong with it, in the order given.
+    ) -> Iterator[tuple[PathLike, tuple[float, float | None] | BadFile]]:
+        """Yield each file with its logit and familiarity, or with what is wrong with it, in the order given.
 
         Args:
             paths: The files; taken as they are needed, some hundred ahead.
@@ -105,9 +130,10 @@ class Predictor(ABC):
             files, image_size, BATCH_SIZE, value_range=value_range, resize=resize
         )
         for _, pixels, found in decoded:
-            logits = iter(self.logits(pixels, count).tolist())
+            logits, familiarities = self.answers(pixels, count)
+            answers = zip(logits.tolist(), familiarities, strict=True)
             for path, outcome in zip(islice(names, len(found)), found, strict=True):
-                yield path, outcome if isinstance(outcome, BadFile) else next(logits)
+                yield path, outcome if isinstance(outcome, BadFile) else next(answers)
 
 
 @final
@@ -119,11 +145,17 @@ class NetworkPredictor(Predictor):
 
     Args:
         model: As `TransferClassifier` takes it.
+        familiarity: Reference features of what its last stage gives; None without.
     """
 
-    def __init__(self, model: keras.Model | Callable[[], keras.Model]) -> None:
+    def __init__(
+        self,
+        model: keras.Model | Callable[[], keras.Model],
+        familiarity: Familiarity | None = None,
+    ) -> None:
         from tlkit.core.tensorflow import keras
 
+        self.familiarity = familiarity
         self._build = model
         self._network: Any = None
         self._shared: keras.Model | None = None
@@ -134,9 +166,11 @@ class NetworkPredictor(Predictor):
             self._network = model
             self._share(model)
 
-    def __reduce__(self) -> tuple[Callable[[keras.Model], NetworkPredictor], tuple[keras.Model]]:
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., NetworkPredictor], tuple[keras.Model, Familiarity | None]]:
         """Copy and pickle without the engine, whose threads belong to this process."""
-        return owner_of, (self.network,)
+        return owner_of, (self.network, self.familiarity)
 
     @property
     def network(self) -> keras.Model:
@@ -171,10 +205,19 @@ class NetworkPredictor(Predictor):
         """Return hex digits that stand for its weights."""
         return weights_digest(self.network)
 
-    def _batches(self, images: Images, count: int) -> Callable[[Images], Floats]:
+    def _batches(
+        self, images: Images, count: int
+    ) -> Callable[[Images], tuple[Floats, Floats32 | None]]:
         refuse_after_fork()
         engine = self._engine_for(count, images[:SAMPLE_SIZE])
-        return lambda batch: engine(batch)[0][:, 0].astype(np.float64)
+        known = self.familiarity
+
+        def answer(batch: Images) -> tuple[Floats, Floats32 | None]:
+            logits, *features = engine(batch)
+            of_last = None if known is None else known.of_last(features[0])
+            return logits[:, 0].astype(np.float64), of_last
+
+        return answer
 
     def _engine_for(self, count: int, sample: Images) -> Engine:
         """Return what computes logits, chosen by the first job."""
@@ -183,11 +226,14 @@ class NetworkPredictor(Predictor):
                 from tlkit.core.tensorflow import keras
 
                 network = self.network
-                logits = keras.Model(network.inputs, network.get_layer("logit").output)
+                layer = network.get_layer("logit")
+                outputs = [layer.output, *([layer.input] if self.familiarity else [])]
+                wanted = keras.Model(network.inputs, outputs)
+                facts = ("logit", *(["features"] if self.familiarity else []))
                 fast = fast_engine(
-                    lambda: ("logit", self.digest()), count, lambda: logits, lambda: sample
+                    lambda: (*facts, self.digest()), count, lambda: wanted, lambda: sample
                 )
-                self._engine = fast or TensorFlowEngine(logits)
+                self._engine = fast or TensorFlowEngine(wanted)
             return self._engine
 
     def _unchanged(self, network: keras.Model) -> keras.Model:
@@ -219,9 +265,9 @@ class NetworkPredictor(Predictor):
         return network
 
 
-def owner_of(model: keras.Model) -> NetworkPredictor:
+def owner_of(model: keras.Model, familiarity: Familiarity | None = None) -> NetworkPredictor:
     """Return a predictor with a network that nobody else holds."""
-    return NetworkPredictor(lambda: model)
+    return NetworkPredictor(lambda: model, familiarity)
 
 
 def _copy_with(network: keras.Model, weights: list[npt.NDArray[Any]]) -> keras.Model:

@@ -28,6 +28,9 @@ PROBABILITY: Final = "probability"
 LOGIT: Final = "logit"
 """What every export calls its two outputs; those of the first format have one, with any name."""
 
+FEATURES: Final = "features"
+"""A third output where familiarity is exported too: what the last stage gives, `[N, D]`."""
+
 _AT_ONCE: Final = 4  # images in a share, as `OnnxEngine` has it
 
 
@@ -38,7 +41,7 @@ class Run(Protocol):
     outputs: tuple[str, ...]
 
     def __call__(self, images: Images) -> Mapping[str, Floats]:
-        """Return every output for `images` (uint8 `[B, H, W, 3]`), float64 `[B]`, by its name."""
+        """Return every output for `images` (uint8 `[B, H, W, 3]`), float64 `[B, D]`, by its name."""
         ...
 
 
@@ -142,9 +145,7 @@ def _by_name(
     threads: ThreadPoolExecutor,
 ) -> Mapping[str, Floats]:
     outputs = in_shares(run, images, at_once, threads)
-    return {
-        name: output[:, 0].astype(np.float64) for name, output in zip(names, outputs, strict=True)
-    }
+    return {name: output.astype(np.float64) for name, output in zip(names, outputs, strict=True)}
 
 
 RUNTIMES: Final[Mapping[str, Runtime]] = {

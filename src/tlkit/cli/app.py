@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import tlkit
-from tlkit.cli import audit, compare, evaluate, export, insight, predict, serve, train
+from tlkit.cli import audit, compare, evaluate, export, insight, predict, serve, suggest, train
 from tlkit.cli.quiet import quiet_start
 from tlkit.cli.wording import shell_words
 from tlkit.errors import TlkitError, TlkitWarning
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         train.add_train,
         evaluate.add_evaluate,
         predict.add_predict,
+        suggest.add_suggest,
         insight.add_explain,
         insight.add_labels,
         evaluate.add_report,

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
 from tlkit.cli import arguments
 from tlkit.cli.shared import Commands, Options, add_dataset, command, given
 from tlkit.core.tables import as_json
+
+if TYPE_CHECKING:
+    from tlkit.choosing.comparison import Comparison
+    from tlkit.choosing.curve import LearningCurve
 
 
 def add_compare(commands: Commands) -> None:
@@ -27,21 +34,35 @@ def add_compare(commands: Commands) -> None:
     add("--group-by", metavar="REGEX", help="images whose names match alike stay in one fold")
     about = "keep the frozen networks' output for `tlkit train`; a killed comparison goes on there"
     add("--cache-dir", metavar="DIR", help=about)
+    about = "say too whether more images would help, with the network that is recommended"
+    add("--curve", action="store_true", default=False, help=about)
     add("--json", action="store_true", default=False, help="print one JSON object")
 
 
 def compare(options: Options) -> int:
     """Print the table and the recommendation."""
     from tlkit.choosing.compare import compare as compare_networks
+    from tlkit.choosing.learning_curve import learning_curve
     from tlkit.data.dataset import DatasetSpec
 
     names = ("positive_class", "classes", "value_range", "decisions", "group_by")
     spec = DatasetSpec(options.directory, seed=options.seed, **given(options, *names))
-    comparison = compare_networks(
-        spec,
-        download=options.download,
-        seed=options.seed,
-        **given(options, "candidates", "folds", "cache_dir"),
-    )
-    print(as_json(comparison.to_config()) if options.json else comparison)
+    asked = {"seed": options.seed, **given(options, "folds")}
+    with TemporaryDirectory(prefix="tlkit-") as instead:
+        cache: dict[str, Any] = {"cache_dir": instead} if options.curve else {}
+        cache |= given(options, "cache_dir")
+        comparison = compare_networks(
+            spec, download=options.download, **asked, **cache, **given(options, "candidates")
+        )
+        found: dict[str, Comparison | LearningCurve] = {"comparison": comparison}
+        if options.curve:
+            found["learning_curve"] = learning_curve(
+                spec, backbone=comparison.recommended, **asked, **cache
+            )
+    if not options.json:
+        print("\n\n".join(map(str, found.values())))
+    elif options.curve:
+        print(as_json({name: one.to_config() for name, one in found.items()}))
+    else:
+        print(as_json(comparison.to_config()))
     return 0

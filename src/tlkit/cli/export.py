@@ -36,6 +36,8 @@ def add_export(commands: Commands) -> None:
     add("--data", metavar="DIR", type=arguments.not_empty, help=about)
     about = "how much accuracy may fall, or log-loss rise, where it is not float32 (0.05)"
     add("--tolerance", metavar="F", type=float, help=about)
+    about = "add an output of features, and what tells by them whether an image is unlike the training images"
+    add("--familiarity", action="store_true", default=False, help=about)
     add("--json", action="store_true", default=False, help="print one JSON object")
 
 
@@ -52,6 +54,7 @@ def export(options: Options) -> int:
             options.output,
             format=options.format,
             precision=options.precision,
+            familiarity=options.familiarity,
             **given(options, "data", "tolerance"),
         )
     print(as_json(found.to_config()) if options.json else f"saved: {found}")

@@ -91,6 +91,8 @@ def _write(classifier: TransferClassifier, options: Options) -> tuple[int, int, 
         print("what is done is kept: the same command with --resume goes on", file=sys.stderr)
         raise
     print(f"saved: {printable(summary.output)} ({summary.count} rows)")
+    if summary.drift is not None:
+        print(f"warning: {summary.drift}", file=sys.stderr)
     return summary.count, summary.bad_count, summary.bad_files
 
 

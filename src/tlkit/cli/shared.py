@@ -31,7 +31,7 @@ def command(
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
-    """Declare `--threshold` and `--guarantee`."""
+    """Declare what decides: `--threshold`, `--guarantee`, `--unfamiliar-level`."""
     parser.add_argument(
         "--threshold", metavar="P|GOAL", type=arguments.threshold,
         help="from this probability on an image is called positive; or what that should be good for: f1, "
@@ -41,6 +41,12 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
         "--guarantee", metavar="PROMISE", type=arguments.guarantee,
         help="decide alone only as much as keeps a promise, and call the rest unsure: error=0.02, or "
         "miss=0.01,false-alarm=0.05; error=0.02@0.95 with 95 %% confidence (90)",
+    )  # fmt: skip
+
+    parser.add_argument(
+        "--unfamiliar-level", metavar="F", type=float,
+        help="call unfamiliar what is as unlike the training images as this share of such images (0.01; 0: "
+        "nothing)",
     )  # fmt: skip
 
 
@@ -131,6 +137,8 @@ def decided_as_asked(classifier: TransferClassifier, options: Options) -> Transf
         classifier = classifier.with_threshold(options.threshold)
     if hasattr(options, "guarantee"):
         classifier = classifier.with_guarantee(**options.guarantee)
+    if hasattr(options, "unfamiliar_level"):
+        classifier = classifier.with_unfamiliar_level(options.unfamiliar_level)
     return classifier
 
 

@@ -103,6 +103,10 @@ def add_train(commands: Commands) -> None:
     about = "judge every image, fold by fold, by a classifier that has not learned from it"
     add("--folds", metavar="K", type=int, help=about)
     add_threshold(parser)
+    about = (
+        "keep no features of training images in the file: it then cannot tell what is unlike them"
+    )
+    add("--no-familiarity", action="store_true", default=False, help=about)
     add("--cache-dir", metavar="DIR", help="keep the frozen network's output for other runs")
     add(
         "--checkpoint-dir", "--resume", metavar="DIR",
@@ -131,10 +135,10 @@ def train(options: Options) -> int:
     try:
         classifier = decided_as_asked(classifier, options)
     except TlkitError:  # training may have taken hours
-        classifier.save(options.output)
+        classifier.save(options.output, familiarity=not options.no_familiarity)
         print(f"saved: {name} with threshold {classifier.threshold}, not as it was asked for")
         raise
-    classifier.save(options.output)
+    classifier.save(options.output, familiarity=not options.no_familiarity)
     reason = "that needs --folds" if classifier.out_of_fold is None else "they mean nothing"
     crossed = classifier.cross_validation
     # Of the same images it says the same, but for what a random head reaches.

@@ -18,22 +18,27 @@ from tlkit.classifier.classifier import (
     check_classifier,
     network_of,
 )
-from tlkit.classifier.exported import EXPORT_VERSION
-from tlkit.classifier.runtimes import INPUT, LOGIT, PROBABILITY
-from tlkit.core.spec import Json, Spec, check_float, check_path
+from tlkit.classifier.exported import EXPORT_VERSION, FAMILIARITY_FILE
+from tlkit.classifier.runtimes import FEATURES, INPUT, LOGIT, PROBABILITY
+from tlkit.core.spec import Json, Spec, check_bool, check_float, check_path
 from tlkit.core.tables import as_json
 from tlkit.core.versions import versions
 from tlkit.data.dataset import DatasetSpec
 from tlkit.delivery.export_check import STEP, TOLERANCE, Comparison, check_logits
 from tlkit.delivery.export_formats import FORMATS, Format, convert, find_format, run
 from tlkit.delivery.export_sample import Sample, read_sample
-from tlkit.errors import ArtifactError, TlkitError, printable
+from tlkit.errors import ArtifactError, SettingError, TlkitError, printable
 from tlkit.evaluation.decision_counts import UNSURE_WORD
+from tlkit.evaluation.familiarity import Familiarity
 from tlkit.images.resizing import BORDER, Resize
 
 COARSE: Final = ("dynamic-range", "int8")
 """Precisions whose logits are another network's, so that no guarantee holds for them."""
 
+_FAR: Final = (
+    f"what the last stage gives: how far an image is from the rows of {FAMILIARITY_FILE}, beside the "
+    "held-out distances there, tells how unlike the training images it is"
+)
 LOST: Final = (
     "the guarantee does not carry over to numbers of 8 bits: this export decides every image. For one that "
     "leaves images to a person choose float32 or float16"
@@ -95,6 +100,7 @@ def export(
     precision: str = "float32",
     data: PathLike | DatasetSpec | None = None,
     tolerance: float = TOLERANCE,
+    familiarity: bool = False,
 ) -> Exported:
     """Write a classifier as a file for other programs, after running it there and comparing it.
 
@@ -117,6 +123,8 @@ def export(
         tolerance: How much worse an export that is not float32 may be, at least 0: accuracy may fall, and
             log-loss (in nats) rise, by this much. Without labels: share of images with another label, and
             mean difference of probabilities. A single image with another label is never too many.
+        familiarity: Let the network give features too, as a third output, and put the reference features
+            beside it (at most 2.6 MB), so that the export can tell what is unlike the training images.
 
     Returns:
         What was written and measured.
@@ -137,11 +145,14 @@ def export(
     check_classifier("classifier", classifier)
     check_float("tolerance", tolerance, at_least=0)
     kind = find_format(format, precision)
+    known = _references(classifier, precision) if check_bool("familiarity", familiarity) else None
     target = check_folder(path)
     sample = read_sample(classifier, data, calibrate=precision == "int8")
     with _folder_beside(target) as folder:
         model = folder / kind.file
-        convert(kind, network_of(classifier), model, precision, sample.calibrating)
+        width = known.rows.shape[1] if known else 0
+        network = network_of(classifier)
+        convert(kind, network, model, precision, sample.calibrating, features=width)
         found = _compared(classifier, kind, model, precision, sample)
         found.check(precision, tolerance)
         exported = Exported(
@@ -152,9 +163,30 @@ def export(
             comparison=found,
             lost_guarantee=classifier.guarantee is not None and precision in COARSE,
         )
-        card = as_json(_card(classifier, kind, exported))
+        if known is not None:
+            (folder / FAMILIARITY_FILE).write_bytes(known.to_bytes())
+        card = as_json(_card(classifier, kind, exported, width))
         (folder / RECORD_NAME).write_text(card + "\n", "utf-8", errors="backslashreplace")
     return exported
+
+
+def _references(classifier: TransferClassifier, precision: str) -> Familiarity:
+    """Return the reference features, with the classifier's level.
+
+    Raises:
+        SettingError: There are none, or the precision has other features.
+    """
+    if classifier.familiarity is None:
+        raise SettingError(
+            "`familiarity` needs a classifier that keeps reference features of its training images, and this "
+            "one has none: train it anew, or leave it out"
+        )
+    if precision in COARSE:
+        raise SettingError(
+            f"`familiarity` needs the features of float32 or float16, got precision {precision!r}: numbers "
+            "of 8 bits lie elsewhere than the references"
+        )
+    return classifier.familiarity.with_level(classifier.unfamiliar_level)
 
 
 def check_folder(path: PathLike) -> Path:
@@ -230,7 +262,9 @@ def _compared(
     return found
 
 
-def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> dict[str, Json]:
+def _card(
+    classifier: TransferClassifier, kind: Format, exported: Exported, features: int
+) -> dict[str, Json]:
     """Return what a program has to know that uses the export, and last what tlkit itself reads."""
     height, width = classifier.image_size
     number: dict[str, Json] = {"shape": [kind.batch, 1], "dtype": "float32"}
@@ -267,6 +301,11 @@ def _card(classifier: TransferClassifier, kind: Format, exported: Exported) -> d
                 "meaning": f"probability of {positive}; from the threshold on it is that class",
             },
             LOGIT: {**number, "meaning": "ln(probability / (1 - probability))"},
+            **(
+                {FEATURES: {**number, "shape": [kind.batch, features], "meaning": _FAR}}
+                if features
+                else {}
+            ),
         },
         "comparison": exported.comparison.to_config(),
         "byte_count": exported.byte_count,

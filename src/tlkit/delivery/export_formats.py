@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.artifact import first_line
-from tlkit.classifier.runtimes import INPUT, LOGIT, PROBABILITY, RUNTIMES
+from tlkit.classifier.runtimes import FEATURES, INPUT, LOGIT, PROBABILITY, RUNTIMES
 from tlkit.core.ignoring import OF_CONVERTERS, ignoring
 from tlkit.core.rows import Images
 from tlkit.core.spec import check_choice
@@ -45,7 +45,7 @@ class Format:
         batch: Images that it takes at a time; None for any number.
         convert: Writes the network: model, path, precision, images that show which numbers occur.
         load: Returns what was written as a function from images, uint8 `[N, H, W, 3]`, to the outputs
-            `"probability"` and `"logit"`, float64 `[N]`.
+            `"probability"` and `"logit"`, float64 `[N, 1]`, and `"features"` `[N, D]` where it has them.
     """
 
     title: str
@@ -95,7 +95,15 @@ choose that, or the format 'litert'
     return found
 
 
-def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample: Images) -> None:
+def convert(
+    kind: Format,
+    model: keras.Model,
+    path: Path,
+    precision: str,
+    sample: Images,
+    *,
+    features: int = 0,
+) -> None:
     """Write a network in another format.
 
     Args:
@@ -104,24 +112,28 @@ def convert(kind: Format, model: keras.Model, path: Path, precision: str, sample
         path: The file, or for some formats the folder.
         precision: What its numbers are kept as.
         sample: For int8: images that show which numbers occur, uint8 `[N, H, W, 3]`.
+        features: How many features of the last stage to give beside; 0: none.
 
     Raises:
         ArtifactError: The network cannot be converted.
     """
     try:
         with ignoring(*OF_CONVERTERS):
-            kind.convert(_with_logit(model), path, precision, sample)
+            kind.convert(_with_logit(model, features), path, precision, sample)
     except Exception as error:  # converters raise anything
         raise ArtifactError(
             f"this network cannot be converted to {kind.title}, {precision}: {first_line(error)}"
         ) from error
 
 
-def _with_logit(model: keras.Model) -> keras.Model:
-    """Give the logit beside the probability, for a float32 probability of 1 has none; both by name."""
+def _with_logit(model: keras.Model, features: int) -> keras.Model:
+    """Give the logit beside the probability, for a float32 probability of 1 has none; all by name."""
     from tlkit.core.tensorflow import keras
 
-    outputs = {PROBABILITY: model.outputs[0], LOGIT: model.get_layer("logit").output}
+    layer = model.get_layer("logit")
+    outputs = {PROBABILITY: model.outputs[0], LOGIT: layer.output}
+    if features:
+        outputs[FEATURES] = layer.input[:, layer.input.shape[-1] - features :]
     return keras.Model(model.inputs, outputs)
 
 
@@ -134,7 +146,7 @@ def run(kind: Format, path: Path, images: Images) -> dict[str, Floats]:
         images: uint8 `[N, H, W, 3]`.
 
     Returns:
-        `"probability"` and `"logit"`, each float64 `[N]`.
+        `"probability"` and `"logit"`, each float64 `[N]`, and `"features"` `[N, D]` where it gives them.
 
     Raises:
         ArtifactError: The runtime cannot run it.
@@ -148,7 +160,12 @@ def run(kind: Format, path: Path, images: Images) -> dict[str, Floats]:
             f"the network was converted to {kind.title}, but {kind.runtime} {kind.runtime_version} cannot "
             f"run it: {first_line(error)}"
         ) from error
-    return {name: np.concatenate([found[name] for found in given]) for name in (PROBABILITY, LOGIT)}
+    found = {name: np.concatenate([batch[name] for batch in given]) for name in given[0]}
+    return {
+        name: values if name == FEATURES else values[:, 0]
+        for name, values in found.items()
+        if name in (PROBABILITY, LOGIT, FEATURES)
+    }
 
 
 def _to_litert(model: keras.Model, path: Path, precision: str, sample: Images) -> None:
@@ -184,7 +201,7 @@ def _load_saved_model(path: Path) -> Run:
 
     def outputs(images: Images) -> Mapping[str, Floats]:
         found = loaded.serve(tf.constant(images, tf.float32))
-        return {name: column.numpy()[:, 0].astype(np.float64) for name, column in found.items()}
+        return {name: column.numpy().astype(np.float64) for name, column in found.items()}
 
     return outputs
 

@@ -27,8 +27,16 @@ from tlkit.images.decoder import BadFile
 Outcome: TypeAlias = Prediction | BadFile
 """What comes of a file: what the classifier says, or why the file cannot be read."""
 
-_FIELDS: Final = ("label", "probability", "positive_class", "logit", "threshold", "decision")
-_ROW_BYTES: Final = 140  # of a part and of its row in the table, without the name of the file
+_FIELDS: Final = (
+    "label",
+    "probability",
+    "positive_class",
+    "logit",
+    "threshold",
+    "decision",
+    "familiarity",
+)
+_ROW_BYTES: Final = 150  # of a part and of its row in the table, without the name of the file
 _LAYOUT: Final = 2  # of the folder; another one belongs to another tlkit
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, tee
 from pathlib import Path
+from random import Random
 from typing import Final, TypeAlias, final
 
 from tlkit.classifier.classifier import TransferClassifier, check_classifier
@@ -19,6 +20,7 @@ from tlkit.core.tables import Cell, check_table, write_table
 from tlkit.delivery.prediction_files import PathLike, Shard
 from tlkit.delivery.prediction_job import Job, Outcome
 from tlkit.errors import printable
+from tlkit.evaluation.drift import Drift, drift_of
 from tlkit.images.decoder import BadFile
 
 Runner: TypeAlias = Callable[[Iterator[Shard]], Iterator[tuple[Shard, Sequence[Outcome]]]]
@@ -26,12 +28,15 @@ Runner: TypeAlias = Callable[[Iterator[Shard]], Iterator[tuple[Shard, Sequence[O
 in whatever order they are finished."""
 
 COLUMNS: Final = (
-    "path", "label", "confidence", "decision", "probability", "positive_class", "threshold", "error",
+    "path", "label", "confidence", "decision", "probability", "positive_class", "threshold",
+    "familiarity", "error",
 )  # fmt: skip
 """Of every table of predictions, where that of the probability names its class too: `columns_of`."""
 
-NUMBERS: Final = ("confidence", "probability", "threshold")
+NUMBERS: Final = ("confidence", "probability", "threshold", "familiarity")
 """Those of them that hold numbers."""
+
+_ASKED: Final = 10_000  # images at most that are asked whether the world has changed
 
 SHARD_SIZE: Final = 1024
 """Images in a part: what a crash costs at most, some ten seconds of two cores. A multiple of the engines'
@@ -50,6 +55,7 @@ class PredictionSummary(Spec):
         count: How many rows it has, one for each file.
         label_counts: How many images were given each label, the most frequent first.
         decision_counts: How many were decided so, or left to a person, likewise.
+        drift: That the images are not what the classifier learned from; None where nothing tells so.
         bad_count: How many files could not be read.
         bad_files: The first ten of them, in the order of the table.
         resumed_count: How many of the rows an earlier run had computed.
@@ -62,6 +68,7 @@ class PredictionSummary(Spec):
     bad_files: tuple[BadFile, ...] = ()
     resumed_count: int = 0
     decision_counts: Mapping[str, int] = field(default_factory=dict)
+    drift: Drift | None = None
 
     def __str__(self) -> str:
         text = f"{printable(self.output)}: {self.count:,} images"
@@ -131,7 +138,7 @@ def write_predictions(
             with closing(results):  # else a runner would go on while what failed is told
                 for shard, outcomes in results:
                     job.keep(shard, outcomes)
-        return _merge(job, target, classifier.positive_class, resumed_count)
+        return _merge(job, target, classifier, resumed_count)
 
 
 def columns_of(positive_class: str) -> tuple[str, ...]:
@@ -141,7 +148,7 @@ def columns_of(positive_class: str) -> tuple[str, ...]:
         >>> columns_of("alpaca")[:4]
         ('path', 'label', 'confidence', 'decision')
         >>> columns_of("alpaca")[4:]
-        ('probability_of_alpaca', 'positive_class', 'threshold', 'error')
+        ('probability_of_alpaca', 'positive_class', 'threshold', 'familiarity', 'error')
     """
     return tuple(map(partial(_column, positive_class), COLUMNS))
 
@@ -155,7 +162,7 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
     name = printable(os.fspath(path))
     if isinstance(outcome, BadFile):
         real = f" (its bytes are {outcome.format})" if outcome.format else ""
-        return name, *[None] * 6, printable(outcome.reason) + real
+        return name, *[None] * 7, printable(outcome.reason) + real
     return (
         name,
         printable(outcome.label),
@@ -164,6 +171,7 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
         outcome.probability,
         printable(outcome.positive_class),
         outcome.threshold,
+        outcome.familiarity,
         None,
     )
 
@@ -178,6 +186,7 @@ def _facts(classifier: TransferClassifier) -> dict[str, Json]:
         "classes": [*classifier.class_names],
         "positive class": classifier.positive_class,
         "threshold": classifier.threshold,
+        **({"unfamiliar up to": level} if (level := classifier.unfamiliar_level) else {}),
         **({"unsure between": [kept.lower, kept.upper]} if (kept := classifier.guarantee) else {}),
     }
 
@@ -205,11 +214,26 @@ def _counted(
         advance(len(shard.paths))
 
 
-def _merge(job: Job, target: Path, positive_class: str, resumed_count: int) -> PredictionSummary:
+def _sample(ranks: list[float], rank: float | None, seen: int, random: Random) -> None:
+    """Keep a random sample of what comes one by one: memory does not grow with the images."""
+    if rank is None:
+        return
+    if len(ranks) < _ASKED:
+        ranks.append(rank)
+    elif (place := random.randrange(seen)) < _ASKED:
+        ranks[place] = rank
+
+
+def _merge(
+    job: Job, target: Path, classifier: TransferClassifier, resumed_count: int
+) -> PredictionSummary:
     """Put the parts together, and let the table appear as a whole."""
     labels: Counter[str] = Counter()
     decisions: Counter[str] = Counter()
     bad_files: list[BadFile] = []
+    positive_class, known = classifier.positive_class, classifier.familiarity
+    ranks: list[float] = []
+    random = Random(0)  # noqa: S311 - which images are asked whether the world has changed
 
     def rows() -> Iterator[tuple[Cell, ...]]:
         with progress(job.count, "Writing", unit="rows") as advance:
@@ -218,6 +242,7 @@ def _merge(job: Job, target: Path, positive_class: str, resumed_count: int) -> P
                     if not isinstance(outcome, BadFile):
                         labels[outcome.label] += 1
                         decisions[outcome.decision] += 1
+                        _sample(ranks, outcome.familiarity, labels.total(), random)
                     elif len(bad_files) < _NAMED:
                         bad_files.append(outcome)
                     yield as_row(path, outcome)
@@ -231,6 +256,7 @@ def _merge(job: Job, target: Path, positive_class: str, resumed_count: int) -> P
         count=job.count,
         label_counts=dict(labels.most_common()),
         decision_counts=dict(decisions.most_common()),
+        drift=drift_of(ranks, known) if known and ranks else None,
         bad_count=job.count - labels.total(),
         bad_files=tuple(bad_files),
         resumed_count=resumed_count,

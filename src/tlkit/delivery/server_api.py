@@ -23,7 +23,9 @@ _ABOUT: Final = {
     "path": "the file's name as it was sent, without folders; null for bytes without a name",
     "label": "the predicted class; null where the file cannot be read",
     "confidence": "probability of `label`, 0-1",
-    "decision": "what is decided: `label`, or `unsure` where the image is left to a person",
+    "decision": "what is decided: `label`; `unfamiliar` or `unsure` where the image is left to a person",
+    "familiarity": "share of images like the training images that are at least as far from these, 0-1; "
+    "null where nobody knows",
     "probability": "probability of `positive_class`, 0-1",
     "positive_class": "the class that the probability is of",
     "threshold": "from this `probability` on the label is `positive_class`",

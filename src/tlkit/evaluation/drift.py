@@ -12,12 +12,16 @@ import numpy.typing as npt
 from tlkit.core.spec import Spec, check_float, check_int
 from tlkit.errors import SettingError
 from tlkit.evaluation.bounds import group_numbers
+from tlkit.evaluation.familiarity import Familiarity
 from tlkit.evaluation.rate import Rate
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 SMALLEST: Final = 0.55
 """How often a new image must be farther away than a training image before it counts; 0.5 is no difference."""
+
+FEWEST: Final = 20
+"""New images below which nothing is said."""
 
 _CHANCE: Final = 0.01  # of an alarm where nothing has changed
 _SHUFFLES: Final = 999
@@ -115,6 +119,45 @@ def drift(
         count=new.size,
         group_count=names,
         held_out_count=others,
+    )
+
+
+def drift_of(
+    familiarities: npt.ArrayLike,
+    known: Familiarity,
+    *,
+    groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+) -> Drift | None:
+    """Compare new images with held-out training images by their familiarity, as `drift` does by distances.
+
+    A familiarity tells between which held-out images a new one lies, which is all that is asked for.
+
+    Args:
+        familiarities: float `[N]`, of the new images: `Prediction.familiarity`. Fewer than `FEWEST` say
+            nothing.
+        known: What they were ranked among.
+        groups: `[N]`, the group of each new image. None: each image is its own.
+
+    Returns:
+        What was found; None where nothing was.
+
+    Examples:
+        >>> features = np.random.default_rng(0).normal(size=(400, 8)) + 5
+        >>> known = Familiarity.fit(features[:300])
+        >>> drift_of(known.p_values(features[300:]), known) is None
+        True
+        >>> print(drift_of(known.p_values(-features[300:]), known).count)
+        100
+    """
+    new = _checked("familiarities", familiarities)
+    if new.size < FEWEST:
+        return None
+    lightest = 1 / (int(np.bincount(known.groups).max()) * (known.group_count + 1))
+    return drift(
+        -(new + lightest / 2),  # nearer than the nearest held-out image that is as far
+        -known.ranks(known.distances),
+        groups=groups,
+        held_out_groups=known.groups,
     )
 
 

@@ -18,6 +18,7 @@ from tlkit.core.spec import Json, Spec, check_choice, check_float, check_int
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation import metrics
 from tlkit.evaluation.decision_counts import DecisionCounts
+from tlkit.evaluation.drift import Drift
 from tlkit.evaluation.log_loss import log_losses, logits_of
 from tlkit.evaluation.rate import Rate, share
 from tlkit.evaluation.reliability import reliability_bins
@@ -69,6 +70,7 @@ class Evaluation(Spec):
             then optimistic.
         decisions: How many images are decided alone, and how well; None of a classifier that leaves none to
             a person.
+        drift: That the images are not what the classifier learned from; None where nothing tells so.
         slices: Metrics of images that share a fact, such as their format, and whether they are worse than the
             rest; none where no facts are known.
         known_groups: Accuracy on the same images by classifiers that had learned from other images of their
@@ -94,6 +96,7 @@ class Evaluation(Spec):
     brier_score_standard_error: float | None = None
     fold_count: int | None = None
     decisions: DecisionCounts | None = None
+    drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
     known_groups: Rate | None = None
 
@@ -250,6 +253,7 @@ def evaluate(
     used_to_choose: Sequence[str] = (),
     folds: int | None = None,
     decisions: DecisionCounts | None = None,
+    drift: Drift | None = None,
     facets: Sequence[Facet] = (),
     groups: Sequence[int] = (),
     known_groups: Rate | None = None,
@@ -268,6 +272,7 @@ def evaluate(
             warns that the metrics are optimistic.
         folds: How many folds judged the images, where they are out-of-fold predictions.
         decisions: What became of the images where some are left to a person.
+        drift: That they are not what the classifier learned from.
         facets: Facts of the images, to find slices that are worse than the rest.
         groups: [N] of numbers: which images belong together, so that slices are compared by groups. Empty:
             every image is on its own.
@@ -313,6 +318,7 @@ def evaluate(
         used_to_choose=tuple(used_to_choose),
         fold_count=folds,
         decisions=decisions,
+        drift=drift,
         slices=slices_of(facets, truth, called, groups=groups),
         known_groups=known_groups,
     )
@@ -404,7 +410,7 @@ def _worse_slices(result: Evaluation) -> list[str]:
 
 
 def _remarks(result: Evaluation) -> list[str]:
-    lines = []
+    lines = [] if result.drift is None else [str(result.drift)]
     if result.used_to_choose:
         chosen = " and ".join(result.used_to_choose)
         lines.append(

@@ -89,6 +89,8 @@ class Familiarity:
         features: npt.ArrayLike,
         *,
         groups: Sequence[Any] | npt.NDArray[Any] | None = None,
+        held_out: npt.ArrayLike | None = None,
+        held_out_groups: Sequence[Any] | npt.NDArray[Any] | None = None,
         level: float | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> Self:
@@ -101,6 +103,10 @@ class Familiarity:
             features: float `[N, D]`, finite, of the training images.
             groups: `[N]`, the group of each: images of one patient, video or object, and near-duplicates.
                 An image is never compared with its own group. None: each image is its own.
+            held_out: float `[M, D]`, finite, of images like these from which the network has not learned,
+                none of a group of these. None: each training image is measured against those outside its
+                group, which is right as long as the network itself has learned from none of them.
+            held_out_groups: `[M]`, the group of each of those. None: each image is its own.
             level: The share of images like these that may be called unfamiliar: 1 / (groups + 1) to 1.
                 None: 0.01, or 0 (none is called unfamiliar) where there are too few groups for that.
             most_bytes: Room for the references, at least that of one.
@@ -119,6 +125,11 @@ class Familiarity:
             ([0.0033], 0.01)
         """
         given = _checked_features(features)
+        if held_out is not None:
+            apart = _checked_features(held_out)
+            return cls._of_held_out(
+                given, apart, held_out_groups, level=level, most_bytes=most_bytes
+            )
         numbers = group_numbers(groups, len(given))
         count = int(numbers.max()) + 1 if len(given) else 0
         if count < 2:
@@ -126,8 +137,7 @@ class Familiarity:
                 f"familiarity needs training images of at least two groups, got {count}: each image is "
                 "compared with those outside its own group"
             )
-        if level is None:
-            level = LEVEL if needed_groups(LEVEL) <= count else 0.0
+        level = _usual_level(count) if level is None else level
         order = np.random.default_rng(_SEED).permutation(len(given))
         room = check_int("most_bytes", most_bytes, at_least=2 * given.shape[1])
         chosen = order[: room // (2 * given.shape[1])]
@@ -149,6 +159,30 @@ class Familiarity:
         kept = np.unique(numbers[held_out], return_inverse=True)[1].astype(np.int32)
         return cls(rows, distances, kept, nearest=nearest, level=level)
 
+    @classmethod
+    def _of_held_out(
+        cls,
+        given: Floats32,
+        held_out: Floats32,
+        groups: Sequence[Any] | npt.NDArray[Any] | None,
+        *,
+        level: float | None,
+        most_bytes: int,
+    ) -> Self:
+        """Choose references among all of `given`, and measure other images as new ones."""
+        random = np.random.default_rng(_SEED)
+        room = check_int("most_bytes", most_bytes, at_least=2 * given.shape[1])
+        chosen = random.permutation(len(given))[: room // (2 * given.shape[1])]
+        rows = _of_length_1(given[chosen]).astype(np.float16)
+        kept = random.permutation(len(held_out))[:_MOST_HELD_OUT]
+        of_kept = group_numbers(groups, len(held_out))[kept]
+        numbers = np.unique(of_kept, return_inverse=True)[1].astype(np.int32)
+        nearest = min(_NEAREST, len(rows))
+        distances = _distances(held_out[kept], _of_length_1(rows.astype(np.float32)), nearest)
+        count = len({*numbers.tolist()})
+        level = _usual_level(count) if level is None else level
+        return cls(rows, distances, numbers, nearest=nearest, level=level)
+
     @property
     def group_count(self) -> int:
         """How many groups were held out: the ranks that can be told apart."""
@@ -165,6 +199,14 @@ class Familiarity:
             SettingError: So few groups cannot tell such a level. The message says how many it would take.
         """
         return type(self)(self.rows, self.distances, self.groups, nearest=self.nearest, level=level)
+
+    def of_last(self, features: npt.NDArray[np.generic]) -> Floats32:
+        """Return the features of the last stage, whose references these are, of those of several stages.
+
+        Args:
+            features: float `[N, W]`, the last stage's at the end of each row; W is at least D.
+        """
+        return np.asarray(features[:, -self.rows.shape[1] :], np.float32)
 
     def distances_of(self, features: npt.ArrayLike) -> Floats32:
         """Measure how far images are from the references.
@@ -259,6 +301,11 @@ def needed_groups(level: float) -> int:
     """
     check_float("level", level, above=0, below=1)
     return math.ceil(1 / level - 1e-9) - 1
+
+
+def _usual_level(count: int) -> float:
+    """Return `LEVEL` where so many groups can tell it, else 0."""
+    return LEVEL if needed_groups(LEVEL) <= count else 0.0
 
 
 def _checked_level(level: float, count: int) -> float:

@@ -14,6 +14,7 @@ with tlkit.plot.theme("dark"):
 ```
 """
 
+from tlkit.plot.choices import comparison, training_size
 from tlkit.plot.curves import learning_curves
 from tlkit.plot.figure import Grid
 from tlkit.plot.galleries import gallery, samples, views
@@ -24,6 +25,7 @@ __all__ = [
     "THEMES",
     "Grid",
     "Palette",
+    "comparison",
     "confusion",
     "gallery",
     "learning_curves",
@@ -33,5 +35,6 @@ __all__ = [
     "samples",
     "theme",
     "thresholds",
+    "training_size",
     "views",
 ]

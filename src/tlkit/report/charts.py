@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Final, final
 
 from tlkit import plot
+from tlkit.choosing.comparison import Comparison
+from tlkit.choosing.curve import LearningCurve
 from tlkit.classifier.classifier import TransferClassifier
 from tlkit.plot import THEMES, Grid, Palette
 from tlkit.report.album import Part
@@ -74,6 +76,23 @@ def curves(classifier: TransferClassifier) -> Chart | None:
     losses = ", ".join(f"{p.name} {p.best_validation_loss:.3f}" for p in history.phases)
     description = f"Log-loss and accuracy after each epoch. Best validation log-loss: {losses}."
     return _chart(plot.learning_curves(history), "curves", "", "", description)
+
+
+def choices(
+    comparison: Comparison | None, learning_curve: LearningCurve | None
+) -> list[tuple[str, Chart, str]]:
+    """Return what was compared before training: a title, a figure and the text for each that is there."""
+    found = []
+    if comparison is not None:
+        chosen = comparison.recommended_candidate.name
+        description = f"Log-loss of each network against its cost. Recommended: {chosen}."
+        drawn = _chart(plot.comparison(comparison), "comparison", "", "", description)
+        found.append(("Which network?", drawn, str(comparison)))
+    if learning_curve is not None:
+        description = f"Log-loss against the number of training images: {learning_curve.sentence}."
+        drawn = _chart(plot.training_size(learning_curve), "size", "", "", description)
+        found.append(("More images?", drawn, str(learning_curve)))
+    return found
 
 
 def variables(theme: str) -> str:

@@ -6,11 +6,14 @@ import base64
 import hashlib
 from importlib.resources import files
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
+from tlkit.choosing.comparison import Comparison
+from tlkit.choosing.curve import LearningCurve
 from tlkit.classifier.classifier import PathLike, TransferClassifier, check_classifier
 from tlkit.core.atomic import check_target, replacing
-from tlkit.core.spec import Json, check_int, check_path
+from tlkit.core.spec import Json, check_int, check_kind, check_path
 from tlkit.data.audit import KINDS
 from tlkit.data.dataset import DatasetSpec
 from tlkit.data.label_decisions import COLUMNS, DECISIONS, DIGEST_PREFIX, LabelDecision
@@ -28,6 +31,8 @@ def write_report(
     data: PathLike | DatasetSpec | None = None,
     *,
     heat_maps: int = 24,
+    comparison: Comparison | None = None,
+    learning_curve: LearningCurve | None = None,
 ) -> None:
     """Write one page that shows how good a classifier is, when it is wrong and how to make it again.
 
@@ -42,6 +47,8 @@ def write_report(
             taken for that folder, moved.
         heat_maps: For how many of the most doubtful images to show where the evidence lies, at least 0.
             Each takes about 30 kB.
+        comparison: Of networks on the same folder, for a section that shows why this one was chosen.
+        learning_curve: Of the same folder, for a panel that says whether more images would help.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
@@ -54,13 +61,16 @@ def write_report(
     """
     check_classifier("classifier", classifier)
     check_int("heat_maps", heat_maps, at_least=0)
+    check_kind("comparison", comparison, (Comparison, NoneType))
+    check_kind("learning_curve", learning_curve, (LearningCurve, NoneType))
     target = Path(check_path("path", path))
     if target.suffix.lower() != ".html":
         raise SettingError(f"`path` must end in .html, got {printable(target)}")
     check_target(target, [target.suffix])
     environment = _environment()
     album = make_album(classifier, data)
-    page = _render(environment, classifier, album, heat_maps)
+    choices = charts.choices(comparison, learning_curve)
+    page = _render(environment, classifier, album, heat_maps, choices)
     try:
         with replacing(target) as partial:
             # A file from elsewhere may hold text that no UTF-8 can write.
@@ -100,7 +110,11 @@ def _environment() -> Environment:
 
 
 def _render(
-    environment: Environment, classifier: TransferClassifier, album: Album, heat_maps: int
+    environment: Environment,
+    classifier: TransferClassifier,
+    album: Album,
+    heat_maps: int,
+    choices: list[tuple[str, charts.Chart, str]],
 ) -> str:
     style, script, template = (
         files("tlkit.report").joinpath(f"page.{end}").read_text("utf-8")
@@ -126,6 +140,7 @@ def _render(
         samples=close_ups.samples(album),
         views=close_ups.views(classifier, album),
         curves=charts.curves(classifier),
+        choices=choices,
         kinds=KINDS,
         thumbnails=close_ups.thumbnails(album),
         decisions=DECISIONS,

@@ -157,6 +157,7 @@ class Trainee:
             upper = network.upper(cut) if cut else network.model
             inputs = keras.Input(upper.inputs[0].shape[1:])
             features = pooled(upper(inputs))
+        self._features = _inference(keras.Model(inputs, features))
         if dropout_fraction:
             features = keras.layers.Dropout(dropout_fraction)(features)
         self._logit = keras.layers.Dense(1, name="logit")
@@ -192,6 +193,15 @@ class Trainee:
         batches = (views.read(indices[start : start + _FORWARD_BATCH]) for start in starts)
         outputs = [self._forward(tf.constant(batch, tf.float32)).numpy()[:, 0] for batch in batches]
         return np.concatenate(outputs).astype(np.float64)
+
+    def features(self, views: Views, indices: Indices) -> npt.NDArray[np.float32]:
+        """Return what the last neuron weighs for each of these examples' images, float32 `[B, D]`, B > 0."""
+        from tlkit.core.tensorflow import tf
+
+        starts = range(0, len(indices), _FORWARD_BATCH)
+        batches = (views.read(indices[start : start + _FORWARD_BATCH]) for start in starts)
+        outputs = [self._features(tf.constant(batch, tf.float32)).numpy() for batch in batches]
+        return np.asarray(np.concatenate(outputs), np.float32)
 
 
 def set_trainable(network: Network, first_layer: int | None) -> None:

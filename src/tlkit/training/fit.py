@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import keras
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Floats32: TypeAlias = npt.NDArray[np.float32]
 _NONE = np.empty(0, np.int64)
 
 
@@ -49,6 +50,7 @@ class Trained:
         phases: What happened, the head first.
         kept: Which of the phases the rest is of.
         logits: Gives the logit of the positive class for examples by index, float64 `[B]`.
+        features: Gives the last stage's features of examples by index, float32 `[B, D]`.
         model: Builds the plain network: RGB 0-255 to the probability of the positive class.
         random_head_baseline: Accuracy of a random head on images that are judged.
         out_of_fold: The logit of each training example from a head that never saw it, float64 `[T]`; None
@@ -60,6 +62,7 @@ class Trained:
     phases: tuple[PhaseHistory, ...]
     kept: int
     logits: Callable[[Indices], Floats]
+    features: Callable[[Indices], Floats32]
     model: Callable[[], keras.Model]
     random_head_baseline: Rate
     out_of_fold: Floats | None
@@ -124,6 +127,7 @@ def train(
         phases=(first,),
         kept=0,
         logits=lambda indices: head.logits(Selected(features, indices)),
+        features=lambda indices: _last(features, indices, widths),
         model=_builder(frozen, lambda: head),
         random_head_baseline=_random_head_baseline(features, data),
         out_of_fold=head.out_of_fold_logits,
@@ -188,9 +192,15 @@ def _with_phases(
         found,
         kept=kept,
         logits=lambda indices: trainee.logits(activations, indices),
+        features=lambda indices: trainee.features(activations, indices),
         model=_builder(frozen, trainee.head),
         out_of_fold=None,
     )
+
+
+def _last(features: Views, indices: Indices, widths: Sequence[int]) -> Floats32:
+    """Return the features of the last stage, float32 `[B, D]`."""
+    return np.asarray(Selected(features, indices, last=widths[-1] if widths else None), np.float32)
 
 
 def _paired(data: TrainingData, new: Floats, old: Floats) -> PairedDifference:

@@ -145,6 +145,8 @@ def record_of(
     division: Division,
     verdict: Verdict,
     seconds: Mapping[str, float],
+    *,
+    level: float,
 ) -> Record:
     """Write down what the classifier's number means, and how it came about.
 
@@ -154,6 +156,7 @@ def record_of(
         division: Who learned, and who judged.
         verdict: What came of it.
         seconds: Wall-clock time of the stages.
+        level: Share of images like the training images that is called unfamiliar.
     """
     settings, listing = run.settings, run.listing
     written = settings.written(listing)
@@ -162,6 +165,7 @@ def record_of(
         class_names=listing.class_names,
         positive_class=listing.positive_class,
         threshold=0.5,
+        unfamiliar_level=level,
         image_size=settings.backbone.image_size,
         resize=RULES[settings.backbone.resize],
         value_range=settings.dataset.value_range,

@@ -23,6 +23,7 @@ from tlkit.training.cross_validation import Run, judge_by_folds
 from tlkit.training.division import divide
 from tlkit.training.fit import train
 from tlkit.training.recording import judge, record_of
+from tlkit.training.references import references
 from tlkit.training.schedule import FineTuneSchedule
 from tlkit.training.settings import RunSettings
 
@@ -139,8 +140,9 @@ def learn(
         report, learned, _judged(verdict.scores[verdict.evaluation.part]), stacklevel=4
     )
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
-    record = record_of(run, report, division, verdict, seconds)
-    return TransferClassifier(verdict.trained.model, record)
+    known = references(run, division, verdict.trained)
+    record = record_of(run, report, division, verdict, seconds, level=known.level if known else 0.0)
+    return TransferClassifier(verdict.trained.model, record, known)
 
 
 def _judged(scores: Scores) -> dict[str, bool]:

@@ -1,0 +1,55 @@
+"""What the classifier keeps of its training images, to tell what is unlike all of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from tlkit.core.rows import Indices
+from tlkit.errors import SettingError
+from tlkit.evaluation.familiarity import Familiarity
+from tlkit.training.cross_validation import Run
+from tlkit.training.division import Division
+from tlkit.training.fit import Trained
+
+_MOST: Final = 10_000  # images that are looked at: more references have no room
+_SEED: Final = 16  # of the choice; any number, but always the same
+
+
+def references(run: Run, division: Division, trained: Trained) -> Familiarity | None:
+    """Return reference features of the training images, with distances of held-out ones.
+
+    As long as the backbone is as it came, every training image can be measured as if it were new. A backbone
+    that was fine-tuned has drawn its training images together: only validation images are new to it.
+
+    Args:
+        run: What was worked on.
+        division: Who learned, and who judged.
+        trained: What came of it.
+
+    Returns:
+        The references; None where nothing held out could say how far is far: images of a single group,
+        features that are no finite numbers or too many for the room, or a fine-tuned backbone without
+        validation images.
+    """
+    learned, judged = _some(division.split.train), _some(division.split.validation)
+    if trained.kept and not len(judged):
+        return None
+    try:
+        if not trained.kept:
+            return Familiarity.fit(trained.features(learned), groups=run.groups_of(learned))
+        return Familiarity.fit(
+            trained.features(learned),
+            held_out=trained.features(judged),
+            held_out_groups=run.groups_of(judged),
+        )
+    except SettingError:  # says which of these it is; the classifier is none the worse
+        return None
+
+
+def _some(indices: Indices) -> Indices:
+    """Return at most so many of them, drawn at random, ascending."""
+    if len(indices) <= _MOST:
+        return indices
+    return np.sort(np.random.default_rng(_SEED).choice(indices, _MOST, replace=False))
