@@ -15,14 +15,18 @@ from tlkit import (
     DatasetSpec,
     FineTuneSchedule,
     TransferClassifier,
+    audit,
     cross_validate,
     transfer_classifier,
 )
 from tlkit.backbones.catalogue import CATALOGUE, architecture_of, fitting_size
 from tlkit.cli.app import main
+from tlkit.data.audit import AuditReport
 from tlkit.data.shapes import SAMPLE_SIZE, Shape
 from tlkit.errors import ImageError, SettingError
 from tlkit.images.decoder import read_image, read_size
+from tlkit.report.album import make_album
+from tlkit.report.sentences import next_steps
 
 FIT = BackboneAdapter("tiny_random", image_size="fit")
 STRIPS = (16, 56)  # height and width that it takes for images of 3:1
@@ -186,6 +190,23 @@ def test_training_is_that_of_the_size_it_stands_for(
     assert [p.logit for p in loaded.predict(pixels)] == [p.logit for p in fitted.predict(files)]
     judged = [cross_validate(strips, backbone=one, schedule=schedule) for one in (FIT, plain)]
     assert judged[0] == judged[1]
+
+
+def test_the_audit_and_the_page_propose_it_where_images_are_elongated(
+    strips: Path, drawn_folder: Path
+) -> None:
+    report, square = audit(strips), audit(drawn_folder)
+    assert report.aspect == pytest.approx(3)
+    assert AuditReport.from_json(report.to_json()) == report
+    proposal = 'image_size="fit" (--image-size fit)'
+    assert proposal in str(report)
+    assert square.aspect == pytest.approx(1)
+    assert proposal not in str(square)
+    schedule = FineTuneSchedule.head_only()
+    for backbone, wanted in ((BackboneAdapter("tiny_random"), True), (FIT, False)):
+        trained = transfer_classifier(strips, backbone=backbone, schedule=schedule)
+        steps = next_steps(trained, make_album(trained, None))
+        assert any("Train with " + proposal in step for step in steps) == wanted
 
 
 def test_the_command_line_takes_it(

@@ -21,6 +21,7 @@ from tlkit.data.example import Example
 from tlkit.data.label_decisions import Decided
 from tlkit.data.oddities import KINDS as ODDITIES
 from tlkit.data.oddities import oddities
+from tlkit.data.shapes import Shape
 from tlkit.data.shortcuts import UNSEEN, Shortcut, find_shortcuts
 from tlkit.errors import printable, unprintable
 from tlkit.images.decoder import BadFile, ImageFacts
@@ -99,6 +100,8 @@ class AuditReport(Spec):
             name of the class.
         decided: What decisions about labels changed, where there were any; everything else is said of the
             folder as they leave it.
+        aspect: Width divided by height of the median image, upright; None where none can be read, and in
+            reports of earlier releases.
     """
 
     directory: str
@@ -113,11 +116,17 @@ class AuditReport(Spec):
     joined: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     shortcuts: tuple[Shortcut, ...] = ()
     decided: Decided | None = None
+    aspect: float | None = None
     _renamed: ClassVar[Mapping[str, str]] = {"scenes": "large_clusters"}
 
     def __post_init__(self) -> None:
         totals = {_RENAMED_KINDS.get(kind, kind): count for kind, count in self.totals.items()}
         object.__setattr__(self, "totals", totals)
+
+    @property
+    def is_elongated(self) -> bool:
+        """Whether the median image is more than twice as wide as high, or as high as wide."""
+        return self.aspect is not None and Shape(self.aspect, 0).is_elongated
 
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of problems that were found, the gravest first."""
@@ -210,6 +219,10 @@ class AuditReport(Spec):
         if not self.totals:
             lines.append("nothing found that needs a look")
         lines += _shortcuts(self.shortcuts, every=per_kind is None)
+        if self.is_elongated:
+            shape = f"The median image is {self.aspect:.2f} times as wide as high"
+            advice = 'image_size="fit" (--image-size fit) follows its shape'
+            lines += ["", f"{shape}, and a square squeezes it: {advice}"]
         if hidden := self.ignored.get("hidden"):
             lines += ["", f"Hidden files and folders passed over: {hidden:,}"]
         if unnamed:
@@ -309,6 +322,7 @@ def audit_of(
             tuple(sorted(printable(examples[place].name) for place in cluster))
             for cluster in duplicates.large_clusters
         ),
+        aspect=Shape.of_sizes(fact.upright_size for fact in facts).aspect if facts else None,
         joined={listing.negative_class: listing.joined} if listing.joined else {},
         decided=listing.decided,
     )

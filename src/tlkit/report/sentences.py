@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
@@ -143,6 +144,15 @@ def _steps(classifier: TransferClassifier, album: Album) -> Iterator[str]:
         )
     if count := audit.totals.get("unreadable"):
         yield f"See to the files that could not be read: {_problems('unreadable', count)}."
+    height, width = classifier.image_size
+    squeezed = audit.aspect is not None and abs(math.log(width / height / audit.aspect)) > math.log(
+        2
+    )
+    if audit.is_elongated and squeezed and classifier.resizing == "stretch":
+        yield (
+            f'Train with image_size="fit" (--image-size fit): the median image is {audit.aspect:.2f} times '
+            "as wide as high, and is squeezed."
+        )
     if found.accuracy.low <= found.majority_accuracy:
         yield "Collect more images: it is not yet clear that the classifier beats a fixed answer."
     if found.accuracy >= 1:
