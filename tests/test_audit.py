@@ -49,7 +49,7 @@ def found(report: AuditReport) -> list[tuple[str, str]]:
 
 def test_a_clean_folder_has_no_problems(folder: Path) -> None:
     report = audit(folder)
-    assert report == AuditReport(str(folder), counts={"all": {"cat": 6, "dog": 6}})
+    assert report == AuditReport(str(folder), counts={"all": {"cat": 6, "dog": 6}}, aspect=1.0)
     assert report.kinds() == ()
     assert report.exit_code("any") == 0
     assert "nothing found" in str(report)
