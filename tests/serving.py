@@ -78,13 +78,20 @@ class Client:
         kind, body = form(files)
         return self("POST", path, body, {"content-type": kind, **(headers or {})})
 
-    def raw(self, content: bytes, *, seconds: float = 20) -> bytes:
-        """Send bytes that need not be HTTP, and return whatever comes until the server hangs up."""
+    def raw(self, content: bytes, *, cut_off: bool = False, seconds: float = 60) -> bytes:
+        """Send bytes that need not be HTTP, and return whatever comes until the server hangs up.
+
+        Args:
+            content: The bytes.
+            cut_off: Hang up after them, as a client that breaks off does.
+            seconds: How long to wait for it.
+        """
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as line:
             found = b""
             try:
                 line.sendall(content)
-                line.shutdown(socket.SHUT_WR)
+                if cut_off:
+                    line.shutdown(socket.SHUT_WR)
                 while piece := line.recv(2**16):
                     found += piece
             except (ConnectionError, TimeoutError):

@@ -90,6 +90,25 @@ def read_columns(path: str, content: bytes, names: Mapping[str, str]) -> Columns
     return _delimited(source, text, names, "\t" if suffix == ".tsv" else _DELIMITERS)
 
 
+def check_columns(path: str, content: bytes, names: Mapping[str, str]) -> None:
+    """Refuse a file that lacks a column, as far as its beginning tells: rows are not looked at.
+
+    Args:
+        path: Its name.
+        content: What is in it.
+        names: The columns wanted, by the argument that named each.
+
+    Raises:
+        DatasetError: A column is missing.
+        MissingExtraError: It is Parquet, and pyarrow is not installed.
+    """
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - of any text
+    if suffix == ".parquet":
+        _parquet_file(printable(path), content, names)
+    elif suffix in (".csv", ".tsv") and not content.startswith(_UTF_16):
+        read_columns(path, content.partition(b"\n")[0], names)
+
+
 def columns_of(table: ColumnMapping, names: Mapping[str, str]) -> Columns:
     """Take some columns of a mapping, as text.
 
@@ -173,7 +192,10 @@ def _delimited(source: str, text: str, names: Mapping[str, str], delimiters: str
             rows.append(row)
     except csv.Error as error:
         raise DatasetError(f"{source}, line {reader.line_num} cannot be read: {error}") from error
-    cells = {name: [row[header.index(name)].strip() for row in rows] for name in names.values()}
+    cells = {}
+    for name in names.values():
+        place = header.index(name)
+        cells[name] = [row[place].strip() for row in rows]
     return Columns(source, "line", cells, places)
 
 
@@ -210,15 +232,23 @@ def _json_lines(source: str, text: str, names: Mapping[str, str]) -> Columns:
 
 
 def _parquet(source: str, content: bytes, names: Mapping[str, str]) -> Columns:
-    arrow, parquet = pyarrow_module("pyarrow"), pyarrow_module("pyarrow.parquet")
+    arrow = pyarrow_module("pyarrow")
     try:
-        file = parquet.ParquetFile(io.BytesIO(content))
-        _require(names, file.schema_arrow.names, source)
-        table = file.read(columns=sorted({*names.values()}))
+        table = _parquet_file(source, content, names).read(columns=sorted({*names.values()}))
     except (arrow.ArrowException, OSError) as error:
         raise DatasetError(f"{source} cannot be read as Parquet: {error}") from error
     cells = {name: [_as_text(cell) for cell in table[name].to_pylist()] for name in names.values()}
     return Columns(source, "row", cells, range(table.num_rows))
+
+
+def _parquet_file(source: str, content: bytes, names: Mapping[str, str]) -> Any:
+    arrow, parquet = pyarrow_module("pyarrow"), pyarrow_module("pyarrow.parquet")
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content))
+    except (arrow.ArrowException, OSError) as error:
+        raise DatasetError(f"{source} cannot be read as Parquet: {error}") from error
+    _require(names, file.schema_arrow.names, source)
+    return file
 
 
 def _require(names: Mapping[str, str], found: Iterable[str], where: str) -> None:

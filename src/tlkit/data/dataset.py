@@ -463,12 +463,16 @@ class DatasetSpec(Spec):
         kept.sort(key=lambda one: (order[one.part], of_class.get(one.label, rest_order), one.name))
         label_name = self.table.label if self.table else "label"
         examples = []
+        folders: dict[str, Path] = {}
         for one in kept:
+            folder, _, file = one.path.rpartition(os.sep)
+            if folder not in folders:  # a path is dear to take apart: once for each folder
+                folders[folder] = Path(folder + os.sep if one.path.startswith(os.sep) else folder)
             joined = rest is not None and one.label != positive_class
             class_name = rest if rest is not None and joined else one.label
             examples.append(
                 Example(
-                    Path(one.path),
+                    folders[folder] / file,
                     one.name,
                     class_name,
                     int(class_name == positive_class),

@@ -21,6 +21,7 @@ from tlkit.core.columns import (
     ColumnMapping,
     Columns,
     Source,
+    check_columns,
     columns_of,
     read_columns,
 )
@@ -92,8 +93,9 @@ class Table(Spec):
                 raise SettingError(
                     f"`table` must end in {', '.join(READABLE_SUFFIXES)}, got {quoted(str(path))}"
                 )
-            found = cls(path, digest=_digest(_content(path)), slices=tuple(slices), **columns)  # type: ignore[arg-type]
-            found.rows()
+            content = _content(path)
+            found = cls(path, digest=_digest(content), slices=tuple(slices), **columns)  # type: ignore[arg-type]
+            check_columns(str(path), content, found._columns())
             return found
         if not isinstance(table, ColumnMapping):
             raise SettingError(f"`table` must be a file or a mapping of columns, got {table!r}")
