@@ -38,7 +38,7 @@ from tlkit.errors import DatasetError, MissingExtraError, SettingError, TlkitErr
 from tlkit.images.decoder import BadFile
 
 COLUMNS = columns_of("disc")
-NUMBERS = ("probability_of_disc", "confidence", "threshold")
+NUMBERS = ("probability_of_disc", "confidence", "threshold", "familiarity")
 FORMATS = (".csv", ".jsonl", ".parquet")
 Row = dict[str, Any]
 
