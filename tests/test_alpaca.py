@@ -166,8 +166,10 @@ def test_the_main_job(alpaca_dir: Path, weights_dir: Path, tmp_path: Path) -> No
     assert 0.2 < classifier.evaluation.random_head_baseline < 0.8
     assert not classifier.bad_files
     classifier.save(tmp_path / "alpaca.keras")
-    size = (tmp_path / "alpaca.keras").stat().st_size
-    assert size < 1.2 * (weights_dir / ALPHA_035).stat().st_size
+    classifier.save(tmp_path / "bare.keras", familiarity=False)
+    size, bare = ((tmp_path / f"{n}.keras").stat().st_size for n in ("alpaca", "bare"))
+    assert bare < 1.2 * (weights_dir / ALPHA_035).stat().st_size
+    assert bare < size < bare + 2.6e6  # what familiarity is measured with
 
 
 def test_a_validation_split_of_a_fifth(alpaca_dir: Path) -> None:

@@ -193,7 +193,7 @@ def ready(request: pytest.FixtureRequest, made: Made, drawn_folder: Path) -> Ite
 
 def test_it_says_what_the_trained_classifier_says(ready: Ready) -> None:
     reference = probabilities(ready.made.classifier, ready.files)
-    assert np.ptp(reference) > 0.1, "a classifier that says something"
+    assert np.ptp(reference) > 0.03, "a classifier that says something"
     assert ready.expected == pytest.approx(reference, abs=1e-4)
     truth = np.array([path.parent.name == "disc" for path in ready.files])
     assert np.mean((ready.expected >= ready.classifier.threshold) == truth) > 0.7
@@ -437,8 +437,8 @@ def test_training_is_the_same_or_refused(
     if (
         made.backbone == "own"
     ):  # made by the user, under whatever is set: only the training is tlkit's
-        own = BackboneAdapter(own_model(), image_size=40, preprocessing="tf")
-        monkeypatch.setitem(BACKBONES, "own", lambda: own)
+        backbone = BACKBONES["own"]()
+        monkeypatch.setitem(BACKBONES, "own", lambda: backbone)
     STATES[state](monkeypatch)
     again, refusal = None, ""
     try:
@@ -526,7 +526,7 @@ def test_a_class_weight_of_two_is_the_folder_with_each_image_of_it_twice(
         classifier = transfer_classifier(
             images,
             backbone=BACKBONES[backbone](),
-            schedule=FineTuneSchedule(head=ExactHead(l2=1e-4), class_weight=weights),
+            schedule=FineTuneSchedule(head=ExactHead(l2=1e-2), class_weight=weights),
         )
         values = classifier.model.get_layer("logit").kernel.numpy()[:, 0].astype(np.float64)
         return np.asarray(

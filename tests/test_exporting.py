@@ -238,7 +238,7 @@ def as_if(
 def both(probabilities: Floats) -> dict[str, Floats]:
     with np.errstate(invalid="ignore"):  # what is no probability has no logit
         logits = np.log(probabilities / (1 - probabilities))
-    return {"probability": probabilities, "logit": logits}
+    return {"probability": probabilities[:, np.newaxis], "logit": logits[:, np.newaxis]}
 
 
 def flipped(count: int) -> Callable[[Floats], Floats]:

@@ -598,7 +598,7 @@ def test_only_what_is_damaged_and_what_follows_is_computed_again(
     data = tmp_path / "data"
     for name in ("disc", "not disc"):  # 96 images: three batches
         for copy in range(2):
-            shutil.copytree(drawn_folder / name, data / name / f"copy {copy}")
+            shutil.copytree(drawn_folder / name, data / name / f"{name} {copy}")
     examples = DatasetSpec(data).listing().examples
     sizes: list[int] = []
     real = TensorFlowEngine.__call__
