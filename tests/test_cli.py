@@ -99,8 +99,10 @@ def test_train_judges_by_folds_and_chooses_a_threshold(
     assert saved.cross_validation is not None
     assert saved.record.threshold_choice is not None
     assert saved.threshold == saved.record.threshold_choice.threshold != 0.5
-    for part in (saved.cross_validation, saved.record.threshold_choice, saved.calibration):
+    for part in (saved.evaluation, saved.record.threshold_choice, saved.calibration):
         assert f"\n{part}\n" in printed
+    over_folds = str(saved.cross_validation).splitlines()[-1]
+    assert printed.count(over_folds) == printed.count("out-of-fold images, 3 folds") == 1
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import numpy as np
-
-from tlkit.images.samples import Pixels
+if TYPE_CHECKING:  # a network's settings name a rule of these, and need no NumPy for it
+    from tlkit.images.samples import Pixels
 
 Resize: TypeAlias = Literal["stretch", "pad"]
 Box: TypeAlias = tuple[int, int, int, int]
@@ -53,6 +52,8 @@ def padded(pixels: Pixels, frame: tuple[int, int]) -> Pixels:
         pixels: uint8 RGB `[h, w, 3]`, no larger than the frame.
         frame: Height and width of the result, in pixels.
     """
+    import numpy as np
+
     height, width = pixels.shape[:2]
     if (height, width) == frame:
         return pixels
