@@ -178,7 +178,7 @@ def test_predictions_say_what_is_decided(careful: TransferClassifier, drawn_fold
         assert prediction.confidence == pytest.approx(sure)
         assert prediction.confidence >= 0.5
         if called == UNSURE:
-            assert f": unsure, if not {prediction.label} (probability of disc " in str(prediction)
+            assert f": unsure, rather {prediction.label} (probability of disc " in str(prediction)
     decisions = {prediction.decision for prediction in found}
     assert "unsure" in decisions
     assert len(decisions) > 1
