@@ -438,8 +438,8 @@ class Made:
         self.threshold = threshold
         return self
 
-    def save(self, path: object) -> None:
-        del path
+    def save(self, path: object, *, familiarity: bool = True) -> None:
+        del path, familiarity
         raise KeyboardInterrupt  # that is all
 
     def check(self, record: Record) -> None:
