@@ -72,7 +72,7 @@ BACKBONES: dict[str, Callable[[], BackboneAdapter]] = {
 }
 HEADS = {
     "solved": FineTuneSchedule.head_only(),
-    "trained": FineTuneSchedule(head=GradientHead(epochs=4, learning_rate=1e-2)),
+    "trained": FineTuneSchedule(head=GradientHead(epochs=40, learning_rate=1e-1)),
     "tuned": FineTuneSchedule(
         head=ExactHead(l2=10.0),  # poor, so that fine-tuning is what is kept
         phases=(Phase(unfreeze_fraction=0.5, epochs=3, learning_rate=1e-2),),
@@ -193,7 +193,7 @@ def ready(request: pytest.FixtureRequest, made: Made, drawn_folder: Path) -> Ite
 
 def test_it_says_what_the_trained_classifier_says(ready: Ready) -> None:
     reference = probabilities(ready.made.classifier, ready.files)
-    assert np.ptp(reference) > 0.03, "a classifier that says something"
+    assert np.ptp(reference) > 0.1, "a classifier that says something"
     assert ready.expected == pytest.approx(reference, abs=1e-4)
     truth = np.array([path.parent.name == "disc" for path in ready.files])
     assert np.mean((ready.expected >= ready.classifier.threshold) == truth) > 0.7
@@ -294,7 +294,7 @@ def another_process() -> Iterator[ProcessPoolExecutor]:
 @pytest.mark.slow  # for another TensorFlow has to start
 def test_another_process_takes_it_along(ready: Ready, another_process: ProcessPoolExecutor) -> None:
     found = another_process.submit(probabilities, ready.again(), ready.files[:9]).result(120)
-    assert found == pytest.approx(ready.expected[:9], abs=1e-6)
+    assert found == pytest.approx(ready.expected[:9], abs=1e-5)
 
 
 # A name that others write to
@@ -526,7 +526,7 @@ def test_a_class_weight_of_two_is_the_folder_with_each_image_of_it_twice(
         classifier = transfer_classifier(
             images,
             backbone=BACKBONES[backbone](),
-            schedule=FineTuneSchedule(head=ExactHead(l2=1e-2), class_weight=weights),
+            schedule=FineTuneSchedule(head=ExactHead(l2=1e-6), class_weight=weights),
         )
         values = classifier.model.get_layer("logit").kernel.numpy()[:, 0].astype(np.float64)
         return np.asarray(
