@@ -29,6 +29,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from tlkit.core.machine import Budget
 from tlkit.errors import ImageError, SettingError
 from tlkit.images import decoder
+from tlkit.images.appearance import UNKNOWN
 from tlkit.images.decoder import (
     BACKGROUND,
     MAX_PIXELS,
@@ -292,6 +293,19 @@ def test_facts_do_not_depend_on_the_size_asked_for(shape: tuple[int, int]) -> No
         first = first or facts
         assert facts == first, size
         np.testing.assert_array_equal(facts.thumbnail, first.thumbnail, err_msg=str(size))
+
+
+def test_whoever_wants_the_pixels_alone_gets_the_same_and_no_measures() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(90, 70, 3), dtype=np.uint8)).save(
+        file, "PNG"
+    )
+    pixels, facts = read_image(file.getvalue(), (32, 48))
+    alone, fewer = read_image(file.getvalue(), (32, 48), measure=False)
+    assert np.array_equal(alone, pixels)
+    assert fewer == facts
+    assert facts.appearance != UNKNOWN
+    assert fewer.appearance == UNKNOWN
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

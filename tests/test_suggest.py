@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import Suggestion, TransferClassifier, suggest
+from tlkit import (
+    BackboneAdapter,
+    DatasetSpec,
+    FineTuneSchedule,
+    Suggestion,
+    TransferClassifier,
+    suggest,
+    transfer_classifier,
+)
 from tlkit.choosing.suggest import spread_out
 from tlkit.cli import main
 from tlkit.errors import BadFileWarning, DatasetError, SettingError
@@ -43,6 +51,20 @@ def test_they_are_different_images_in_a_fixed_order(
         assert one.label == prediction.label
         assert one.probability == pytest.approx(prediction.probability, abs=1e-5)
         assert one.reason in str(one)
+
+
+def test_a_classifier_that_pads_sees_padded_images(drawn_folder: Path, tmp_path: Path) -> None:
+    padding = transfer_classifier(
+        DatasetSpec(drawn_folder, validation_fraction=0.2),
+        backbone=BackboneAdapter("tiny_random", resize="pad"),
+        schedule=FineTuneSchedule.head_only(),
+    )
+    for number in range(4):
+        patches = np.random.default_rng(number).integers(256, size=(3, 9, 3), dtype=np.uint8)
+        image = Image.fromarray(patches).resize((144, 48), Image.Resampling.BICUBIC)
+        image.save(tmp_path / f"{number}.png")
+    for one in suggest(padding, tmp_path, count=4):
+        assert one.probability == pytest.approx(padding.predict(one.path).probability, abs=1e-5)
 
 
 def test_more_than_there_are_gives_what_there_are(

@@ -22,7 +22,7 @@ from tlkit.data.duplicates import find_duplicates
 from tlkit.errors import DatasetError, printable
 from tlkit.evaluation.log_loss import sigmoid
 from tlkit.images.decoder import BadFile, ImageFacts
-from tlkit.images.loader import read_batches, read_files, warn_of_bad_files
+from tlkit.images.loader import read_batches, read_files, read_pixels, warn_of_bad_files
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -188,7 +188,12 @@ def _read(classifier: TransferClassifier, files: Sequence[Path]) -> _Pool:
     bad_files: list[BadFile] = []
     with progress(len(files), "Reading") as advance:
         batches = read_batches(
-            files, classifier.image_size, BATCH_SIZE, value_range=classifier.value_range
+            files,
+            classifier.image_size,
+            BATCH_SIZE,
+            value_range=classifier.value_range,
+            resize=classifier.resizing,
+            read_many=read_pixels,
         )
         for rows, images, found in batches:
             bad_files += [one for one in found if isinstance(one, BadFile)]

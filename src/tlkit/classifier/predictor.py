@@ -24,7 +24,7 @@ from tlkit.core.rows import Images
 from tlkit.errors import SettingError, TlkitError, TlkitWarning
 from tlkit.evaluation.familiarity import Familiarity
 from tlkit.images.decoder import BadFile
-from tlkit.images.loader import read_batches
+from tlkit.images.loader import read_batches, read_pixels
 from tlkit.images.reader import ValueRange
 from tlkit.images.resizing import Resize
 
@@ -127,7 +127,12 @@ class Predictor(ABC):
         names, waiting = tee(paths)
         files = (os.fspath(path) for path in waiting)
         decoded = read_batches(
-            files, image_size, BATCH_SIZE, value_range=value_range, resize=resize
+            files,
+            image_size,
+            BATCH_SIZE,
+            value_range=value_range,
+            resize=resize,
+            read_many=read_pixels,
         )
         for _, pixels, found in decoded:
             logits, familiarities = self.answers(pixels, count)

@@ -113,6 +113,7 @@ class Desk:
                 max_pixels=self._limits.pixels,
                 value_range=self._classifier.value_range,
                 resize=self._classifier.resizing,
+                measure=False,
             )
             ready.append(_Waiting(pixels, Future()))
         except ImageError as error:

@@ -28,7 +28,7 @@ from tlkit.data.dataset import DatasetSpec
 from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
 from tlkit.images.decoder import BadFile, as_batch, read_image
-from tlkit.images.loader import read_batches, warn_of_bad_files
+from tlkit.images.loader import read_batches, read_pixels, warn_of_bad_files
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -179,6 +179,7 @@ class FeatureIndex:
                 BATCH_SIZE,
                 value_range=self._value_range,
                 resize=self._resize,
+                read_many=read_pixels,
             )
             for indices, images, found in decoded:
                 bad_files += [outcome for outcome in found if isinstance(outcome, BadFile)]
