@@ -8,8 +8,7 @@ exported folders, and, for comparison, with the saved classifier by another tlki
 `--other`. The table of whole processes puts the first run, from starting Python to its end, beside
 `import tensorflow, keras` and beside the sum of that and the same call after imports: decoding goes on while
 TensorFlow is loaded. `--whole` measures this table alone. The last table is of a whole folder, once the
-network is loaded and has seen the folder
-before: `predict_folder` beside the loop that Keras's users write.
+network is loaded and has seen the folder before: `predict_folder` beside the loop that Keras's users write.
 """
 
 from __future__ import annotations

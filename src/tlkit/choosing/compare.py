@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
 import numpy as np
@@ -152,17 +152,20 @@ def _judge(
     read = [(entry, found) for entry in entries if (found := entry.reading.originals) is not None]
     if not read:
         raise _all_failed(entries)
-    spec, first = read[0][0].settings.dataset, read[0][1]
+    (some, first), *_ = read  # listing, groups and facts are the same for all
+    spec = some.settings.dataset
     warn_of_bad_files(first.bad_files, stacklevel=4)
     report = audit_of(spec, listing, first.readable, first.facts, first.bad_files)
-    groups = report.groups(listing, spec.group_by)
-    split = split_readable(spec, listing, groups, first.readable, validation_fraction=0.0)
+    common = Run.of(some.settings, some.reading.frozen, first, listing, report, run_folders)
+    split = split_readable(spec, listing, common.groups, first.readable, validation_fraction=0.0)
     known = np.union1d(split.train, split.validation)
     for entry, originals in read:
         entry.milliseconds = 1000 * seconds_per_image(
             entry.reading, entry.settings.backbone, run_folders
         )
-        run = Run.of(entry.settings, entry.reading.frozen, originals, listing, report, run_folders)
+        run = replace(
+            common, settings=entry.settings, frozen=entry.reading.frozen, originals=originals
+        )
         try:
             entry.judged = judge_by_folds(run, known, folds=folds)
         except (MemoryError, SettingError) as error:  # a folder's fault is of another kind

@@ -28,13 +28,7 @@ from tlkit.data.audit import AuditReport
 from tlkit.data.dataset import DatasetSpec, image_files, part_of
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.calibration import Calibration
-from tlkit.evaluation.decision_counts import (
-    UNFAMILIAR,
-    UNFAMILIAR_WORD,
-    UNSURE,
-    UNSURE_WORD,
-    check_no_decision,
-)
+from tlkit.evaluation.decision_counts import UNFAMILIAR_WORD, WORDS, check_no_decision
 from tlkit.evaluation.decisions import Guarantee, choose_guarantee
 from tlkit.evaluation.evaluate import Evaluation, other_class
 from tlkit.evaluation.familiarity import Familiarity
@@ -473,12 +467,8 @@ class TransferClassifier:
             )
             return measure_pair(new, old, spec, part=part, include_training=include_training)
 
-        said = {
-            self.positive_class: 1,
-            self.negative_class: 0,
-            UNSURE_WORD: UNSURE,
-            UNFAMILIAR_WORD: UNFAMILIAR,
-        }
+        said = {self.positive_class: 1, self.negative_class: 0}
+        said |= {word: called for called, word in WORDS.items()}
 
         def answers_of(files: Sequence[Path]) -> list[tuple[float, int, float | None] | BadFile]:
             found = self._predict_files(files, raising)
@@ -695,7 +685,7 @@ class TransferClassifier:
             positive_class=self.positive_class,
             logit=float(logit),
             threshold=self.threshold,
-            decision={UNSURE: UNSURE_WORD, UNFAMILIAR: UNFAMILIAR_WORD}.get(called, label),
+            decision=WORDS.get(called, label),
             familiarity=familiarity,
             path=path,
         )

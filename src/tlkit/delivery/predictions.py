@@ -162,7 +162,7 @@ def as_row(path: PathLike, outcome: Outcome) -> tuple[Cell, ...]:
     name = printable(os.fspath(path))
     if isinstance(outcome, BadFile):
         real = f" (its bytes are {outcome.format})" if outcome.format else ""
-        return name, *[None] * 7, printable(outcome.reason) + real
+        return name, *[None] * (len(COLUMNS) - 2), printable(outcome.reason) + real
     return (
         name,
         printable(outcome.label),

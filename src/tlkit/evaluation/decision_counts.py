@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Self, TypeAlias
 
 import numpy as np
@@ -22,6 +24,9 @@ UNFAMILIAR: Final = -2
 
 UNSURE_WORD: Final = "unsure"
 UNFAMILIAR_WORD: Final = "unfamiliar"
+WORDS: Final[Mapping[int, str]] = MappingProxyType(
+    {UNSURE: UNSURE_WORD, UNFAMILIAR: UNFAMILIAR_WORD}
+)
 """What a decision says where it is no class: no class may have one of these names."""
 
 _COUNTS: Final = (
@@ -143,7 +148,7 @@ def counted(labels: Ints, called: Ints) -> dict[str, int]:
     words = {1: "positives", 0: "negatives"}
     counts = {}
     for label, own in words.items():
-        for word, said in (("unsure", UNSURE), ("unfamiliar", UNFAMILIAR)):
+        for said, word in WORDS.items():
             counts[f"{word}_{own}"] = int(((labels == label) & (called == said)).sum())
         counts[f"true_{own}"] = int(((labels == label) & (called == label)).sum())
         counts[f"false_{own}"] = int(((labels != label) & (called == label)).sum())
@@ -164,7 +169,7 @@ def check_no_decision(class_names: tuple[str, ...]) -> None:
 goes to a person. Rename its folder
     """
     for name in class_names:
-        if name.casefold() in (UNSURE_WORD, UNFAMILIAR_WORD):
+        if name.casefold() in WORDS.values():
             raise SettingError(
                 f"no class may be called {name!r}: that is what is said of an image that goes to a person. "
                 "Rename its folder"

@@ -199,9 +199,7 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
     settings = run.settings
     labels = run.listing.labels[among].astype(np.int64)
     found, fold_of = _folds(run, among, folds)
-    tried = np.empty((len(found[0].tried), len(among)))
-    for number, fold in enumerate(found):
-        tried[:, fold_of == number] = fold.tried
+    tried = _tried(found, fold_of)
     weights = class_weights(labels, settings.schedule.class_weight)
     choice = _chosen(found, tried, labels, weights)
     logits = tried[choice.kept]
@@ -243,6 +241,14 @@ def _folds(run: Run, among: Indices, count: int) -> tuple[list[Fold], Indices]:
     return found, fold_of
 
 
+def _tried(found: Sequence[Fold], fold_of: Indices) -> Floats:
+    """Put the logits of all folds together, float64 `[1 + phases, N]`, each image's by its own fold."""
+    tried = np.empty((len(found[0].tried), len(fold_of)))
+    for number, fold in enumerate(found):
+        tried[:, fold_of == number] = fold.tried
+    return tried
+
+
 def _with_known_groups(run: Run, among: Indices, count: int) -> Scores | None:
     """Judge by folds that cut through the user's groups, to show what they would have promised.
 
@@ -257,9 +263,7 @@ def _with_known_groups(run: Run, among: Indices, count: int) -> Scores | None:
         return None
     apart = replace(run, groups=run.duplicates, run_folders=RunFolders())
     found, fold_of = _folds(apart, among, count)
-    logits = np.empty(len(among))
-    for number, fold in enumerate(found):
-        logits[fold_of == number] = fold.tried[0]
+    logits = _tried(found, fold_of)[0]
     labels = run.listing.labels[among].astype(np.int64)
     weights = class_weights(labels, settings.schedule.class_weight)
     return replace(
