@@ -5,8 +5,15 @@ from __future__ import annotations
 import sys
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, command, given, load
-from tlkit.core.tables import TABLE_SUFFIXES, print_table
+from tlkit.cli.shared import (
+    Commands,
+    Options,
+    add_table_output,
+    command,
+    given,
+    load,
+    save_or_print,
+)
 from tlkit.errors import printable
 
 
@@ -42,10 +49,7 @@ def add_labels(commands: Commands) -> None:
     parser = command(commands, labels, "Name the images whose labels a classifier doubts.")
     add = parser.add_argument
     add("model", metavar="MODEL", help="what `tlkit train` saved")
-    add(
-        "-o", "--output", metavar="FILE", type=arguments.target(*TABLE_SUFFIXES),
-        help="write a table: a .csv, .jsonl or .parquet file; one that is there is replaced",
-    )  # fmt: skip
+    add_table_output(add)
     about = "all images, the most doubtful first, not only those to look at"
     add("--all", action="store_true", default=False, help=about)
 
@@ -53,7 +57,6 @@ def add_labels(commands: Commands) -> None:
 def labels(options: Options) -> int:
     """Print or write one row an image, the most doubtful first."""
     classifier = load(options)
-    from tlkit.core.tables import write_table
     from tlkit.insight.label_issues import COLUMNS, as_row, find_label_issues
 
     issues = find_label_issues(classifier)
@@ -63,9 +66,5 @@ def labels(options: Options) -> int:
     chosen = issues if options.all else doubted
     rows = [as_row(issue, digest_of.get(issue.name, "")) for issue in chosen]
     print(f"{len(doubted):,} of {len(issues):,} labels are doubted", file=sys.stderr)
-    if hasattr(options, "output"):
-        write_table(options.output, COLUMNS, rows, numbers=("probability",))
-        print(f"saved: {printable(options.output)} ({len(rows)} rows)")
-    else:
-        print_table(COLUMNS, rows)
+    save_or_print(options, COLUMNS, rows, numbers=("probability",))
     return 0

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, add_threshold, command, load
-from tlkit.core.tables import TABLE_SUFFIXES, as_json, print_table
+from tlkit.cli.shared import Commands, Options, add_table_output, add_threshold, command, load
+from tlkit.core.tables import as_json, print_table
 from tlkit.errors import printable
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ def add_predict(commands: Commands) -> None:
     add("paths", metavar="PATH", nargs="+", type=arguments.not_empty, help=about)
     add_threshold(parser)
     add = parser.add_mutually_exclusive_group().add_argument
-    add(
-        "-o", "--output", metavar="FILE", type=arguments.target(*TABLE_SUFFIXES),
-        help="write a table: a .csv, .jsonl or .parquet file; one that is there is replaced",
-    )  # fmt: skip
+    add_table_output(add)
     add("--json", action="store_true", default=False, help="print a JSON list")
     add = parser.add_argument_group("very many images, with -o").add_argument
     about = "go on with FILE.parts, which a broken run left"

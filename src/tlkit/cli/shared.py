@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tlkit.cli import arguments
 from tlkit.cli.quiet import held_back
+from tlkit.core.tables import TABLE_SUFFIXES, Cell, print_table, write_table
 from tlkit.errors import ArtifactError, printable
 
 if TYPE_CHECKING:
@@ -70,6 +71,29 @@ def add_dataset(add: Callable[..., argparse.Action]) -> None:
     )  # fmt: skip
     about = "what was decided about labels, as a report saves it: corrects some, leaves images out"
     add("--decisions", metavar="CSV", type=arguments.not_empty, help=about)
+
+
+def add_table_output(add: Callable[..., argparse.Action]) -> None:
+    """Declare `-o`, for a table."""
+    add(
+        "-o", "--output", metavar="FILE", type=arguments.target(*TABLE_SUFFIXES),
+        help="write a table: a .csv, .jsonl or .parquet file; one that is there is replaced",
+    )  # fmt: skip
+
+
+def save_or_print(
+    options: Options,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    numbers: Sequence[str],
+) -> None:
+    """Write the table that `-o` names, or print one."""
+    if hasattr(options, "output"):
+        write_table(options.output, columns, rows, numbers=numbers)
+        print(f"saved: {printable(options.output)} ({len(rows)} rows)")
+    else:
+        print_table(columns, rows)
 
 
 def add_table(add: Callable[..., argparse.Action]) -> None:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from tlkit.cli import arguments
-from tlkit.cli.shared import Commands, Options, add_threshold, command, given, load
-from tlkit.core.tables import TABLE_SUFFIXES, as_json, print_table
+from tlkit.cli.shared import (
+    Commands,
+    Options,
+    add_table_output,
+    add_threshold,
+    command,
+    given,
+    load,
+    save_or_print,
+)
+from tlkit.core.tables import as_json
 from tlkit.errors import printable
 
 COLUMNS = ("image", "label", "probability", "positive_class", "reason")
@@ -20,10 +29,7 @@ def add_suggest(commands: Commands) -> None:
     add("--seed", metavar="N", type=int, help="of the draws (0)")
     add_threshold(parser)
     add = parser.add_mutually_exclusive_group().add_argument
-    add(
-        "-o", "--output", metavar="FILE", type=arguments.target(*TABLE_SUFFIXES),
-        help="write a table: a .csv, .jsonl or .parquet file; one that is there is replaced",
-    )  # fmt: skip
+    add_table_output(add)
     add("--json", action="store_true", default=False, help="print a JSON list")
 
 
@@ -31,18 +37,14 @@ def suggest(options: Options) -> int:
     """Print or write one row an image, in the order of their choice."""
     classifier = load(options)
     from tlkit.choosing.suggest import suggest as choose
-    from tlkit.core.tables import write_table
 
     found = choose(classifier, options.directory, **given(options, "count", "seed"))
     rows = [
         (printable(one.path), one.label, one.probability, one.positive_class, one.reason)
         for one in found
     ]
-    if hasattr(options, "output"):
-        write_table(options.output, COLUMNS, rows, numbers=("probability",))
-        print(f"saved: {printable(options.output)} ({len(rows)} rows)")
-    elif options.json:
+    if options.json:
         print(as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
     else:
-        print_table(COLUMNS, rows)
+        save_or_print(options, COLUMNS, rows, numbers=("probability",))
     return 0
