@@ -4,9 +4,10 @@
 
 Every method gets the same images to learn from and the same quarter of each folder to be tested on;
 ready-made parts are pooled. `last` is the exact head on the last layer, with a validation split kept from
-it, as tlkit did before it used the stages of a network; `default` is `transfer_classifier(folder)`; `thorough` is
-`FineTuneSchedule.thorough()`; `course` is the course recipe (5 + 5 epochs); `guide` is fine-tuning as the
-Keras guide teaches it (head 10 epochs, then all layers at 1e-5, 10 epochs), in plain Keras.
+it, as tlkit did before it used the stages of a network; `default` is `transfer_classifier(folder)`;
+`thorough` is `FineTuneSchedule.thorough()`; `course` is the course recipe (5 + 5 epochs); `guide` is
+fine-tuning as the Keras guide teaches it (head 10 epochs, then all layers at 1e-5, 10 epochs), in plain
+Keras.
 """
 
 from __future__ import annotations
