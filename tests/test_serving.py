@@ -619,6 +619,36 @@ def test_what_is_no_http_gets_a_sentence_and_leaves_no_trace(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"Host: evil.example\r\nContent-Length: 8000000", 403),
+        (b"Host: localhost\r\nContent-Length: -1", 400),
+    ],
+)
+@pytest.mark.parametrize("close", [b"", b"\r\nConnection: close"])
+def test_a_client_that_is_refused_hears_it_once_it_has_sent_all(
+    ask: Client, head: bytes, status: int, close: bytes
+) -> None:
+    request = b"POST /predict HTTP/1.1\r\n" + head + close + b"\r\n\r\n" + bytes(8_000_000)
+    for _ in range(5):
+        assert ask.raw(request).startswith(b"HTTP/1.1 %d" % status)
+
+
+def test_a_client_that_is_refused_cannot_go_on_sending(
+    ask: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_connections, "LINGER_SECONDS", 1.0)
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=20) as line:
+        line.sendall(b"nothing of HTTP\r\n\r\n")
+        before = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - before < HONEST_SECONDS:
+                line.sendall(bytes(1000))
+                time.sleep(0.05)
+        assert 0.5 < time.monotonic() - before < HONEST_SECONDS
+
+
 def test_a_server_that_has_waited_long_enough_says_so_and_leaves_no_trace(
     classifier: TransferClassifier, photo: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
