@@ -620,19 +620,20 @@ def test_what_is_no_http_gets_a_sentence_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize(
-    ("head", "status"),
+    "head",
     [
-        (b"Host: evil.example\r\nContent-Length: 8000000", 403),
-        (b"Host: localhost\r\nContent-Length: -1", 400),
+        b"Host: evil.example\r\nContent-Length: 8000000",
+        b"Host: localhost\r\nContent-Length: -1",
+        b"Host: localhost\r\nContent-Length: 10",  # and sends more
     ],
 )
 @pytest.mark.parametrize("close", [b"", b"\r\nConnection: close"])
 def test_a_client_that_is_refused_hears_it_once_it_has_sent_all(
-    ask: Client, head: bytes, status: int, close: bytes
+    ask: Client, head: bytes, close: bytes
 ) -> None:
     request = b"POST /predict HTTP/1.1\r\n" + head + close + b"\r\n\r\n" + bytes(8_000_000)
-    for _ in range(5):
-        assert ask.raw(request).startswith(b"HTTP/1.1 %d" % status)
+    for _ in range(4):
+        assert ask.raw(request, seconds=4).startswith(b"HTTP/1.1 4")
 
 
 def test_a_client_that_is_refused_cannot_go_on_sending(

@@ -26,14 +26,14 @@ _NO_HTTP: Final = "this is not HTTP/1.1: send it again as a client of HTTP write
 
 @final
 class _Line:
-    """A transport that, closed while its client still sends, first lets the client send and hear the answer.
+    """A transport that, closed while its client may be sending, first lets it end and hear the answer.
 
     Bytes that nobody has read make the system reset the connection, and the answer would be lost.
 
     Args:
         transport: What sends and receives.
         loop: Its event loop.
-        is_sending: Whether the client still sends.
+        may_send: Whether the client may still be sending.
 
     Attributes:
         lingering: Whether it waits for the client; what still comes is not looked at.
@@ -43,9 +43,9 @@ class _Line:
         self,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
-        is_sending: Callable[[], bool],
+        may_send: Callable[[], bool],
     ) -> None:
-        self._transport, self._loop, self._is_sending = transport, loop, is_sending
+        self._transport, self._loop, self._may_send = transport, loop, may_send
         self.lingering = False
 
     def __getattr__(self, name: str) -> Any:
@@ -61,7 +61,7 @@ class _Line:
     def close(self) -> None:
         if self.is_closing():
             return
-        if not self._is_sending():
+        if not self._may_send():
             self._transport.close()
             return
         self.lingering = True
@@ -80,7 +80,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
-        self._line = _Line(transport, self.loop, self._is_sending)
+        self._line = _Line(transport, self.loop, self._may_send)
         super().connection_made(cast("asyncio.Transport", self._line))
         if len(self.connections) > AT_MOST:
             transport.abort()
@@ -132,9 +132,9 @@ class Connection(H11Protocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
 
-    def _is_sending(self) -> bool:
-        """Say whether more of a request, or of what is none, may come, and there is time to hear it."""
-        return not self._stopping and self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+    def _may_send(self) -> bool:
+        """Say whether the client may be sending: what it has announced, or more."""
+        return not self._stopping and self.conn.their_state is not h11.IDLE
 
     def _watch(self) -> None:
         """Give a request whose head is complete the time that it may take."""
