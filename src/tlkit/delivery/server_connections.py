@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, final
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 HEAD_SECONDS: Final = 10
@@ -15,6 +16,8 @@ SECONDS: Final = 120
 
 AT_MOST: Final = 500
 """Connections at a time: systems allow a process about 1,000 files."""
+
+_NO_HTTP: Final = "this is not HTTP/1.1: send it again as a client of HTTP writes it"
 
 
 @final
@@ -49,6 +52,17 @@ class Connection(H11Protocol):
         """End every wait."""
         self._wait(None)
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own says less
+        """Refuse what is no HTTP, unless an answer is on its way already; the connection ends either way."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(_NO_HTTP)
+        else:
+            self.transport.close()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle and not cycle.response_complete:
+            cycle.disconnected = True  # whatever the application says now, nobody hears it
+            cycle.message_event.set()
 
     def timeout_keep_alive_handler(self) -> None:
         """Let an idle connection go, also where the client has not taken all of the last answer."""
