@@ -42,6 +42,16 @@
     return `${write(found.share)}\u00a0% (${write(found.low)}–${write(found.high)}\u00a0%)`;
   };
 
+  const moveMarks = (places) => {
+    for (const mark of all("[data-x]")) {
+      if (!(mark.dataset.x in places)) continue;
+      const [x, y] = [places[mark.dataset.x], mark.dataset.y ? places[mark.dataset.y] : 0];
+      mark.hidden = x === null || y === null;
+      mark.style.left = `${100 * x}%`;
+      mark.style.bottom = `${100 * y}%`;
+    }
+  };
+
   const drawFigures = () => {
     const { tp, fn, fp, tn } = count(data.parts[state.part]);
     const rates = {
@@ -66,17 +76,24 @@
       recall: rates.recall && rates.recall.share,
       precision: rates.precision && rates.precision.share,
     };
-    for (const mark of all("[data-x]")) {
-      const [x, y] = [places[mark.dataset.x], mark.dataset.y ? places[mark.dataset.y] : 0];
-      mark.hidden = x === null || y === null;
-      mark.style.left = `${100 * x}%`;
-      mark.style.bottom = `${100 * y}%`;
-    }
+    moveMarks(places);
     one("#threshold-value").textContent = state.threshold.toFixed(3);
     for (const place of all("[data-now]")) place.textContent = String(state.threshold);
     one("#live").textContent =
       `At threshold ${state.threshold.toFixed(3)}, ${tp + tn} of ${tp + fn + fp + tn} are called right: ` +
       `${tp} of ${tp + fn} ${data.positive} found, ${fp} false ${fp === 1 ? "alarm" : "alarms"}.`;
+  };
+
+  // How many images are decided alone where so many of them may be wrong.
+  const allowed = one("#allowed");
+  const drawAlone = () => {
+    const [text, error, sentence, place, decided] = data.allowed[allowed.value];
+    allowed.setAttribute("aria-valuetext", text);
+    one("#allowed-value").textContent = text;
+    one("#alone-live").textContent = sentence;
+    one("#keep").hidden = decided === null;
+    for (const number of all("[data-error]")) number.textContent = error;
+    moveMarks({ allowed: place, decided });
   };
 
   // The prediction of each image of the chosen split; the image hardest to believe comes first.
@@ -222,6 +239,11 @@
     slider.value = String(data.threshold);
     draw();
   });
+  allowed?.addEventListener("input", drawAlone);
+  one("#allowed-reset")?.addEventListener("click", () => {
+    allowed.value = String(data.start);
+    drawAlone();
+  });
   for (const radio of all("[name=part]")) {
     radio.addEventListener("change", () => {
       state.part = Number(radio.value);
@@ -283,4 +305,5 @@
   }
   draw();
   drawDecisions();
+  if (allowed) drawAlone();
 }
