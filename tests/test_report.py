@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -102,7 +103,9 @@ def test_ids_are_unique_and_references_lead_somewhere(report: Path) -> None:
 
 def test_every_colour_of_a_chart_is_one_of_the_page(report: Path) -> None:
     drawings = re.findall(r"<svg.*?</svg>", report.read_text("utf-8"), re.DOTALL)
-    assert len(drawings) == 12  # three parts by four curves; an exact head has no learning curve
+    assert (
+        len(drawings) == 13
+    )  # three parts by four curves, and decisions; an exact head has no epochs
     assert all("var(--first)" in drawing for drawing in drawings)
     assert not re.findall(r"#[0-9a-fA-F]{6}\b", "".join(drawings))
 
@@ -221,10 +224,46 @@ def test_of_a_large_folder_the_most_telling_images_are_shown(
     monkeypatch.setattr(album, "IMAGES", 10)
     seen = album.make_album(classifier, None)
     names = [image.example.name for image in everything.images]
-    assert [image.example.name for image in seen.images] == names[:10]
+    added = [name for name in names[10:] if name in seen.unlike]
+    assert added
+    assert [image.example.name for image in seen.images] == [*names[:10], *added]
     assert seen.notes == (
-        "Not shown: 38 images whose label the classifier finds easy to believe. The metrics count them.",
+        f"Not shown: {38 - len(added)} images whose label the classifier finds easy to believe. The metrics "
+        "count them.",
     )
+
+
+def test_files_that_do_not_belong_there_are_the_least_familiar(
+    drawn_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(drawn_folder, tmp_path / "drawn")
+    strange = [folder / "disc" / "stripes.png", folder / "not disc" / "board.png"]
+    pixels = np.zeros((2, 48, 48, 3), np.uint8)
+    pixels[0, ::4] = (0, 255, 80)
+    pixels[1, ::8, ::8] = (255, 0, 255)
+    for path, image in zip(strange, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    spec = DatasetSpec(folder)
+    classifier = transfer_classifier(spec, backbone=TINY, schedule=FineTuneSchedule.head_only())
+    seen = album.make_album(classifier, None)
+    assert {*seen.unlike} >= {path.relative_to(folder).as_posix() for path in strange}
+    assert [*seen.unlike.values()] == sorted(seen.unlike.values())
+    assert max(seen.unlike.values()) <= 0.1
+    marked = {i.example.name: i.familiarity for i in seen.images if i.familiarity is not None}
+    assert marked == seen.unlike
+    decided = tmp_path / "decisions.csv"
+    decided.write_text("image,decision\ndisc/stripes.png,right\n", "utf-8")
+    again = album.make_album(classifier, DatasetSpec(folder, decisions=decided))
+    assert again.unlike.keys() == seen.unlike.keys() - {"disc/stripes.png"}
+
+    # new images are ranked where they are predicted
+    for name in ("disc", "not disc"):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        with Image.open(drawn_folder / name / "03.jpg") as image:
+            image.crop((1, 1, 47, 47)).save(tmp_path / "new" / name / "usual.jpg")
+    Image.fromarray(pixels[1, ::-1]).save(tmp_path / "new" / "disc" / "strange.png")
+    elsewhere = album.make_album(classifier, tmp_path / "new")
+    assert [*elsewhere.unlike] == ["disc/strange.png"]
 
 
 def test_a_relative_folder_is_looked_for_where_one_is(

@@ -33,6 +33,7 @@ from tlkit.errors import ArtifactError, SettingError, TlkitWarning
 from tlkit.evaluation.decisions import Guarantee
 from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.familiarity import Familiarity
+from tlkit.images.decoder import read_image
 
 GOLDEN = Path(__file__).parent / "golden"
 LEVEL = 0.05  # what 28 training images can tell, two of which are alike: no less than 1 / 28
@@ -80,6 +81,30 @@ def test_familiarity_is_the_rank_of_the_last_stages_features(
         found = [prediction.familiarity for prediction in classifier.predict(images)]
         assert found == pytest.approx(expected, abs=LEAST)  # two engines, one rank
         assert len({*found}) <= 60
+
+
+def test_the_least_familiar_training_images_are_named(
+    classifier: TransferClassifier, drawn_folder: Path
+) -> None:
+    """By brute force: each against those of other groups."""
+    known, record = classifier.familiarity, classifier.record
+    assert known is not None
+    images = [
+        read_image(drawn_folder / name, classifier.image_size)[0] for name in record.training_names
+    ]
+    rows = last_stage(classifier, np.stack(images))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    apart = np.linalg.norm(rows[:, None] - rows, axis=2)
+    apart[known.groups[:, None] == known.groups] = np.inf
+    distances = np.sort(apart, axis=1)[:, : known.nearest].mean(axis=1)
+    assert known.distances == pytest.approx(distances, abs=2e-3)  # references are in float16
+    found = record.least_familiar
+    assert {*found} == {*record.training_names}  # fewer than a hundred
+    distance_of = dict(zip(record.training_names, distances.tolist(), strict=True))
+    ordered = [distance_of[name] for name in found]
+    assert ordered == pytest.approx(sorted(ordered, reverse=True), abs=4e-3)
+    assert [*found.values()] == sorted(found.values())
+    assert [*found.values()][-1] == 1.0
 
 
 def test_training_images_are_familiar_and_stripes_are_not(

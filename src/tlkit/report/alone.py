@@ -128,8 +128,8 @@ def _sentence(error: float, found: Guarantee | str) -> str:
     )
     return (
         f"With at most {100 * error:g} % wrong, it decides {percent(found.decided_fraction)} of images "
-        f"alone; the other {share(left)} go to a person. {between}. Of the {found.decided_count:,} images that it "
-        f"decided here, {wrong if wrong else 'none'} {'was' if wrong <= 1 else 'were'} wrong."
+        f"alone; the other {share(left)} go to a person. {between}. Of the {found.decided_count:,} images "
+        f"that it decided here, {wrong or 'none'} {'was' if wrong <= 1 else 'were'} wrong."
     )
 
 

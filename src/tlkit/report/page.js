@@ -113,6 +113,7 @@
     const wanted = {
       mistakes: isMistake,
       doubts: (item) => doubts.has(item),
+      unlike: (item) => "familiarity" in item.dataset,
       decided: (item) => decisions.has(rowOf(item)[0]),
       all: (item) => judged.has(item),
     };
@@ -134,17 +135,19 @@
     for (const place of all("[data-size]")) {
       place.textContent = items.filter(wanted[place.dataset.size]).length;
     }
-    const names = { mistakes: "Mistakes", doubts: "Doubtful labels", decided: "Decided", all: "All images" };
+    const names = { mistakes: "Mistakes", doubts: "Doubtful labels", unlike: "Least familiar", decided: "Decided", all: "All images" };
     const shown = items.filter((item) => !item.hidden).length;
     one("#shown").textContent = `${names[state.filter] ?? cells[state.filter]}: ${shown} shown.`;
     if (!current || current.hidden) stayAt(visible()[0]);
   };
 
-  // Mistakes are in the order of the split, doubtful labels in that of the page, whichever split they are from.
+  // Mistakes are in the order of the split; doubtful labels in that of the page, and the least familiar first,
+  // whichever split they are from.
   const sortGallery = () => {
     const belief = (item) => judged.get(item)?.belief ?? 2;
-    const order = ["doubts", "decided"].includes(state.filter) ? items : [...items].sort((a, b) => belief(a) - belief(b));
-    one("#gallery").append(...order);
+    const unlike = (item) => Number(item.dataset.familiarity ?? 2);
+    const rank = { doubts: () => 0, decided: () => 0, unlike }[state.filter] ?? belief;
+    one("#gallery").append(...[...items].sort((a, b) => rank(a) - rank(b)));
   };
 
   // Decisions about labels, by image: kept as long as the page is open, and saved as a table.

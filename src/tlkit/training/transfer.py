@@ -23,7 +23,7 @@ from tlkit.training.cross_validation import Run, judge_by_folds
 from tlkit.training.division import divide
 from tlkit.training.fit import train
 from tlkit.training.recording import judge, record_of
-from tlkit.training.references import references
+from tlkit.training.references import least_familiar, references
 from tlkit.training.schedule import FineTuneSchedule
 from tlkit.training.settings import RunSettings
 
@@ -141,7 +141,15 @@ def learn(
     )
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
     known = references(run, division, verdict.trained)
-    record = record_of(run, report, division, verdict, seconds, level=known.level if known else 0.0)
+    record = record_of(
+        run,
+        report,
+        division,
+        verdict,
+        seconds,
+        level=known.level if known else 0.0,
+        least_familiar=least_familiar(run, division, verdict.trained, known),
+    )
     return TransferClassifier(verdict.trained.model, record, known)
 
 
