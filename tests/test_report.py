@@ -227,9 +227,10 @@ def test_of_a_large_folder_the_most_telling_images_are_shown(
     added = [name for name in names[10:] if name in seen.unlike]
     assert added
     assert [image.example.name for image in seen.images] == [*names[:10], *added]
-    assert seen.notes == (
+    (note,) = seen.notes
+    assert note == (
         f"Not shown: {38 - len(added)} images whose label the classifier finds easy to believe. The metrics "
-        "count them.",
+        "count them."
     )
 
 
