@@ -29,7 +29,7 @@ from tlkit.insight.label_issues import LabelIssue, rank_label_issues
 from tlkit.plot.points import Judged
 
 IMAGES: Final = 600
-"""How many images a page holds, the most telling ones; the least familiar are added. Each takes 5 kB or so."""
+"""How many images a page holds, the most telling ones; the least familiar are added. Each: about 5 kB."""
 
 _UNLIKE: Final = 0.1  # of the images are looked at for files that do not belong there,
 _MOST_UNLIKE: Final = 60  # or as many as a person looks through
