@@ -100,7 +100,7 @@ def _through(spec: DatasetSpec, network: str) -> dict[str, npt.NDArray[np.generi
     run = Run.of(settings, frozen, originals, listing, report, folders)
     judged = judge_by_folds(run, originals.readable, folds=5)
     groups = np.unique(run.groups_of(judged.among), return_inverse=True)[1]
-    features = np.asarray(originals.outputs[0], np.float32)[judged.among]
+    features = originals.outputs[0].read(judged.among)
     return {
         "labels": listing.labels[judged.among].astype(np.int64),
         "groups": groups.astype(np.int64),
