@@ -29,7 +29,7 @@ class Step:
         error: The largest share of the decided images that may be wrong.
         found: What is promised; None where nothing can be.
         sentence: What it buys, or why it cannot be promised.
-        place: Where it stands along the curve, 0 to 1.
+        place: Where it stands along the curve, 0 to 1; below 0 before it begins.
     """
 
     error: float
@@ -65,6 +65,7 @@ class Alone:
         confidence: Of every promise, 0-1.
         steps: The errors that the slider goes through.
         start: Which of them is shown first.
+        examples: Those that a table holds, also before the curve begins.
     """
 
     chart: Chart | None
@@ -72,16 +73,12 @@ class Alone:
     confidence: float
     steps: tuple[Step, ...] = ()
     start: int = 0
+    examples: tuple[Step, ...] = ()
 
     @property
     def count(self) -> int:
         """How many images chose the thresholds."""
         return next(step.found.count for step in self.steps if step.found)
-
-    @property
-    def examples(self) -> tuple[Step, ...]:
-        """The steps that a table holds."""
-        return tuple(step for step in self.steps if step.error in EXAMPLES) or self.steps
 
 
 def decide_alone(classifier: TransferClassifier) -> Alone:
@@ -94,7 +91,7 @@ def decide_alone(classifier: TransferClassifier) -> Alone:
     except SettingError as refused:
         return Alone(chart=None, reason=_as_sentence(str(refused)), confidence=confidence)
     width = math.log(high / low)
-    steps = tuple(
+    whole = [
         Step(
             error=error,
             found=found if isinstance(found, Guarantee) else None,
@@ -102,8 +99,8 @@ def decide_alone(classifier: TransferClassifier) -> Alone:
             place=math.log(error / low) / width,
         )
         for error, found in curve.items()
-        if error >= low
-    )
+    ]
+    steps = tuple(step for step in whole if step.error >= low)
     wanted = own.error if own and own.error else _START
     reached = [number for number, step in enumerate(steps) if step.found and step.error >= wanted]
     last = max(number for number, step in enumerate(steps) if step.found)
@@ -113,6 +110,7 @@ def decide_alone(classifier: TransferClassifier) -> Alone:
         confidence=confidence,
         steps=steps,
         start=reached[0] if reached else last,
+        examples=tuple(step for step in whole if step.error in EXAMPLES),
     )
 
 

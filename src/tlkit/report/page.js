@@ -91,7 +91,7 @@
     allowed.setAttribute("aria-valuetext", text);
     one("#allowed-value").textContent = text;
     one("#alone-live").textContent = sentence;
-    one("#keep").hidden = decided === null;
+    one("#keep").style.visibility = decided === null ? "hidden" : ""; // without a jump of what is below
     for (const number of all("[data-error]")) number.textContent = error;
     moveMarks({ allowed: place, decided });
   };
