@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+# TensorFlow reads this when it is first imported; its start-up lines would drown a failing test's output.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: more threads would share cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
 
 import numpy as np
 import pytest
@@ -20,11 +27,6 @@ from tlkit import (
     transfer_classifier,
 )
 
-# TensorFlow reads this when it is first imported; its start-up lines would drown a failing test's output.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: more threads would share cores
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: TensorFlow alone is a million objects.
+
+    Tracing makes so many more that it would look through all of them again and again.
+    """
+    gc.freeze()
 
 
 def folder_named_by(variable: str) -> Path:

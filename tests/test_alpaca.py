@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,13 @@ def backbone(weights_dir: Path, alpha: float, size: int) -> BackboneAdapter:
 
 SETS = [(1.0, 224), (1.0, 160), (0.35, 224), (0.35, 160)]
 """Width and image size of the four sets of features."""
+
+
+def of_sets(*more: tuple[float, ...]) -> list[Any]:
+    """Return the sets as parameters, with what belongs to each: images of 160 are slow, larger ones long."""
+    marks = {160: pytest.mark.slow, 224: pytest.mark.long}
+    rows = zip(SETS, more or ((),) * len(SETS), strict=True)
+    return [pytest.param(*one, *its, marks=marks[one[1]]) for one, its in rows]
 
 
 class Photographs(NamedTuple):
@@ -90,10 +97,8 @@ def five_folds(
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("alpha", "size", "at_least"),
-    [(1.0, 224, 0.945), (1.0, 160, 0.90), (0.35, 224, 0.915), (0.35, 160, 0.885)],
+    ("alpha", "size", "at_least"), of_sets((0.945,), (0.90,), (0.915,), (0.885,))
 )
 def test_five_fold_accuracy(
     alpaca_dir: Path, weights_dir: Path, alpha: float, size: int, at_least: float
@@ -107,8 +112,7 @@ def test_five_fold_accuracy(
     assert np.concatenate(right).mean() >= at_least
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("alpha", "size"), SETS)
+@pytest.mark.parametrize(("alpha", "size"), of_sets())
 def test_calibration_does_no_harm_to_the_head(
     alpaca_dir: Path, weights_dir: Path, alpha: float, size: int
 ) -> None:
@@ -138,11 +142,7 @@ def test_calibration_does_no_harm_to_the_head(
     assert max(raw[1], shrunk[1]) < platt[1]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("alpha", "size", "at_least"),
-    [(1.0, 224, 0.7), (1.0, 160, 0.6), (0.35, 224, 0.6), (0.35, 160, 0.55)],
-)
+@pytest.mark.parametrize(("alpha", "size", "at_least"), of_sets((0.7,), (0.6,), (0.6,), (0.55,)))
 def test_flipped_labels_fill_the_top_of_the_list(
     alpaca_dir: Path, weights_dir: Path, alpha: float, size: int, at_least: float
 ) -> None:

@@ -1,7 +1,7 @@
 """One contract for every backbone, head, engine and saved form: what must not change a probability does not.
 
-The default tests take one classifier in two forms, the slow ones two in all six, and the long ones
-every backbone with every head.
+The default tests take one classifier in two forms, the slow ones that one in all six and another in
+those two, and the long ones every backbone with every head in every form.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import keras
 import matplotlib as mpl
@@ -78,21 +79,29 @@ HEADS = {
         phases=(Phase(unfreeze_fraction=0.5, epochs=3, learning_rate=1e-2),),
     ),
 }
-FORMS = {
-    "as trained, tensorflow": [pytest.mark.slow],
-    "as trained, onnxruntime": [pytest.mark.slow],
-    ".keras, tensorflow": [pytest.mark.slow],
-    ".keras, onnxruntime": [],
-    "onnx": [pytest.mark.slow],
-    "litert": [],
-}
-"""How a classifier is there, and which engine is asked for, with the marks of their tests."""
+QUICK_FORMS = (".keras, onnxruntime", "litert")
+FORMS = (
+    "as trained, tensorflow",
+    "as trained, onnxruntime",
+    ".keras, tensorflow",
+    *QUICK_FORMS,
+    "onnx",
+)
+"""How a classifier is there, and which engine is asked for."""
 
 
-def marks_of(backbone: str, head: str) -> list[pytest.MarkDecorator]:
+def parameter(backbone: str, head: str, form: str | None = None) -> Any:
+    """A classifier, in one of the forms if one is given, with its name and the mark of its tests."""
+    often = form is None or form in QUICK_FORMS
     if (backbone, head) == ("tiny", "solved"):
-        return []
-    return [pytest.mark.slow if (backbone, head) == ("own", "trained") else pytest.mark.long]
+        marks = [] if often else [pytest.mark.slow]
+    elif (backbone, head) == ("own", "trained") and often:
+        marks = [pytest.mark.slow]
+    else:
+        marks = [pytest.mark.long]
+    if form is None:
+        return pytest.param((backbone, head), id=f"{backbone}-{head}", marks=marks)
+    return pytest.param((backbone, head, form), id=f"{form}-{backbone}-{head}", marks=marks)
 
 
 @dataclass(frozen=True)
@@ -152,12 +161,6 @@ def probabilities(classifier: TransferClassifier, files: list[Path]) -> Floats:
     return np.array([prediction.probability for prediction in classifier.predict(files)])
 
 
-MADE = [
-    pytest.param((backbone, head), id=f"{backbone}-{head}", marks=marks_of(backbone, head))
-    for backbone, head in itertools.product(BACKBONES, HEADS)
-]
-
-
 @pytest.fixture(scope="module", autouse=True)
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A place of its own for converted graphs."""
@@ -166,18 +169,30 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=MADE)
-def made(
-    request: pytest.FixtureRequest, drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Made:
-    return Made(drawn_folder, tmp_path_factory.mktemp("made"), *request.param)
+@pytest.fixture(scope="module")
+def make(
+    drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Made]:
+    """What gives a classifier for a backbone and a head, the same whenever it is asked."""
+    return cache(lambda *names: Made(drawn_folder, tmp_path_factory.mktemp("made"), *names))
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(form, marks=marks) for form, marks in FORMS.items()]
+    scope="module", params=[parameter(*names) for names in itertools.product(BACKBONES, HEADS)]
 )
-def ready(request: pytest.FixtureRequest, made: Made, drawn_folder: Path) -> Iterator[Ready]:
-    form = request.param
+def made(request: pytest.FixtureRequest, make: Callable[[str, str], Made]) -> Made:
+    return make(*request.param)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[parameter(*names) for names in itertools.product(BACKBONES, HEADS, FORMS)],
+)
+def ready(
+    request: pytest.FixtureRequest, make: Callable[[str, str], Made], drawn_folder: Path
+) -> Iterator[Ready]:
+    backbone, head, form = request.param
+    made = make(backbone, head)
     files = sorted(drawn_folder.rglob("*.jpg"))
     with pytest.MonkeyPatch.context() as patch:
         if ", " in form:
@@ -321,7 +336,7 @@ def test_a_file_that_is_written_meanwhile_is_one_of_both(made: Made, tmp_path: P
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
         try:
-            for _ in range(6):
+            for _ in range(4):
                 found = TransferClassifier.load(path)
                 said = found.predict_proba(images)
                 assert said == pytest.approx(expected[found.positive_class], abs=1e-6)

@@ -178,6 +178,29 @@ def test_phases_without_a_validation_split_stop_where_the_folds_say(drawn_folder
     assert bool(kept) == any(better)
 
 
+def test_where_no_phase_pays_the_head_learns_from_all_images(drawn_folder: Path) -> None:
+    """What was kept from learning for the phases comes back: never less than the head alone."""
+    harmful = Phase(unfreeze_fraction=0.3, epochs=1, views=1, learning_rate=10.0, weight_decay=0)
+    data = DatasetSpec(drawn_folder, test_fraction=0.25)
+    tuned = trained(data, schedule=FineTuneSchedule(phases=(harmful,)))
+    alone = trained(data, schedule=FineTuneSchedule.head_only())
+    assert tuned.history.kept == 0
+    assert len(tuned.record.training_names) == 36
+    assert tuned.record.scores == alone.record.scores
+    assert tuned.evaluation.log_loss == alone.evaluation.log_loss
+    image = data.listing().examples[0].path
+    assert tuned.predict(image).logit == alone.predict(image).logit
+    difference = tuned.history.phases[1].difference
+    assert difference is not None
+    assert (difference.count, difference.is_better) == (10, False)
+    assert "whether to fine-tune" in tuned.evaluation.used_to_choose
+    asked = trained(
+        DatasetSpec(drawn_folder, validation_fraction=0.2),
+        schedule=FineTuneSchedule(phases=(harmful,)),
+    )
+    assert asked.evaluation.part == "validation"
+
+
 def test_what_a_fold_found_is_not_computed_again(
     drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -727,8 +727,13 @@ def photographed(alpaca_dir: Path, weights_dir: Path) -> Callable[[str], Transfe
     return make
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("row", table(), ids=lambda row: f"{row[0]}, {row[1]}")
+def marked(row: list[str]) -> Any:
+    """The rows of the small network are slow, those of the large one, to which nothing is added, long."""
+    marks = pytest.mark.slow if row[0].startswith("0.35") else pytest.mark.long
+    return pytest.param(row, marks=marks, id=f"{row[0]}, {row[1]}")
+
+
+@pytest.mark.parametrize("row", map(marked, table()))
 def test_the_table_of_the_page_is_what_comes_out(
     photographed: Callable[[str], TransferClassifier], row: list[str], tmp_path: Path
 ) -> None:

@@ -147,7 +147,7 @@ def check_balance(found: Counter[str], count: int) -> None:
     "count",
     [
         500,
-        pytest.param(5_000 * ROUNDS, marks=pytest.mark.slow),
+        pytest.param(1_250 * ROUNDS, marks=pytest.mark.slow),
         pytest.param(VERY_MANY, marks=pytest.mark.long),
     ],
 )
@@ -170,7 +170,7 @@ def test_damaged_containers_are_read_or_refused(
     "count",
     [
         8,
-        pytest.param(75 * ROUNDS, marks=pytest.mark.slow),
+        pytest.param(20 * ROUNDS, marks=pytest.mark.slow),
         pytest.param(VERY_MANY, marks=pytest.mark.long),
     ],
 )

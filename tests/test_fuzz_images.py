@@ -6,26 +6,28 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import hostile
 import numpy as np
 import pytest
 from PIL import features
-from truth import bitmaps, photos, pngs, rasters, tiffs
+from truth import MODULES, pngs, rows
 
 from tlkit.errors import ImageError
 from tlkit.images.decoder import read_image
 
 SECONDS = 5.0  # of a processor: the longest that one file may take
 ROUNDS = int(os.environ.get("TLKIT_FUZZ", "1"))
-"""How many times as many damaged files the slow tests read; every night it is 4."""
-SHORT, LONG = 400, 5_000 * ROUNDS
+"""How many times as many damaged files the slow tests read; every night it is 16."""
+SHORT, LONG = 400, 1_250 * ROUNDS
 VERY_LONG = int(os.environ.get("TLKIT_FUZZ_IMAGES", "100_000"))
 
 Rng = np.random.Generator
 
 
+@cache
 def seeds() -> dict[str, bytes]:
     """Small whole files of every format and of the modes that take a path of their own."""
     small = hostile.rgb().resize((48, 40))
@@ -59,9 +61,8 @@ def seeds() -> dict[str, bytes]:
         made["avif"] = hostile.encode(small, "AVIF", exif=hostile.exif(6))
     if features.check("jpg_2000"):
         made["jpeg 2000"] = hostile.encode(small, "JPEG2000")
-    table = (bitmaps, photos, pngs, rasters, tiffs)
-    rows = [row for module in table for row in module.rows() if row.pixels is not None]
-    return made | {row.name: row.data for row in rows[::11] if len(row.data) < 20_000}
+    table = [row for name in MODULES for row in rows(name) if row.pixels is not None]
+    return made | {row.name: row.data for row in table[::11] if len(row.data) < 20_000}
 
 
 def _flip(data: bytearray, rng: Rng) -> None:

@@ -36,7 +36,7 @@ class Case:
 
 # --- One contract for all -----------------------------------------------------------------------------
 
-# Together they have every kind of preprocessing and of graph; the whole catalogue takes minutes.
+# Together they have every kind of preprocessing and of graph.
 REPRESENTATIVES: dict[str, dict[str, Any]] = {
     "tiny_random": {},
     "MobileNetV2": {"alpha": 0.35},
@@ -47,12 +47,18 @@ REPRESENTATIVES: dict[str, dict[str, Any]] = {
     "own": {"image_size": 24, "preprocessing": "caffe"},
     "row": {"preprocessing": "torch"},
 }
-OTHERS = [name for name in CATALOGUE if name not in REPRESENTATIVES]
+FAMILIES = ("DenseNet121", "MobileNetV3Large", "NASNetMobile", "ResNet50V2", "VGG16", "Xception")
+"""One of each further family, for the slow tests; the long ones add their siblings, which are larger."""
+SIBLINGS = [name for name in CATALOGUE if name not in {*REPRESENTATIVES, *FAMILIES}]
 
 
 @pytest.fixture(
     scope="module",
-    params=[*REPRESENTATIVES, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
+    params=[
+        *REPRESENTATIVES,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES),
+        *(pytest.param(name, marks=pytest.mark.long) for name in SIBLINGS),
+    ],
 )
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     name = request.param

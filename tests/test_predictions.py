@@ -452,9 +452,14 @@ def python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    "suffix",  # after a kill at every step, without TensorFlow, both are compared above
+    [
+        pytest.param(".csv", marks=pytest.mark.slow),
+        pytest.param(".parquet", marks=pytest.mark.long),
+    ],
+)
 def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(
     classifier: TransferClassifier, drawn_folder: Path, tmp_path: Path, suffix: str
 ) -> None:

@@ -576,10 +576,10 @@ def test_the_command_line_writes_options_as_it_reads_them(classifier: TransferCl
 def test_a_real_folder_fits_into_five_megabytes(
     alpaca_dir: Path, weights_dir: Path, tmp_path: Path
 ) -> None:
-    weights = weights_dir / "mobilenet_v2_1.0_224_no_top.weights.h5"
+    weights = weights_dir / "mobilenet_v2_0.35_224_no_top.weights.h5"
     classifier = transfer_classifier(
         alpaca_dir,
-        backbone=BackboneAdapter("MobileNetV2", weights=weights),
+        backbone=BackboneAdapter("MobileNetV2", image_size=160, alpha=0.35, weights=weights),
         schedule=FineTuneSchedule.head_only(),
         folds=5,
     )

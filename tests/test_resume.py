@@ -193,31 +193,49 @@ def checkpoint_part(checkpoint: Path, name: str) -> Path:
     return folder
 
 
-@pytest.mark.slow
+def slow(value: object) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+def long(value: object) -> Any:
+    """One more of a kind that the slow tests have: each costs two trainings."""
+    return pytest.param(value, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize(
     "point",
     [
-        ("tlkit.core.rows:write_all", "before", 1),
-        ("tlkit.features.journal:write_all", "half", 1),
-        ("tlkit.features.journal:write_all", "before", 2),
-        ("tlkit.features.journal:write_all", "after", 2),
-        ("tlkit.features.journal:write_all", "half", 3),
-        ("tlkit.features.journal:write_all", "after", 3),
-        ("tlkit.training.transfer:train", "before", 1),
-        ("tlkit.features.journal:write_all", "after", 5),
-        ("tlkit.features.journal:write_all", "after", 8),
-        ("tlkit.training.finetune:train_phase", "before", 1),
-        ("tlkit.training.finetune.TrainingData:epoch", "before", 2),
-        ("tlkit.training.epoch_state.EpochState:save", "after", 1),
-        ("tlkit.training.epoch_state.EpochState:save", "after", 2),
-        ("tlkit.training.epoch_state.EpochState:save", "after", 3),
-        ("tlkit.training.finetune.Trainee:logits", "before", 4),
-        ("tlkit.training.finetune.Trainee:restore", "before", 2),
-        ("tlkit.training.epoch_state.EpochState:save", "before", 6),
-        ("tlkit.training.epoch_state.EpochState:save", "after", 6),
-        ("tlkit.training.epoch_state.EpochState:save", "after", 7),
-        ("tlkit.classifier.record.Record:__post_init__", "before", 1),
-        ("nothing", "after", 1),
+        *map(
+            slow,
+            [
+                ("tlkit.features.journal:write_all", "half", 1),
+                ("tlkit.features.journal:write_all", "after", 3),
+                ("tlkit.training.transfer:train", "before", 1),
+                ("tlkit.training.finetune.TrainingData:epoch", "before", 2),
+                ("tlkit.training.epoch_state.EpochState:save", "after", 2),
+                ("tlkit.training.finetune.Trainee:restore", "before", 2),
+                ("tlkit.classifier.record.Record:__post_init__", "before", 1),
+            ],
+        ),
+        *map(
+            long,
+            [
+                ("tlkit.core.rows:write_all", "before", 1),
+                ("tlkit.features.journal:write_all", "before", 2),
+                ("tlkit.features.journal:write_all", "after", 2),
+                ("tlkit.features.journal:write_all", "half", 3),
+                ("tlkit.features.journal:write_all", "after", 5),
+                ("tlkit.features.journal:write_all", "after", 8),
+                ("tlkit.training.finetune:train_phase", "before", 1),
+                ("tlkit.training.epoch_state.EpochState:save", "after", 1),
+                ("tlkit.training.epoch_state.EpochState:save", "after", 3),
+                ("tlkit.training.finetune.Trainee:logits", "before", 4),
+                ("tlkit.training.epoch_state.EpochState:save", "before", 6),
+                ("tlkit.training.epoch_state.EpochState:save", "after", 6),
+                ("tlkit.training.epoch_state.EpochState:save", "after", 7),
+                ("nothing", "after", 1),
+            ],
+        ),
     ],
     ids=lambda point: "-".join(map(str, point)),
 )
@@ -253,15 +271,12 @@ def test_a_finished_run_is_read_back(
     check_same(train(drawn_folder, checkpoint_dir=finished), undisturbed)
 
 
-def slow(value: object) -> Any:
-    return pytest.param(value, marks=pytest.mark.slow)
-
-
 @pytest.mark.parametrize(
     "places",
     [
         ["views", "phase-1"],
-        *map(slow, [["images"], ["views"], ["phase-0"], ["phase-1"], ["phase-2"]]),
+        *map(slow, [["images"], ["phase-2"]]),
+        *map(long, [["views"], ["phase-0"], ["phase-1"]]),
     ],
 )
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(
@@ -516,7 +531,9 @@ def files_limited_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("size", [90_000, *map(slow, [1_000, 20_000, 140_000, 250_000])])
+@pytest.mark.parametrize(
+    "size", [90_000, *map(slow, [1_000, 250_000]), *map(long, [20_000, 140_000])]
+)
 def test_a_full_disk_is_named_and_the_run_goes_on_later(
     drawn_folder: Path, tmp_path: Path, undisturbed: TransferClassifier, size: int
 ) -> None:

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin
-from truth import bitmaps, photos, pngs, rasters, tiffs
+from truth import MODULES, rows
 from truth.table import HEIGHT, WIDTH, Row
 
 from tlkit.errors import ImageError
 from tlkit.images.decoder import read_image
-
-MODULES: dict[str, Callable[[], Iterator[Row]]] = {
-    "bitmaps": bitmaps.rows,
-    "photos": photos.rows,
-    "pngs": pngs.rows,
-    "rasters": rasters.rows,
-    "tiffs": tiffs.rows,
-}
-
-
-@cache
-def rows(name: str) -> tuple[Row, ...]:
-    return tuple(MODULES[name]())
 
 
 def fault(row: Row, data: bytes | None = None) -> str | None:

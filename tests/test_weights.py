@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -344,9 +346,7 @@ def test_where_keras_may_not_write_it_uses_the_temporary_folder(
     assert mobilenet().fingerprint()
 
 
-QUICK = ("DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "NASNetMobile", "ResNet50", "VGG16")
 FILES: list[tuple[str, dict[str, Any], int | tuple[int, int]]] = [
-    *((name, {}, 224) for name in QUICK),
     *(("MobileNet", {}, size) for size in (96, 128, 160, 192, 224, (128, 160), 331)),
     *(("MobileNet", {"alpha": alpha}, 224) for alpha in (0.25, 0.5, 0.75)),
     *(("MobileNetV2", {}, size) for size in (96, 128, 160, 192, 224, (96, 128), 331)),
@@ -355,35 +355,74 @@ FILES: list[tuple[str, dict[str, Any], int | tuple[int, int]]] = [
     *((f"MobileNetV3{kind}", {"alpha": 0.75}, 224) for kind in ("Large", "Small")),
     *((f"MobileNetV3{kind}", {"minimalistic": True}, 224) for kind in ("Large", "Small")),
 ]
-THE_REST = sorted(set(CATALOGUE) - set(LITE) - {name for name, *_ in FILES})
+FILES += [
+    (name, {}, 224) for name in sorted(set(CATALOGUE) - set(LITE) - {name for name, *_ in FILES})
+]
+ENTIRE = ("MobileNet", "MobileNetV3Small")
+"""Networks that are built, to see that their layers have no part in which file is asked for."""
 
 
-@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
-@pytest.mark.parametrize(
-    ("name", "options", "image_size"),
-    [*FILES, *(pytest.param(name, {}, 224, marks=pytest.mark.slow) for name in THE_REST)],
-)
-def test_the_table_of_files_is_that_of_the_installed_keras(
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    options: dict[str, Any],
-    image_size: int | tuple[int, int],
-) -> None:
+class AskedError(Exception):
+    """What would be downloaded: name, address and hash."""
+
+
+class NoLayers:
+    """Stands for `keras.layers` where a network is put together: its layers return what they are given."""
+
+    Input = staticmethod(keras.layers.Input)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.islower():  # layers.add([x, y])
+            return lambda tensors, **_: tensors[0]
+        return lambda *_, **__: lambda x, **_: x[0] if isinstance(x, list) else x
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks Keras for a file gets an error that says for which."""
     from keras.src.utils import file_utils  # where keras.applications has its get_file from
-
-    class AskedError(Exception):
-        pass
 
     def ask(fname: str, origin: str, *, cache_subdir: str, file_hash: str | None = None) -> None:
         assert cache_subdir == "models"
         raise AskedError(fname, origin, file_hash)
 
     monkeypatch.setattr(file_utils, "get_file", ask)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def check_file(name: str, options: dict[str, Any], size: int | tuple[int, int]) -> None:
+    """Compare the table with what Keras asks for."""
+    height, width = (size, size) if isinstance(size, int) else size
     with pytest.raises(AskedError) as caught:
-        getattr(keras.applications, name)(include_top=False, input_shape=(*size, 3), **options)
-    file = keras_file(name, options, size)
+        getattr(keras.applications, name)(
+            include_top=False, input_shape=(height, width, 3), **options
+        )
+    file = keras_file(name, options, (height, width))
     assert caught.value.args == (file.name, file.url, file.hash)
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
+@pytest.mark.parametrize(("name", "options", "image_size"), FILES)
+def test_the_table_of_files_is_that_of_the_installed_keras(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    options: dict[str, Any],
+    image_size: int | tuple[int, int],
+) -> None:
+    without = {"layers": NoLayers(), "Functional": lambda *_, **__: None}
+    without |= {word: getattr(without["layers"], word) for word in ("Sequential", "LayerScale")}
+    rooms = [room for key, room in sys.modules.items() if key.startswith("keras.src.applications.")]
+    for room in rooms:
+        for word, instead in without.items():
+            if hasattr(room, word):
+                monkeypatch.setattr(room, word, instead)
+    check_file(name, options, image_size)
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("name", ENTIRE)
+def test_a_network_with_its_layers_asks_for_the_same_file(name: str) -> None:
+    check_file(name, {}, 224)
 
 
 def test_sizes_without_weights_of_their_own_do_not_warn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Self, TypeAlias, final
+from typing import Final, Self, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from tlkit.training.fold_state import Fold
 from tlkit.training.head import class_weights
 from tlkit.training.schedule import ExactHead, FineTuneSchedule
 from tlkit.training.settings import RunSettings
+
+WHETHER_TO_FINE_TUNE: Final = "whether to fine-tune"
+"""What evaluations call the choice among the head and the phases."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -146,6 +149,11 @@ class Run:
         """Return the groups of these examples."""
         return [self.groups[index] for index in indices.tolist()]
 
+    def without_phases(self) -> Self:
+        """The same with the head of its schedule alone."""
+        schedule = replace(self.settings.schedule, phases=())
+        return replace(self, settings=replace(self.settings, schedule=schedule))
+
     @property
     def is_grouped(self) -> bool:
         """Whether the user has groups: not only what shows one image belongs together."""
@@ -188,13 +196,14 @@ class Judged:
     inner: tuple[Floats | None, ...]
 
 
-def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
+def judge_by_folds(run: Run, among: Indices, *, folds: int, chosen: Sequence[str] = ()) -> Judged:
     """Train and judge fold by fold; the network is left as it was before.
 
     Args:
         run: What to work on.
         among: Indices of the readable examples that are dealt out to the folds, int64 `[N]`, ascending.
         folds: How many, at least 2.
+        chosen: What had been chosen on some of these images before.
     """
     settings = run.settings
     labels = run.listing.labels[among].astype(np.int64)
@@ -204,7 +213,7 @@ def judge_by_folds(run: Run, among: Indices, *, folds: int) -> Judged:
     choice = _chosen(found, tried, labels, weights)
     logits = tried[choice.kept]
     scores = run.scores(among, _calibrated_apart(logits, labels, weights, fold_of))
-    chosen = ("whether to fine-tune",) if settings.schedule.phases else ()
+    chosen = (*chosen, *([WHETHER_TO_FINE_TUNE] if settings.schedule.phases else []))
     result = CrossValidation.counted(
         scores,
         fold_of.tolist(),

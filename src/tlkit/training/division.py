@@ -30,10 +30,12 @@ class Division:
     Attributes:
         split: The splits. Without validation images all that are not for the test are for training.
         folds: How many folds judge the images that are not for the test; None: none do.
+        for_phases: The validation images are kept from learning for the phases alone, to choose among them.
     """
 
     split: Split
     folds: int | None
+    for_phases: bool = False
 
     @property
     def known(self) -> Indices:
@@ -80,9 +82,9 @@ def divide(
     if folds is not None:
         return Division(everything, folds)
     count = _fold_count(listing, groups, everything.train)
-    costly = bool(schedule.phases) or len(everything.train) > FOLDS_AT_MOST
-    if fraction is None and (count < 2 or costly):
-        return Division(split_with(spec.default_fraction), None)
+    foldable = count >= 2 and len(everything.train) <= FOLDS_AT_MOST
+    if fraction is None and (schedule.phases or not foldable):
+        return Division(split_with(spec.default_fraction), None, for_phases=foldable)
     return Division(everything, max(count, 2))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,9 +20,10 @@ from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.run_folders import RunFolders
 from tlkit.images.augmentation import AugmentationPolicy
 from tlkit.images.loader import warn_of_bad_files
-from tlkit.training.cross_validation import Run, judge_by_folds
-from tlkit.training.division import divide
-from tlkit.training.fit import train
+from tlkit.training.cross_validation import WHETHER_TO_FINE_TUNE, Judged, Run, judge_by_folds
+from tlkit.training.division import Division, divide
+from tlkit.training.finetune import TrainingData
+from tlkit.training.fit import Trained, train
 from tlkit.training.recording import judge, record_of
 from tlkit.training.references import least_familiar, references
 from tlkit.training.schedule import FineTuneSchedule
@@ -47,7 +49,9 @@ def transfer_classifier(
 
     An exact head is judged by folds, each image by a head that has not learned from it, and the classifier
     learns from all images that are not for the test; `DatasetSpec(validation_fraction=0.2)` keeps a
-    validation split instead. Fine-tuning and gradient heads take a validation split unless told otherwise.
+    validation split instead. Fine-tuning and gradient heads take a validation split unless told otherwise;
+    where no phase of fine-tuning is kept, the head learns from that split too and is judged by folds, so
+    that a schedule never delivers less than its head alone.
 
     Args:
         data: A folder with two class folders (or ready-made splits), or a `DatasetSpec`.
@@ -125,17 +129,17 @@ def learn(
     warn_of_problems(spec, report, originals.facts, stacklevel=4)  # the line that called
     run = Run.of(settings, frozen, originals, listing, report, run_folders)
     division = divide(settings, listing, run.groups, originals.readable, folds)
-
-    judged = None
-    if division.folds is not None:
-        judged = judge_by_folds(run, division.known, folds=division.folds)
-    train_split, validation = division.split.train, division.split.validation
-    data = settings.learned_from(listing, run.groups, train_split, validation)
-    chosen = judged.choice if judged and not len(validation) else None
-    trained = train(frozen, originals, data, settings.schedule, run_folders, chosen=chosen)
+    data, trained, judged = _learned(run, division)
+    if (
+        division.for_phases and not trained.kept
+    ):  # no phase pays: the head learns from these images too
+        head = run.without_phases()
+        division = divide(head.settings, listing, run.groups, originals.readable, folds)
+        data, alone, judged = _learned(head, division, WHETHER_TO_FINE_TUNE)
+        trained = replace(alone, phases=(*alone.phases, *trained.phases[1:]))
 
     verdict = judge(run, division, data, trained, judged)
-    learned = {listing.examples[index].name for index in train_split.tolist()}
+    learned = {listing.examples[index].name for index in division.split.train.tolist()}
     warn_of_large_clusters(
         report, learned, _judged(verdict.scores[verdict.evaluation.part]), stacklevel=4
     )
@@ -151,6 +155,22 @@ def learn(
         least_familiar=least_familiar(run, division, verdict.trained, known),
     )
     return TransferClassifier(verdict.trained.model, record, known)
+
+
+def _learned(
+    run: Run, division: Division, *chosen: str
+) -> tuple[TrainingData, Trained, Judged | None]:
+    """Judge by folds where folds judge, and train; `chosen` is what was chosen on these images before."""
+    judged = None
+    if division.folds is not None:
+        judged = judge_by_folds(run, division.known, folds=division.folds, chosen=chosen)
+    split, settings = division.split, run.settings
+    data = settings.learned_from(run.listing, run.groups, split.train, split.validation)
+    choice = judged.choice if judged and not len(split.validation) else None
+    trained = train(
+        run.frozen, run.originals, data, settings.schedule, run.run_folders, chosen=choice
+    )
+    return data, trained, judged
 
 
 def _judged(scores: Scores) -> dict[str, bool]:
