@@ -143,10 +143,10 @@ def test_a_curve_is_what_each_guarantee_would_be() -> None:
         except GuaranteeError as refused:
             wanted = str(refused)
         assert found == wanted
-    found = [*curve.values()]
-    assert isinstance(found[0], str)
-    assert isinstance(found[-1], Guarantee)
-    assert found[-1].decided_count == found[-1].count == 300
+    first, *_, last = curve.values()
+    assert isinstance(first, str)
+    assert isinstance(last, Guarantee)
+    assert last.decided_count == last.count == 300
     assert [*curve] == sorted(curve)
     with pytest.raises(SettingError, match="`confidence`"):
         decision_curve(labels, logits, confidence=1.0)
