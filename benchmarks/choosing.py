@@ -1,20 +1,23 @@
 """What `compare` costs, and how far to believe `learning_curve` and `suggest`.
 
-    python benchmarks/choosing.py cost --data DIR --weights DIR
+    python benchmarks/choosing.py cost --data DIR --weights DIR [--images N]
     python benchmarks/choosing.py hiding --data DIR [DIR …] [--draws 6]
     python benchmarks/choosing.py labels --data DIR [DIR …] [--draws 3]
 
 `cost` compares MobileNetV2 (0.35 and 1.0) and EfficientNet-Lite 0, 1 and 2; beside it stand one decode, the
-sum of their forward passes, and building and tracing each. `hiding` asks a random half of each folder for a
-forecast, and the whole folder for what came: the share of bands that hold it, on the images of the half, and
-how wide they are. `labels` buys labels in batches, by `suggest`'s rule and at random, and counts how many it
-takes to come within 5 % of the log-loss of all images; beside it stands the mean ratio of the two orders'
-log-losses on the way there.
+sum of their forward passes, and building and tracing each, and the largest memory that the comparison took;
+with `--images N` on N drawn images instead of the photographs. `hiding` asks a random half of each folder
+for a forecast, and the whole folder for what came: the share of bands that hold it, on the images of the
+half, and how wide they are. `labels` buys labels in batches, by `suggest`'s rule and at random, and counts
+how many it takes to come within 5 % of the log-loss of all images; beside it stands the mean ratio of the
+two orders' log-losses on the way there.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -23,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from measuring import mobilenet, write_json
+from PIL import Image
 
 from tlkit import BackboneAdapter, DatasetSpec, FineTuneSchedule, compare
 from tlkit.backbones.engines import BATCH_SIZE, TensorFlowEngine
@@ -55,9 +59,12 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
 
     adapters = candidates(options)
     (data,) = options.data
+    if options.images:
+        data = drawn(Path(options.place.name), options.images)
     started = time.perf_counter()
     comparison = compare(data, adapters)
     whole = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     paths = [example.path for example in DatasetSpec(data).listing().examples]
     parts: dict[str, float] = defaultdict(float)
     for size in {adapter.image_size for adapter in adapters}:
@@ -79,7 +86,19 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
     print(
         f"\ncomparison {whole:.1f} s; {dict(parts)}, in all {total:.1f} s: ratio {whole / total:.2f}"
     )
-    return {"comparison seconds": whole, **parts, "ratio": whole / total}
+    print(f"{count} images, largest memory of the comparison {peak:.0f} MiB")
+    return {"comparison seconds": whole, **parts, "ratio": whole / total, "peak MiB": peak}
+
+
+def drawn(folder: Path, count: int) -> Path:
+    """Write small images of two classes, no two alike: coarse and fine patches of colours."""
+    for number in range(count):
+        kind, side = (("coarse", 5), ("fine", 9))[number % 2]
+        random = np.random.default_rng(number)
+        patches = Image.fromarray(random.integers(256, size=(side, side, 3), dtype=np.uint8))
+        (folder / kind).mkdir(exist_ok=True)
+        patches.resize((128, 128), Image.Resampling.BICUBIC).save(folder / kind / f"{number}.jpg")
+    return folder
 
 
 class Folder:
@@ -247,9 +266,11 @@ def main() -> None:
     add("--weights", type=Path, help="folder of MobileNetV2's weights files, for `cost`")
     add("--backbone", default="EfficientNetLite0", help="for `hiding` and `labels`")
     add("--draws", type=int, default=3, help="halves, or orders, of each folder")
+    add("--images", type=int, help="for `cost`: so many drawn ones")
     add("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     options.size = 224
+    options.place = tempfile.TemporaryDirectory(prefix="tlkit-choosing-")
     figures = {"cost": cost, "hiding": hiding, "labels": labels}[options.what](options)
     write_json(options, {"figures": figures})
 
