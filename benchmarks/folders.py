@@ -121,6 +121,9 @@ def pooled(folder: Path, place: Path) -> Path:
 
 def measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
     """Run every method on every folder and seed, and say at once what came out."""
+    import keras  # so that seconds count from after imports
+
+    print(f"Keras {keras.version()}", flush=True)
     backbone = BackboneAdapter(options.backbone, image_size=options.size, weights=options.weights)
     for folder in options.folders:
         for seed in range(options.seeds):

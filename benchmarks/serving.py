@@ -77,12 +77,16 @@ def clients(options: argparse.Namespace) -> Figures:
         line = http.client.HTTPConnection("127.0.0.1", options.port, timeout=60)
         while (before := time.perf_counter()) < end:
             content = contents[(number + len(waits[number]) * options.clients) % len(contents)]
-            line.request("POST", "/predict", content, {"content-type": "image/jpeg"})
-            answer = line.getresponse()
-            said = answer.read()
+            try:
+                line.request("POST", "/predict", content, {"content-type": "image/jpeg"})
+                answer = line.getresponse()
+                said, status = answer.read().decode(), answer.status
+            except (OSError, http.client.HTTPException) as error:
+                said, status = repr(error), 0
+                line.close()
             waits[number].append(time.perf_counter() - before)
-            if answer.status != 200:
-                errors.append(said.decode())
+            if status != 200:
+                errors.append(said)
 
     started = time.perf_counter()
     threads = [threading.Thread(target=client, args=(number,)) for number in range(options.clients)]
@@ -95,8 +99,10 @@ def clients(options: argparse.Namespace) -> Figures:
     for thread in threads:
         thread.join()
     found = sorted(wait for waits_of_one in waits for wait in waits_of_one)
+    if errors:
+        print(f"{len(errors)} errors, the first: {errors[0]}", file=sys.stderr)
     return {
-        "images/s": len(found) / (time.perf_counter() - started),
+        "images/s": (len(found) - len(errors)) / (time.perf_counter() - started),
         "median seconds": statistics.median(found),
         "p99 seconds": found[int(0.99 * len(found))],
         "errors": len(errors),

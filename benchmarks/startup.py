@@ -1,14 +1,16 @@
 """How long until something happens: import, help, a saved classifier's first answer, a second run?
 
-    python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224] [--other SRC] [--whole]
+    python benchmarks/startup.py --data DIR --weights DIR [--alpha 1.0] [--size 224] [--other SRC]
+        [--whole | --predict]
 
 Each run is a process of its own; `seconds` is its time after imports, `process seconds` all of it, `core
 seconds` what it computed. `tlkit predict` is asked about one photograph: with the saved classifier, with
 exported folders, and, for comparison, with the saved classifier by another tlkit, whose `src` folder is
-`--other`. The table of whole processes puts the first run, from starting Python to its end, beside
-`import tensorflow, keras` and beside the sum of that and the same call after imports: decoding goes on while
-TensorFlow is loaded. `--whole` measures this table alone. The last table is of a whole folder, once the
-network is loaded and has seen the folder before: `predict_folder` beside the loop that Keras's users write.
+`--other`. The table of whole processes puts the first run, from starting Python to its end, beside `import
+tensorflow, keras` and beside the sum of that and the same call after imports: decoding goes on while
+TensorFlow is loaded. `--whole` measures this table alone, `--predict` that of `tlkit predict`. The last
+table is of a whole folder, once the network is loaded and has seen the folder before: `predict_folder`
+beside the loop that Keras's users write.
 """
 
 from __future__ import annotations
@@ -144,7 +146,9 @@ def run(options: argparse.Namespace, place: Path, case: str) -> Figures:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--other", type=Path, help="the folder `src` of another tlkit")
-    parser.add_argument("--whole", action="store_true", help="the table of whole processes alone")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--whole", action="store_true", help="the table of whole processes alone")
+    alone.add_argument("--predict", action="store_true", help="the table of `tlkit predict` alone")
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -161,6 +165,15 @@ def main() -> None:
         table(processes, "process seconds", baseline=SUM)
         write_json(options, {"runs": processes})
         return
+    if options.predict:
+        with tempfile.TemporaryDirectory(prefix="tlkit-startup-") as folder:
+            interleaved({FIRST: partial(run, options, Path(folder), FIRST)}, 1)
+            sides = shell(options, Path(folder))
+            interleaved(sides, 1)  # writes what is kept of compiled modules
+            predictions = interleaved(sides, options.repeats)
+        show_predictions(predictions)
+        write_json(options, {"runs": predictions})
+        return
     command = Path(sysconfig.get_path("scripts"), "tlkit")
     free = {
         "python": partial(process, sys.executable, "-c", ""),
@@ -176,8 +189,7 @@ def main() -> None:
         cases[IMPORTS] = partial(process, sys.executable, "-c", IMPORTS)
         runs |= interleaved(cases, options.repeats)
         predictions = interleaved(shell(options, Path(folder)), options.repeats)
-    for figure in ("process seconds", "core seconds", "peak MiB"):
-        table(predictions, figure, baseline=SAVED)
+    show_predictions(predictions)
     folders = {case: runs.pop(case) for case in ("Keras's loop", "predict_folder()")}
     processes = whole_processes(runs)
     waits = {case: runs[case] for case in CASES if case in runs}
@@ -187,6 +199,11 @@ def main() -> None:
     for figure in ("seconds", "images/s", "peak MiB"):
         table(folders, figure, baseline="Keras's loop")
     write_json(options, {"runs": runs | folders | processes | predictions})
+
+
+def show_predictions(predictions: Runs) -> None:
+    for figure in ("process seconds", "core seconds", "peak MiB"):
+        table(predictions, figure, baseline=SAVED)
 
 
 def whole_processes(runs: Runs) -> Runs:

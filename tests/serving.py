@@ -118,8 +118,9 @@ def server(
     similar: FeatureIndex | None = None,
     names: Sequence[str] = (),
     token: str | None = None,
+    grace: int | None = None,
 ) -> Iterator[Client]:
-    """Serve a classifier in a thread of this process."""
+    """Serve a classifier in a thread of this process; when it is stopped it waits for `grace` seconds."""
     limits = limits or Limits()
     page = Page(classifier, limits, similar)
     app = make_app(classifier, page, limits, names=frozenset(names), token=token)
@@ -131,6 +132,7 @@ def server(
         log_level="error",
         access_log=False,
         server_header=False,
+        timeout_graceful_shutdown=grace,
     )
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     running = uvicorn.Server(config)

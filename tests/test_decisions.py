@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit.errors import SettingError
+from tlkit.errors import GuaranteeError, SettingError
 from tlkit.evaluation.bounds import counts_within
 from tlkit.evaluation.decision_counts import (
     UNFAMILIAR,
@@ -22,6 +22,7 @@ from tlkit.evaluation.decision_counts import (
     check_no_decision,
     counted,
 )
+from tlkit.evaluation.decision_curve import decision_curve
 from tlkit.evaluation.decisions import Guarantee, choose_guarantee, read_promise
 from tlkit.evaluation.log_loss import sigmoid
 
@@ -128,6 +129,27 @@ def brute_force(labels: list[int], logits: list[float], share: float, chance: fl
         if sum(logit < cut for logit in positives) <= allowed
     ]
     return max(possible)
+
+
+def test_a_curve_is_what_each_guarantee_would_be() -> None:
+    labels, logits = world(6, 0.005, size=600)
+    groups = np.arange(600) // 2
+    curve = decision_curve(labels, logits, threshold=0.4, confidence=0.8, groups=groups)
+    for error, found in curve.items():
+        try:
+            wanted: Guarantee | str = choose_guarantee(
+                labels, logits, error=error, threshold=0.4, confidence=0.8, groups=groups
+            )
+        except GuaranteeError as refused:
+            wanted = str(refused)
+        assert found == wanted
+    first, *_, last = curve.values()
+    assert isinstance(first, str)
+    assert isinstance(last, Guarantee)
+    assert last.decided_count == last.count == 300
+    assert [*curve] == sorted(curve)
+    with pytest.raises(SettingError, match="`confidence`"):
+        decision_curve(labels, logits, confidence=1.0)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

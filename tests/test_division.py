@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlkit import (
     BackboneAdapter,
@@ -22,7 +23,7 @@ from tlkit import (
     transfer_classifier,
 )
 from tlkit.data.split import assign_folds
-from tlkit.errors import SettingError
+from tlkit.errors import SettingError, TlkitWarning
 from tlkit.evaluation.log_loss import log_losses
 from tlkit.images.decoder import read_image
 from tlkit.training import cross_validation, division
@@ -159,6 +160,24 @@ def test_a_large_folder_takes_a_validation_split(
 def test_splits_for_people_with_a_loop_of_their_own_keep_a_fifth(drawn_folder: Path) -> None:
     parts = split_dataset(drawn_folder)
     assert [len(parts[name]) for name in ("train", "validation", "test")] == [38, 10, 0]
+
+
+def test_images_judged_again_say_what_they_were_used_to_choose(
+    drawn_folder: Path, tmp_path: Path
+) -> None:
+    """Whoever evaluates the training folder gets its validation images, which chose the epoch."""
+    classifier = trained(drawn_folder, schedule=FineTuneSchedule(head=GradientHead(epochs=2)))
+    with pytest.warns(TlkitWarning, match="left out"):
+        again = classifier.evaluate(drawn_folder)
+    assert again.count == classifier.evaluation.count
+    assert again.used_to_choose == classifier.evaluation.used_to_choose
+    assert "choose which epoch" in str(again)
+    elsewhere = tmp_path / "elsewhere"
+    for example in DatasetSpec(drawn_folder).listing().examples[::3]:
+        place = elsewhere / example.class_name / example.path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(example.path).rotate(180).save(place)
+    assert classifier.evaluate(elsewhere).used_to_choose == ()
 
 
 def test_a_gradient_head_needs_a_validation_split(drawn_folder: Path) -> None:

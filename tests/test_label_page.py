@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import CHROMIUM, Page, chromium
+from PIL import Image
 
 from tlkit import BackboneAdapter, DatasetSpec, FineTuneSchedule, TransferClassifier
 from tlkit.cli import main
@@ -212,6 +214,38 @@ def test_the_keyboard_decides_and_goes_on(page: Page, report: Path, tmp_path: Pa
     assert focused(page) == ("", "save")
     rows = read(saved(page, tmp_path))
     assert {name: row["decision"] for name, row in rows.items()} == pressed(page)
+
+
+def test_the_least_familiar_images_are_decided_about_too(
+    page: Page, drawn_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(drawn_folder, tmp_path / "discs")
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[::2] = (0, 255, 80)
+    Image.fromarray(stripes).save(folder / "disc" / "stripes.png")
+    write_report(train(folder), tmp_path / "report.html", heat_maps=0)
+    page.open((tmp_path / "report.html").as_uri(), width=390, height=844)
+    page.run("document.querySelector('[data-filter=unlike]').click()")
+    names = shown(page)
+    assert "disc/stripes.png" in names[:2]
+    size = page.run("document.querySelector('[data-size=unlike]').textContent")
+    assert int(size) == len(names) < 8
+    card = page.run("document.querySelector('#gallery > li:not([hidden])').textContent")
+    assert "Unlike the others: familiarity 0.041" in card
+    page.run("document.querySelector('#gallery > li:not([hidden]) [data-decision]').focus()")
+    page.press("l", 76)
+    assert focused(page)[0] == names[1]
+    page.press("l", 76)
+    click(page, names[2], "right")
+    table = saved(page, tmp_path / "saved")
+    assert {name: row["decision"] for name, row in read(table).items()} == {
+        names[0]: "leave out",
+        names[1]: "leave out",
+        names[2]: "right",
+    }
+    decided = DatasetSpec(folder, decisions=table).listing().decided
+    assert decided is not None
+    assert {*decided.left_out} == {*names[:2]}
 
 
 def test_decisions_stay_while_the_page_is_open(page: Page, report: Path, tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import tlkit
 from tlkit.backbones.adapter import BackboneAdapter
-from tlkit.classifier.classifier import TransferClassifier
+from tlkit.classifier.classifier import TransferClassifier, with_card
 from tlkit.classifier.record import Record
 from tlkit.cli import app as cli
 from tlkit.cli import arguments as words
@@ -102,7 +103,9 @@ def test_ids_are_unique_and_references_lead_somewhere(report: Path) -> None:
 
 def test_every_colour_of_a_chart_is_one_of_the_page(report: Path) -> None:
     drawings = re.findall(r"<svg.*?</svg>", report.read_text("utf-8"), re.DOTALL)
-    assert len(drawings) == 12  # three parts by four curves; an exact head has no learning curve
+    assert (
+        len(drawings) == 13
+    )  # three parts by four curves, and decisions; an exact head has no epochs
     assert all("var(--first)" in drawing for drawing in drawings)
     assert not re.findall(r"#[0-9a-fA-F]{6}\b", "".join(drawings))
 
@@ -218,13 +221,49 @@ def test_of_a_large_folder_the_most_telling_images_are_shown(
     classifier: TransferClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = album.make_album(classifier, None)
-    monkeypatch.setattr(album, "IMAGES", 10)
-    seen = album.make_album(classifier, None)
     names = [image.example.name for image in everything.images]
-    assert [image.example.name for image in seen.images] == names[:10]
-    assert seen.notes == (
-        "Not shown: 38 images whose label the classifier finds easy to believe. The metrics count them.",
+    monkeypatch.setattr(album, "IMAGES", 2)
+    seen = album.make_album(classifier, None)
+    added = [name for name in names[2:] if name in everything.unlike]
+    assert added  # the least familiar are shown wherever they stand
+    assert [image.example.name for image in seen.images] == [*names[:2], *added]
+    (note,) = seen.notes
+    assert note == (
+        f"Not shown: {46 - len(added)} images whose label the classifier finds easy to believe. The metrics "
+        "count them."
     )
+
+
+def test_files_that_do_not_belong_there_are_the_least_familiar(
+    drawn_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(drawn_folder, tmp_path / "drawn")
+    stripes = np.zeros((2, 32, 32, 3), np.uint8)
+    stripes[0, ::2] = stripes[1, :, ::2] = (0, 255, 80)
+    Image.fromarray(stripes[0]).save(folder / "disc" / "stripes.png")
+    spec = DatasetSpec(folder)
+    classifier = transfer_classifier(spec, backbone=TINY, schedule=FineTuneSchedule.head_only())
+    seen = album.make_album(classifier, None)
+    assert "disc/stripes.png" in [*seen.unlike][:2]
+    assert [*seen.unlike.values()] == sorted(seen.unlike.values())
+    assert max(seen.unlike.values()) <= 0.1
+    marked = {i.example.name: i.familiarity for i in seen.images if i.familiarity is not None}
+    assert marked == seen.unlike
+    decided = tmp_path / "decisions.csv"
+    decided.write_text("image,decision\ndisc/stripes.png,right\n", "utf-8")
+    again = album.make_album(classifier, DatasetSpec(folder, decisions=decided))
+    assert again.unlike.keys() == seen.unlike.keys() - {"disc/stripes.png"}
+
+    # new images are ranked where they are predicted
+    for name in ("disc", "not disc"):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        with Image.open(drawn_folder / name / "03.jpg") as image:
+            image.crop((1, 1, 47, 47)).save(tmp_path / "new" / name / "usual.jpg")
+    Image.fromarray(stripes[1]).save(tmp_path / "new" / "disc" / "strange.png")
+    elsewhere = album.make_album(classifier, tmp_path / "new")
+    found = classifier.predict(tmp_path / "new" / "disc" / "strange.png").familiarity
+    assert elsewhere.unlike["disc/strange.png"] == found
+    assert next(iter(elsewhere.unlike)) == "disc/strange.png"
 
 
 def test_a_relative_folder_is_looked_for_where_one_is(
@@ -295,7 +334,8 @@ def test_a_page_may_show_images_of_one_class_alone(
 ) -> None:
     """Those most like them need not be among the ones that the page shows."""
     monkeypatch.setattr(album, "IMAGES", 1)
-    text = written(classifier, tmp_path, heat_maps=1)
+    bare = dataclasses.replace(classifier.record, least_familiar={})
+    text = written(with_card(classifier, bare), tmp_path, heat_maps=1)
     assert text.count('<li id="image-') == 1
     alike = re.findall(r"of what it learned:</p>(.*?)</div>", text, re.DOTALL)
     assert [images.count("<img ") for images in alike] == [3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -21,6 +22,7 @@ import hostile
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -40,7 +42,9 @@ from tlkit.delivery import serve as serving
 from tlkit.delivery import server_connections
 from tlkit.delivery.predictions import COLUMNS, as_row
 from tlkit.delivery.serve import Address
-from tlkit.delivery.server_uploads import Limits
+from tlkit.delivery.server_batches import Desk
+from tlkit.delivery.server_page import Page
+from tlkit.delivery.server_uploads import Limits, RefusedError, Upload
 from tlkit.errors import MissingExtraError, SettingError, TlkitError
 from tlkit.evaluation.decisions import Guarantee
 from tlkit.insight.neighbours import FeatureIndex
@@ -262,6 +266,28 @@ def test_what_is_left_to_a_person_is_called_unsure(
         assert "at most 2 % are wrong" in ask("GET", "/model").json["guarantee"]
 
 
+def test_what_is_unlike_the_training_images_is_called_unfamiliar(
+    classifier: TransferClassifier, photo: bytes
+) -> None:
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[::2] = (0, 255, 80)
+    foreign = hostile.encode(Image.fromarray(stripes), "PNG")
+    with server(classifier.with_unfamiliar_level(0.05)) as ask:
+        sent = [("disc.jpg", photo), ("stripes.png", foreign)]
+        disc, other = ask.post("/predict", sent).json["predictions"]
+        assert disc["decision"] == "disc"
+        assert other["decision"] == "unfamiliar"
+        assert other["familiarity"] <= 0.05 < disc["familiarity"]
+        page = ask.post("/", sent).body.decode()
+        first, second = re.findall(r'(?s)<li class="result.*?</li>', page)
+        assert f"familiarity <strong>{disc['familiarity']:.2g}</strong>" in first
+        assert "learned from: a person should look" not in first
+        assert '<h3 class="unsure">unfamiliar</h3>' in second
+        assert "unlike the images that it learned from: a person should look" in second
+        assert "at most 0.05 it calls unfamiliar" in page
+        assert ask("GET", "/model").json["unfamiliar_level"] == 0.05
+
+
 def test_every_answer_forbids_what_a_page_does_not_need(ask: Client, photo: bytes) -> None:
     for answer in (
         ask("GET", "/"), ask("GET", "/page.js"), ask("GET", "/page.css"), ask("GET", "/nothing"),
@@ -437,6 +463,7 @@ def slow_server(
     limits: Limits | None = None,
     *,
     fail: bool = False,
+    grace: int | None = None,
 ) -> Iterator[tuple[Client, Slow]]:
     from tlkit.classifier.card import ModelCard
 
@@ -452,7 +479,7 @@ def slow_server(
             raise SettingError("it has none")
 
         patch.setattr(server_page, "Explainer", none)
-        with server(made, limits) as client:
+        with server(made, limits, grace=grace) as client:
             yield client, predictor
 
 
@@ -545,6 +572,129 @@ def test_a_request_that_hangs_costs_the_others_nothing(
             assert line.recv(2**16) == b""
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        # It is refused at once, and what follows in the same packet is no HTTP.
+        (
+            b"POST / HTTP/1.1\r\nHost: evil.example\r\n" + CHUNKED + b"1\r\nx\r\nzz\r\n",
+            b"",
+            b"not HTTP",
+        ),
+        # It has been answered, and what still comes of it is none.
+        (
+            b"POST /nothing HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED,
+            b"zz\r\n",
+            b"there is no POST",
+        ),
+        (b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED, b"zz\r\n", b"not HTTP"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nzz\r\n\r\n", b"", b"not HTTP"),
+        (b"\x16\x03\x01\x02\r\n\r\n", b"", b"not HTTP"),
+        (b"GET /health HTTP/1.1\r\nHost: [\r\n\r\n", b"", b"does not go by the name"),
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[\r\nContent-Length: 0\r\n\r\n",
+            b"",
+            b"not the pages of",
+        ),
+    ],
+)
+def test_what_is_no_http_gets_a_sentence_and_leaves_no_trace(
+    ask: Client, caplog: pytest.LogCaptureFixture, first: bytes, then: bytes, said: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=20) as line:
+        line.sendall(first)
+        found = b""
+        if then:
+            time.sleep(0.3)  # what came first has been looked at
+            line.sendall(then)
+        with contextlib.suppress(ConnectionError):
+            while piece := line.recv(2**16):
+                found += piece
+    assert said in found
+    assert b" 500 " not in found
+    assert ask("GET", "/health").status == 200
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Host: evil.example\r\nContent-Length: 8000000",
+        b"Host: localhost\r\nContent-Length: -1",
+        b"Host: localhost\r\nContent-Length: 10",  # and sends more
+    ],
+)
+@pytest.mark.parametrize("close", [b"", b"\r\nConnection: close"])
+def test_a_client_that_is_refused_hears_it_once_it_has_sent_all(
+    ask: Client, head: bytes, close: bytes
+) -> None:
+    request = b"POST /predict HTTP/1.1\r\n" + head + close + b"\r\n\r\n" + bytes(8_000_000)
+    for _ in range(4):
+        assert ask.raw(request, seconds=4).startswith(b"HTTP/1.1 4")
+
+
+def test_a_client_that_is_refused_cannot_go_on_sending(
+    ask: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_connections, "LINGER_SECONDS", 1.0)
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=20) as line:
+        line.sendall(b"nothing of HTTP\r\n\r\n")
+        before = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - before < HONEST_SECONDS:
+                line.sendall(bytes(1000))
+                time.sleep(0.05)
+        assert 0.5 < time.monotonic() - before < HONEST_SECONDS
+
+
+def test_a_server_that_has_waited_long_enough_says_so_and_leaves_no_trace(
+    classifier: TransferClassifier, photo: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One image is computed, others wait to be decoded or drawn, and one is still sent, when grace ends."""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as stack:
+        with slow_server(classifier, 3, grace=1) as (ask, predictor):
+            line = stack.enter_context(
+                socket.create_connection(("127.0.0.1", ask.port), timeout=20)
+            )
+            line.sendall(head + photo[:500])
+            paths = ["/predict", "/"] * 3
+            asked = [pool.submit(ask.post, path, [("a.jpg", photo)]) for path in paths]
+            while not predictor.sizes:
+                time.sleep(0.01)
+        found = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := line.recv(2**16):
+                found += piece
+        assert found.startswith(b"HTTP/1.1 503")
+        for answer in asked:
+            assert answer.result().status == 503
+            assert b"the server is being stopped: send it again" in answer.result().body
+    assert [record.exc_info for record in caplog.records] == [None]  # "Cancel 7 running task(s)"
+
+
+def test_what_comes_when_the_desk_is_closed_is_refused(
+    classifier: TransferClassifier, photo: bytes
+) -> None:
+    """As a connection does that was accepted when the server had begun to stop."""
+    limits, files = Limits(), [Upload("a.jpg", photo)]
+
+    async def late() -> None:
+        desk, page = Desk(classifier, limits), Page(classifier, limits)
+        outcomes = await desk.predict(files)
+        desk.close()
+        page.close()
+        with pytest.raises(RefusedError, match="is being stopped"):
+            await desk.predict(files)
+        with pytest.raises(RefusedError, match="is being stopped"):
+            await page.filled(files, outcomes)
+
+    asyncio.run(late())
+
+
 def test_nothing_is_written_to_a_disk(ask: Client, opened: list[str], photo: bytes) -> None:
     large = hostile.encode(hostile.rgb().resize((1500, 1500)), "BMP")
     assert len(large) > 2**22
@@ -561,7 +711,11 @@ FUZZ = pytest.param(300, id="300"), pytest.param(10_000, id="10000", marks=pytes
 
 @pytest.mark.parametrize("count", FUZZ)
 def test_hostile_requests_get_a_sentence_and_honest_ones_their_answer(
-    classifier: TransferClassifier, photo: bytes, count: int, monkeypatch: pytest.MonkeyPatch
+    classifier: TransferClassifier,
+    photo: bytes,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(server_connections, "HEAD_SECONDS", 1.0)
     limits = Limits(file_bytes=2_000_000, pixels=4_000_000, seconds=1.5)
@@ -592,6 +746,7 @@ def test_hostile_requests_get_a_sentence_and_honest_ones_their_answer(
         assert {200, 400, 403, 413, 422} <= {*statuses}
         assert {*statuses} <= {0, 200, 400, 403, 404, 405, 408, 413, 422, 503}
         assert ask("GET", "/health").status == 200
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 def attack(ask: Client, seed: int, photo: bytes) -> int:
@@ -611,9 +766,13 @@ def attack(ask: Client, seed: int, photo: bytes) -> int:
             body = bytes(damaged)
     head = [
         f"{'POST' if rng.random() < 0.9 else 'PUT'} {'/predict' if rng.random() < 0.7 else '/'} HTTP/1.1",
-        f"Host: {'localhost' if rng.random() < 0.95 else 'evil.example'}",
+        f"Host: {'localhost' if rng.random() < 0.95 else HOSTS[int(rng.integers(len(HOSTS)))]}",
         f"Content-Type: {kind}",
-        *(["Origin: http://evil.example"] if rng.random() < 0.03 else []),
+        *(
+            [f"Origin: http://{HOSTS[int(rng.integers(len(HOSTS)))]}"]
+            if rng.random() < 0.03
+            else []
+        ),
         *(
             ["Cookie: \x01=\xff;;;=", f"X: {'y' * int(rng.integers(9000))}"]
             if rng.random() < 0.1
@@ -660,6 +819,16 @@ def head_of(request: bytes) -> bytes:
     return head if end and head.startswith((b"POST", b"PUT")) else b""
 
 
+HOSTS = (
+    "evil.example",
+    "[",
+    "[::1",
+    "localhost:99999999",
+    "\xe4",
+    "a b",
+    "localhost@evil.example",
+    "",
+)
 NAMES = (
     "a.jpg", "../../../../etc/passwd", "C:\\\\windows\\\\win.ini", "/dev/zero", "\x00.jpg", "a" * 3000,
     "a.jpg\r\nContent-Type: text/html", "\u202egpj.exe", "%2e%2e%2f", "", "con",

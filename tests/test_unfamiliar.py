@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -33,8 +36,11 @@ from tlkit.errors import ArtifactError, SettingError, TlkitWarning
 from tlkit.evaluation.decisions import Guarantee
 from tlkit.evaluation.evaluate import Evaluation
 from tlkit.evaluation.familiarity import Familiarity
+from tlkit.images.decoder import read_image
 
 GOLDEN = Path(__file__).parent / "golden"
+PAGE = Path(__file__).parents[1] / "docs" / "export.md"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 LEVEL = 0.05  # what 28 training images can tell, two of which are alike: no less than 1 / 28
 LEAST = 1 / 28
 
@@ -80,6 +86,30 @@ def test_familiarity_is_the_rank_of_the_last_stages_features(
         found = [prediction.familiarity for prediction in classifier.predict(images)]
         assert found == pytest.approx(expected, abs=LEAST)  # two engines, one rank
         assert len({*found}) <= 60
+
+
+def test_the_least_familiar_training_images_are_named(
+    classifier: TransferClassifier, drawn_folder: Path
+) -> None:
+    """By brute force: each against those of other groups."""
+    known, record = classifier.familiarity, classifier.record
+    assert known is not None
+    images = [
+        read_image(drawn_folder / name, classifier.image_size)[0] for name in record.training_names
+    ]
+    rows = last_stage(classifier, np.stack(images))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    apart = np.linalg.norm(rows[:, None] - rows, axis=2)
+    apart[known.groups[:, None] == known.groups] = np.inf
+    distances = np.sort(apart, axis=1)[:, : known.nearest].mean(axis=1)
+    assert known.distances == pytest.approx(distances, abs=2e-3)  # references are in float16
+    found = record.least_familiar
+    assert {*found} == {*record.training_names}  # fewer than a hundred
+    distance_of = dict(zip(record.training_names, distances.tolist(), strict=True))
+    ordered = [distance_of[name] for name in found]
+    assert ordered == pytest.approx(sorted(ordered, reverse=True), abs=4e-3)
+    assert [*found.values()] == sorted(found.values())
+    assert [*found.values()][-1] == 1.0
 
 
 def test_training_images_are_familiar_and_stripes_are_not(
@@ -281,9 +311,31 @@ def test_an_export_tells_it_by_option(
         pairs = zip(predictions(one, drawn_folder), predictions(telling, drawn_folder), strict=True)
         for found, expected in pairs:
             assert found.familiarity == pytest.approx(expected.familiarity, abs=2 * LEAST)
+    if name == "onnx":
+        photos = sorted(drawn_folder.rglob("*.jpg"))[::9]
+        Image.fromarray(foreign[0]).save(tmp_path / "stripes.png")
+        check_script(telling, tmp_path / name, [*photos, tmp_path / "stripes.png"])
     (tmp_path / name / "familiarity.npz").write_bytes(b"PK")
     with pytest.raises(ArtifactError, match=r"familiarity\.npz is damaged"):
         TransferClassifier.load(tmp_path / name)
+
+
+def check_script(classifier: TransferClassifier, folder: Path, photos: list[Path]) -> None:
+    """The script that the page on exports shows, without tlkit or TensorFlow, says what tlkit says."""
+    section = PAGE.read_text("utf-8").split("### What is unlike the training images\n")[1]
+    script = folder.parent / "script.py"
+    script.write_text(section.split("```python\n")[1].split("```")[0])
+    shutil.copy(EXAMPLES / "read_image.py", folder.parent)
+    said = set()
+    for photo in photos:
+        command = [sys.executable, str(script), str(folder), str(photo)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        word, familiarity = done.stdout.split()
+        expected = classifier.predict(photo)
+        assert float(familiarity) == pytest.approx(expected.familiarity, abs=1.01 * LEAST)
+        assert word == ("unfamiliar" if expected.unfamiliar else "familiar")
+        said.add(word)
+    assert said == {"unfamiliar", "familiar"}
 
 
 def test_an_export_without_it_knows_nothing_of_it(

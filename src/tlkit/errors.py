@@ -3,6 +3,7 @@
 ```text
 TlkitError                     catch this one to catch them all
 ├── SettingError (ValueError)  an argument is outside what it may be
+│   └── GuaranteeError         so few images, or so many mistakes, cannot prove a promise
 ├── DatasetError (ValueError)  a folder or table is not two classes of images, or too small for its split
 ├── ImageError (OSError)       one file cannot be read as an image: .path, .reason, .format
 ├── WeightsError (OSError)     pretrained weights cannot be fetched, read or fitted to the network
@@ -33,6 +34,10 @@ class TlkitError(Exception):
 
 class SettingError(TlkitError, ValueError):
     """An argument is outside what it may be."""
+
+
+class GuaranteeError(SettingError):
+    """So few images, or so many mistakes, cannot prove a promise; the message says what would do."""
 
 
 class DatasetError(TlkitError, ValueError):

@@ -16,7 +16,7 @@ from tlkit.evaluation.decision_counts import UNFAMILIAR, UNSURE, DecisionCounts,
 from tlkit.evaluation.decisions import Guarantee
 from tlkit.evaluation.evaluate import THE_THRESHOLD, Evaluation, evaluate
 from tlkit.evaluation.log_loss import sigmoid
-from tlkit.evaluation.scores import CrossValidation, Scores
+from tlkit.evaluation.scores import OUT_OF_FOLD, CrossValidation, Scores
 from tlkit.evaluation.threshold import ThresholdChoice
 from tlkit.images.reader import ValueRange, check_value_range
 from tlkit.images.resizing import RULES
@@ -96,6 +96,12 @@ class ModelCard(Spec):
         if choice is None:
             return "not chosen on images"
         return f"for {choice.goal}, chosen on {choice.count} {printable(choice.part)} images"
+
+    @property
+    def out_of_fold(self) -> Scores | None:
+        """Out-of-fold predictions, see `TransferClassifier.out_of_fold`."""
+        crossed = self.cross_validation
+        return crossed.scores if crossed else self.scores.get(OUT_OF_FOLD)
 
     def decided(self, logits: npt.ArrayLike, familiarity: npt.ArrayLike | None = None) -> Ints:
         """Decide, or leave to a person.

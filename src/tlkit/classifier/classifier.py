@@ -16,7 +16,8 @@ from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE
 from tlkit.classifier.artifact import read_artifact, write_artifact
 from tlkit.classifier.card import ModelCard
-from tlkit.classifier.exported import lacking, read_export
+from tlkit.classifier.exported import lacking, lacking_metrics, read_export
+from tlkit.classifier.guarantee import guarantee_for
 from tlkit.classifier.measure import measure, spec_for
 from tlkit.classifier.measure_pair import Side, measure_pair
 from tlkit.classifier.predictor import NetworkPredictor, Predictor, files_of, owner_of
@@ -29,7 +30,7 @@ from tlkit.data.dataset import DatasetSpec, image_files, part_of
 from tlkit.errors import SettingError, printable
 from tlkit.evaluation.calibration import Calibration
 from tlkit.evaluation.decision_counts import UNFAMILIAR_WORD, WORDS, check_no_decision
-from tlkit.evaluation.decisions import Guarantee, choose_guarantee
+from tlkit.evaluation.decisions import Guarantee
 from tlkit.evaluation.evaluate import Evaluation, other_class
 from tlkit.evaluation.familiarity import Familiarity
 from tlkit.evaluation.history import History
@@ -243,10 +244,7 @@ class TransferClassifier:
             ArtifactError: It was loaded from a folder that was exported before such folders held metrics.
         """
         if self.card.evaluation is None:
-            raise lacking(
-                "metrics and no scores to choose a threshold on (its format version is 1)",
-                "export the classifier anew with this tlkit, or load its .keras file",
-            )
+            raise lacking_metrics()
         return self.card.evaluation
 
     @property
@@ -266,8 +264,7 @@ class TransferClassifier:
         Of all images if trained with `folds`, else of the training split if an exact head was kept; else
         None.
         """
-        crossed = self.cross_validation
-        return crossed.scores if crossed else self.card.scores.get(OUT_OF_FOLD)
+        return self.card.out_of_fold
 
     @property
     def calibration(self) -> Calibration | None:
@@ -550,41 +547,18 @@ class TransferClassifier:
 
         Raises:
             ArtifactError: It was loaded from a folder that was exported before such folders held scores.
-            SettingError: There are no out-of-fold logits, too few images or too many sure mistakes for such a
-                promise (the message says how many images would do), a class is called as a decision is, or
-                an argument is outside its limits.
+            GuaranteeError: There are too few images or too many sure mistakes for such a promise; the message
+                says how many images would do.
+            SettingError: There are no out-of-fold logits, a class is called as a decision is, or an argument
+                is outside its limits.
 
         Examples:
             >>> careful = classifier.with_guarantee(error=0.02, confidence=0.9)  # doctest: +SKIP
             >>> print(careful.guarantee)  # doctest: +SKIP
             decides 91 % (88–94 %) of images alone; the other 9 % go to a person
         """
-        check_no_decision(self.class_names)
-        known = self.out_of_fold
-        if known is None:
-            if self.card.evaluation is None:
-                self.evaluation  # noqa: B018 - raises, and says why
-            raise SettingError(
-                "a guarantee needs out-of-fold logits, of classifiers that have not learned from the image, "
-                "and this one has none: train it with `folds=5` (--folds 5)"
-            )
-        choice, classes = self.card.threshold_choice, (miss, false_alarm)
-        if choice is not None and choice.part == OUT_OF_FOLD and classes == (None, None):
-            raise SettingError(
-                "the threshold was chosen on the images that would have to prove the guarantee: give it as a "
-                f"number first, as with_threshold({self.threshold:.3g}) does, or promise `miss` and "
-                "`false_alarm` instead of `error`"
-            )
-        guarantee = choose_guarantee(
-            known.labels,
-            known.logits,
-            error=error,
-            confidence=confidence,
-            miss=miss,
-            false_alarm=false_alarm,
-            threshold=self.threshold,
-            groups=known.groups or None,
-            part=OUT_OF_FOLD,
+        guarantee = guarantee_for(
+            self.card, error=error, confidence=confidence, miss=miss, false_alarm=false_alarm
         )
         return with_card(self, self.card.guaranteed(guarantee))
 

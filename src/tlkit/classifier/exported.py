@@ -138,6 +138,14 @@ def lacking(
     )
 
 
+def lacking_metrics() -> ArtifactError:
+    """Return the error of a folder that was exported before such folders held metrics."""
+    return lacking(
+        "metrics and no scores to choose a threshold on (its format version is 1)",
+        "export the classifier anew with this tlkit, or load its .keras file",
+    )
+
+
 def read_export(folder: Path) -> tuple[ExportedPredictor, ModelCard]:
     """Read a folder that `export` wrote, without TensorFlow.
 

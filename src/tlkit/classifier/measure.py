@@ -178,7 +178,8 @@ def _chosen(
 ) -> tuple[Listing, tuple[str, ...]]:
     """Return the images to measure on, and what they were used to choose."""
     listing = listing_in(card, spec, part)
-    examples, used = listing.examples, listing.used_to_choose
+    examples = listing.examples
+    used = tuple(dict.fromkeys((*choices_on(card, spec, examples), *listing.used_to_choose)))
     if not include_training:
         warn_if_unknown(card, stacklevel=5)
     learned = learned_names(card, spec, examples)
@@ -202,6 +203,15 @@ def _chosen(
         f"(include_training=True or --include-training counts them). {_known(card)}"
     )
     return dataclasses.replace(listing, examples=unseen), used
+
+
+def choices_on(card: ModelCard, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Return what training chose on images of its own folder that are judged again here."""
+    before = card.evaluation
+    if before is None or not (isinstance(card, Record) and card.trained_on(spec.directory)):
+        return ()
+    names = {*card.scores[before.part].names}
+    return before.used_to_choose if any(example.name in names for example in examples) else ()
 
 
 def _warn(text: str) -> None:

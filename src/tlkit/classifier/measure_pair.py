@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.card import ModelCard
-from tlkit.classifier.measure import learned_names, listing_in, warn_if_unknown
+from tlkit.classifier.measure import choices_on, learned_names, listing_in, warn_if_unknown
 from tlkit.data.dataset import DatasetSpec
 from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
@@ -52,7 +52,8 @@ def measure_pair(
             f"`against` must tell {' from '.join(map(repr, new.card.class_names))} too, but it tells "
             f"{' from '.join(map(repr, old.card.class_names))}"
         )
-    listed = listing_in(new.card, spec, part).examples
+    listing = listing_in(new.card, spec, part)
+    listed = listing.examples
     if not include_training:
         for side in (new, old):
             warn_if_unknown(side.card, stacklevel=4)
@@ -68,10 +69,23 @@ def measure_pair(
         )
     readable, by_new, by_old = _both(new, old, spec, examples)
     known = len(either) if include_training else 0
-    place = part or spec.source.resolve().name
+    weights = [f"the weights ({known} of them were trained on)"] if known else []
+
+    def metrics(card: ModelCard, logits: Floats) -> Evaluation:
+        used = (*weights, *choices_on(card, spec, readable), *listing.used_to_choose)
+        return evaluate(
+            [int(example.class_name == card.positive_class) for example in readable],
+            sigmoid(logits),
+            threshold=card.threshold,
+            class_names=card.class_names,
+            positive_class=card.positive_class,
+            part=part or spec.source.resolve().name,
+            used_to_choose=tuple(dict.fromkeys(used)),
+        )
+
     return PairedEvaluation.counted(
-        _metrics(new.card, readable, by_new, place, known),
-        _metrics(old.card, readable, by_old, place, known),
+        metrics(new.card, by_new),
+        metrics(old.card, by_old),
         names=[example.name for example in readable],
         class_names=[example.class_name for example in readable],
         new_logits=_own(new.card, readable, by_new),
@@ -98,20 +112,6 @@ def _both(
         raise DatasetError(f"fewer than two images in {printable(spec.source)} can be read")
     readable, by_new, by_old = zip(*scored, strict=True)
     return [*readable], np.array(by_new), np.array(by_old)
-
-
-def _metrics(
-    card: ModelCard, examples: Sequence[Example], logits: Floats, place: str, known: int
-) -> Evaluation:
-    return evaluate(
-        [int(example.class_name == card.positive_class) for example in examples],
-        sigmoid(logits),
-        threshold=card.threshold,
-        class_names=card.class_names,
-        positive_class=card.positive_class,
-        part=place,
-        used_to_choose=(f"the weights ({known} of them were trained on)",) if known else (),
-    )
 
 
 def _own(card: ModelCard, examples: Sequence[Example], logits: Floats) -> Floats:

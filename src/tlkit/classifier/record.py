@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -35,6 +35,8 @@ class Record(ModelCard):
         bad_files: Which files were left out, and why.
         audit: What was found in the folder, with at most a hundred problems of each kind.
         history: What happened in training.
+        least_familiar: The images held out of the reference features that are most unlike these, with their
+            familiarity, the most unlike first; at most a hundred. Empty where there are no such features.
         versions: Of tlkit and what it is built on.
     """
 
@@ -51,6 +53,7 @@ class Record(ModelCard):
     audit: AuditReport
     history: History
     versions: dict[str, str]
+    least_familiar: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ModelCard.__post_init__(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 from collections.abc import Iterable
@@ -150,6 +151,8 @@ def _run(app: ASGIApp, listening: socket.socket, address: Address) -> None:
             await super().startup(sockets)
             print(f"serving on {address.url}", flush=True)  # noqa: T201 - what to open, or nobody can
 
+    # It tells of every damaged form; whoever sent it is told already.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         http=Connection,

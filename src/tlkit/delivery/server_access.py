@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -10,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final, final
 from urllib.parse import urlsplit
 
-from tlkit.delivery.server_uploads import RefusedError
+from tlkit.delivery.server_uploads import RefusedError, stopping
 from tlkit.errors import printable
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ class Guard:
             return
         from starlette.requests import Request
 
+        answered = False
+
         async def with_headers(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 there = {name for name, _ in message["headers"]}
                 message["headers"] += [
                     (name.encode(), value.encode())
@@ -81,7 +86,11 @@ class Guard:
         except RefusedError as refusal:
             answer = self._refused(request, refusal)
             answer.headers["connection"] = "close"  # what it may still bring is not read
-        await answer(scope, receive, with_headers)
+        try:
+            await answer(scope, receive, with_headers)
+        except asyncio.CancelledError:  # the server is being stopped, and has waited long enough
+            if not answered:
+                await self._refused(request, stopping())(scope, receive, with_headers)
 
     def _check_name(self, request: Request) -> None:
         """Refuse names that somebody else may have pointed to this address (DNS rebinding)."""
@@ -100,7 +109,7 @@ class Guard:
         origin = request.headers.get("origin")
         if request.method in ("GET", "HEAD") or origin is None:
             return
-        if urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        if _place_of(origin) != request.headers.get("host", "").lower():
             raise RefusedError(
                 403,
                 f"this server answers its own page and programs, not the pages of "
@@ -109,7 +118,7 @@ class Guard:
 
     def _check_token(self, request: Request) -> Response | None:
         """Refuse requests without the token; return the way in for one that brings it in its address."""
-        if self._token is None or request.url.path in _OPEN:
+        if self._token is None or request.scope["path"] in _OPEN:
             return None
         scheme, _, brought = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._matches(brought.strip()):
@@ -161,6 +170,14 @@ def _name_of(host: str) -> str:
     """Return a `Host` header without its port; nothing where it is none."""
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s/@]+)(?::\d{1,5})?", host)
     return found[1].lower().strip("[]") if found else ""
+
+
+def _place_of(origin: str) -> str:
+    """Return host and port of an `Origin` header; nothing where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _is_address(name: str) -> bool:

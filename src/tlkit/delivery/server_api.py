@@ -51,6 +51,7 @@ def model_facts(classifier: TransferClassifier, limits: Limits) -> dict[str, Jso
         "positive_class": printable(classifier.positive_class),
         "threshold": classifier.threshold,
         "guarantee": classifier.guarantee and classifier.guarantee.promise(),
+        "unfamiliar_level": classifier.unfamiliar_level,
         "image_size": [*classifier.image_size],
         "accuracy": None if known is None else str(known.accuracy),
         "fingerprint": classifier.fingerprint,
@@ -105,6 +106,12 @@ def openapi(*, token: bool) -> dict[str, Json]:
             guarantee={
                 "type": ["string", "null"],
                 "description": "what is promised of the images that are decided; null: all are",
+            },
+            unfamiliar_level={
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+                "description": "an image whose familiarity is at most this is called unfamiliar; 0: none is",
             },
             image_size={"type": "array", "items": {"type": "integer"}},
             accuracy={"type": ["string", "null"]},

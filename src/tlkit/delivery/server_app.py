@@ -81,14 +81,14 @@ def make_app(
         return JSONResponse(description)
 
     async def part(request: Request) -> Response:
-        kind, content = page.parts[request.url.path]
+        kind, content = page.parts[request.scope["path"]]
         return Response(content, media_type=kind)
 
     def refused(request: Request, refusal: RefusedError) -> Response:
         headers = _RETRY if refusal.status == 503 else {}
         if refusal.status == 401:
             headers = {"www-authenticate": "Bearer"}
-        if request.url.path == "/" and "text/html" in request.headers.get("accept", ""):
+        if request.scope["path"] == "/" and "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(page.refused(refusal), refusal.status, headers)
         return JSONResponse({"error": refusal.sentence}, refusal.status, headers)
 
@@ -138,6 +138,6 @@ def _not_here(request: Request) -> RefusedError:
     """Return what is told about an address, or a method, that there is not."""
     method = request.method if request.method.isalpha() and len(request.method) < 10 else "that"
     return RefusedError(
-        404 if request.url.path not in _ADDRESSES else 405,
+        404 if request.scope["path"] not in _ADDRESSES else 405,
         f"there is no {method} of this address: POST / or /predict, GET /, /model, /health or /openapi.json",
     )

@@ -16,7 +16,7 @@ import numpy as np
 from tlkit.backbones.engines import BATCH_SIZE
 from tlkit.classifier.classifier import Prediction, TransferClassifier
 from tlkit.core.machine import cpu_count
-from tlkit.delivery.server_uploads import Limits, RefusedError, Upload
+from tlkit.delivery.server_uploads import Limits, RefusedError, Upload, stopping
 from tlkit.errors import ImageError
 from tlkit.images.decoder import BadFile, ImageFacts, Pixels, read_image
 
@@ -40,8 +40,11 @@ class Seen:
     facts: ImageFacts
 
 
-class _Waiting(NamedTuple):
+class _Decoded(NamedTuple):
+    """An image that waits for its prediction."""
+
     pixels: Pixels
+    facts: ImageFacts
     prediction: Future[Prediction]
 
 
@@ -60,7 +63,7 @@ class Desk:
         self._decoders = ThreadPoolExecutor(cpu_count(), thread_name_prefix="tlkit-decode")
         self._changed = Condition()
         self._coming = 0  # being decoded, or waiting for that
-        self._ready: deque[_Waiting] = deque()
+        self._ready: deque[_Decoded] = deque()
         self._closed = False
         self._computing = Thread(target=self._compute, name="tlkit-predict", daemon=True)
         self._computing.start()
@@ -69,8 +72,10 @@ class Desk:
         """Return what is on each of these files, in the order given.
 
         Raises:
-            RefusedError: Too many images wait.
+            RefusedError: Too many images wait, or the server is being stopped.
         """
+        if self._closed:
+            raise stopping()
         if self._accepted + len(files) > self._limits.waiting:
             raise RefusedError(
                 503,
@@ -78,11 +83,10 @@ class Desk:
                 "again in a second",
             )
         self._accepted += len(files)
-        with self._changed:
-            self._coming += len(files)
+        decoding = [self._hand_in(file) for file in files]
         try:
             # All of them are waited for, for others must not take their places before they are done.
-            found = await asyncio.gather(*map(self._outcome, files), return_exceptions=True)
+            found = await asyncio.gather(*map(self._outcome, decoding), return_exceptions=True)
         finally:
             self._accepted -= len(files)
         for outcome in found:
@@ -91,21 +95,26 @@ class Desk:
         return [outcome for outcome in found if not isinstance(outcome, BaseException)]
 
     def close(self) -> None:
-        """End the threads, once what waits is computed."""
+        """End the threads, once what is decoded is computed; what is not is cancelled."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
-    async def _outcome(self, file: Upload) -> Seen | BadFile:
-        found = await asyncio.wrap_future(self._decoders.submit(self._decode, file))
+    def _hand_in(self, file: Upload) -> Future[_Decoded | BadFile]:
+        with self._changed:
+            self._coming += 1
+        decoding = self._decoders.submit(self._decode, file)
+        decoding.add_done_callback(self._arrived)
+        return decoding
+
+    async def _outcome(self, decoding: Future[_Decoded | BadFile]) -> Seen | BadFile:
+        found = await asyncio.wrap_future(decoding)
         if isinstance(found, BadFile):
             return found
-        pixels, facts, prediction = found
-        return Seen(await asyncio.wrap_future(prediction), pixels, facts)
+        return Seen(await asyncio.wrap_future(found.prediction), found.pixels, found.facts)
 
-    def _decode(self, file: Upload) -> tuple[Pixels, ImageFacts, Future[Prediction]] | BadFile:
-        ready: list[_Waiting] = []
+    def _decode(self, file: Upload) -> _Decoded | BadFile:
         try:
             pixels, facts = read_image(
                 file.content,
@@ -115,32 +124,39 @@ class Desk:
                 resize=self._classifier.resizing,
                 measure=False,
             )
-            ready.append(_Waiting(pixels, Future()))
         except ImageError as error:
             return BadFile(file.name or "", error.reason, format=error.format)
-        finally:  # whatever happens, nobody waits for it any more
-            with self._changed:
-                self._coming -= 1
-                self._ready += ready
-                self._changed.notify_all()
-        return pixels, facts, ready[0].prediction
+        return _Decoded(pixels, facts, Future())
+
+    def _arrived(self, decoding: Future[_Decoded | BadFile]) -> None:
+        """Let what is decoded be computed; whatever became of it, nobody waits for it to arrive any more."""
+        with self._changed:
+            self._coming -= 1
+            if not (decoding.cancelled() or decoding.exception()):
+                found = decoding.result()
+                if isinstance(found, _Decoded):
+                    self._ready.append(found)
+            self._changed.notify_all()
 
     def _compute(self) -> None:
         """Predict what is ready, again and again."""
-        while batch := self._next():
+        while waiting := self._next():
+            batch = [one for one in waiting if one.prediction.set_running_or_notify_cancel()]
+            if not batch:
+                continue
             try:
                 predictions = self._classifier.predict(np.stack([one.pixels for one in batch]))
             except BaseException as error:  # noqa: BLE001 - whoever waits hears of it
-                for waiting in batch:
-                    waiting.prediction.set_exception(error)
+                for one in batch:
+                    one.prediction.set_exception(error)
                 continue
-            for waiting, prediction in zip(batch, predictions, strict=True):
-                waiting.prediction.set_result(prediction)
+            for one, prediction in zip(batch, predictions, strict=True):
+                one.prediction.set_result(prediction)
 
-    def _next(self) -> list[_Waiting]:
+    def _next(self) -> list[_Decoded]:
         """Return what is to be computed together; nothing at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._closed)
+            self._changed.wait_for(lambda: self._ready or (self._closed and not self._coming))
             last = monotonic() + COMPANY_SECONDS
             while (
                 self._coming and len(self._ready) < BATCH_SIZE and (left := last - monotonic()) > 0

@@ -13,9 +13,9 @@ from importlib.resources import files as resources
 from string import Template
 from typing import Final, final
 
-from tlkit.classifier.classifier import TransferClassifier
+from tlkit.classifier.classifier import Prediction, TransferClassifier
 from tlkit.delivery.server_batches import Seen
-from tlkit.delivery.server_uploads import Limits, RefusedError, Upload
+from tlkit.delivery.server_uploads import Limits, RefusedError, Upload, stopping
 from tlkit.errors import ArtifactError, ImageError, SettingError, printable
 from tlkit.images.data_address import data_address, fitted
 from tlkit.images.decoder import BadFile, read_image
@@ -69,6 +69,7 @@ class Page:
             "file_bytes": str(limits.file_bytes),
         }
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tlkit-page")
+        self._closed = False  # of the event loop alone
 
     def empty(self) -> str:
         """Return the page before anything was asked."""
@@ -79,12 +80,19 @@ class Page:
         return self._page(problem=refusal.sentence, form=_ENTRANCE if refusal.status == 401 else "")
 
     async def filled(self, files: Sequence[Upload], outcomes: Sequence[Seen | BadFile]) -> str:
-        """Return the page with what was found on each file."""
+        """Return the page with what was found on each file.
+
+        Raises:
+            RefusedError: The server is being stopped.
+        """
+        if self._closed:
+            raise stopping()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._filled, files, outcomes)
 
     def close(self) -> None:
         """End the thread that draws."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _filled(self, files: Sequence[Upload], outcomes: Sequence[Seen | BadFile]) -> str:
@@ -119,17 +127,16 @@ class Page:
         kind = "positive" if prediction.label == positive else "negative"
         left = ""
         if prediction.decision != prediction.label:
-            kind, left = (
-                "unsure",
-                f"<p>a person should look; it leans to {_text(prediction.label)}</p>",
-            )
+            kind = "unsure"
+            why = "unlike the images that it learned from: " if prediction.unfamiliar else ""
+            left = f"<p>{why}a person should look; it leans to {_text(prediction.label)}</p>"
         return f"""<li class="result">
 <div class="images">{"".join(pictures)}</div>
 <div class="words">
 <h3 class="{kind}">{_text(prediction.decision)}</h3>{left}
 <p><meter min="0" max="1" value="{probability:.6f}" aria-hidden="true"></meter>
 <span>probability of {_text(positive)} <strong>{probability:.2f}</strong></span></p>
-<p class="name">{_name(file)}</p>
+{_familiarity(prediction)}<p class="name">{_name(file)}</p>
 {self._alike(seen)}</div>
 </li>"""
 
@@ -183,11 +190,24 @@ def _about(classifier: TransferClassifier) -> str:
             f"From a probability of {guarantee.upper:.3g} on it says {positive}, below {guarantee.lower:.3g} "
             f"{_text(classifier.negative_class)}, and between them it is unsure: {guarantee.promise()}."
         )
+    if level := classifier.unfamiliar_level:
+        said += f" An image whose familiarity is at most {level:.3g} it calls unfamiliar."
     if known is None:
         return said
     return (
         f"{said} On {known.count:,} images that it had not learned from its accuracy was "
         f"{known.accuracy.brief('95 % CI ')}."
+    )
+
+
+def _familiarity(prediction: Prediction) -> str:
+    """Say how like the training images an image is, where the classifier knows."""
+    share = prediction.familiarity
+    if share is None:
+        return ""
+    return (
+        f'<p>familiarity <strong>{share:.2g}</strong> <span class="about">of images like those that it '
+        f"learned from {100 * share:.3g} % are at least as far from them</span></p>\n"
     )
 
 

@@ -34,6 +34,11 @@ class RefusedError(Exception):
         self.sentence = sentence
 
 
+def stopping() -> RefusedError:
+    """Return what a request gets that comes too late, or takes too long, while the server is stopped."""
+    return RefusedError(503, "the server is being stopped: send it again when it runs")
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -8,5 +8,5 @@ Files in reading order: `log_loss`, `rate` (a proportion with its interval), `me
 decided alone, and how well), `evaluate`, `bounds` (what so few mistakes prove), `scores` (labels and logits
 of a split, cross-validation), `paired` (two sets of predictions on the same images), `paired_evaluation` (two
 classifiers on them), `calibration`, `threshold`, `decisions` (two thresholds with a guarantee),
-`familiarity`, `drift`, `history`.
+`decision_curve` (what every guarantee would buy), `familiarity`, `drift`, `history`.
 """

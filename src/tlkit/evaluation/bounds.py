@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.core.spec import check_float, check_int
-from tlkit.errors import SettingError
+from tlkit.errors import GuaranteeError, SettingError
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -139,7 +139,7 @@ def longest_proven(
         The smallest score that is decided.
 
     Raises:
-        SettingError: Nothing is proven. The message says how many images would be needed.
+        GuaranteeError: Nothing is proven. The message says how many images would be needed.
 
     Examples:
         >>> wrong, scores = np.arange(300) == 150, -np.arange(300.0)
@@ -184,7 +184,7 @@ def proven_quantile(values: Floats, *, share: float, confidence: float, images: 
         One of the values: with k allowed mistakes among N, the one that has k others below it.
 
     Raises:
-        SettingError: There are too few values. The message says how many would be needed.
+        GuaranteeError: There are too few values. The message says how many would be needed.
 
     Examples:
         >>> proven_quantile(np.arange(200.0), share=0.02, confidence=0.9, images="images")
@@ -207,7 +207,7 @@ def _check_enough(count: int, share: float, confidence: float, images: str) -> N
     if count:
         smallest = math.ceil(1000 * (1 - (1 - confidence) ** (1 / count))) / 10
         could = f", with which at most {smallest:g} % could be promised"
-    raise SettingError(
+    raise GuaranteeError(
         f"at most {100 * share:g} % of mistakes, with {100 * confidence:g} % confidence, takes at least "
         f"{needed} {images} without a single mistake, and there are {count}{could}. Take more images "
         "(folds=5 judges every one of the folder out-of-fold) or promise less"
@@ -216,7 +216,7 @@ def _check_enough(count: int, share: float, confidence: float, images: str) -> N
 
 def _too_often(
     mistakes: Ints, first: int, allowed: int, share: float, confidence: float, images: str
-) -> SettingError:
+) -> GuaranteeError:
     """Say that the surest images hold too many mistakes, and how many images would be enough."""
     seen = int(mistakes[first - 1])
     enough = _enough(mistakes, share, confidence)
@@ -225,7 +225,7 @@ def _too_often(
         if enough is None
         else f"if mistakes stay as rare, about {enough} images would be enough"
     )
-    return SettingError(
+    return GuaranteeError(
         f"at most {100 * share:g} % of mistakes, with {100 * confidence:g} % confidence, cannot be promised: "
         f"of the {first} surest of {mistakes.size} {images} {seen} {'is' if seen == 1 else 'are'} wrong, and "
         f"{allowed or 'none'} may be; {more}. Sure mistakes are often wrong labels (find_label_issues "

@@ -170,8 +170,9 @@ def choose_guarantee(
         The thresholds; `print` them for what they buy.
 
     Raises:
-        SettingError: Too few images, or too many sure mistakes, for such a promise (the message says how
-            many images would do); or an argument is outside its limits.
+        GuaranteeError: Too few images, or too many sure mistakes, for such a promise; the message says how
+            many images would do.
+        SettingError: An argument is outside its limits.
 
     Examples:
         >>> labels, logits = [0, 1] * 100, [-4, 4] * 100

@@ -55,7 +55,8 @@ class Familiarity:
 
     Attributes:
         rows: The references, float16 `[R, D]`, each of length 1 but for rounding.
-        distances: Of training images that were held out, float32 `[N]`, 0 to 2.
+        distances: Of training images that were held out, in the order that `fit` got them in (of more than
+            10,000, some at random), float32 `[N]`, 0 to 2.
         groups: Their groups, int32 `[N]`, counted from 0 without gaps.
         nearest: How many of the nearest references a distance is averaged over.
         level: The share of images like the training images that is called unfamiliar, 0-1; 0: none is.
@@ -142,7 +143,7 @@ class Familiarity:
         room = check_int("most_bytes", most_bytes, at_least=2 * given.shape[1])
         chosen = order[: room // (2 * given.shape[1])]
         rows = _of_length_1(given[chosen]).astype(np.float16)
-        held_out = order[:_MOST_HELD_OUT]
+        held_out = np.sort(order[:_MOST_HELD_OUT])
         of_group = np.bincount(numbers[chosen], minlength=count)
         fewest = len(chosen) - int(of_group[numbers[held_out]].max())
         if fewest < 1:
@@ -174,7 +175,7 @@ class Familiarity:
         room = check_int("most_bytes", most_bytes, at_least=2 * given.shape[1])
         chosen = random.permutation(len(given))[: room // (2 * given.shape[1])]
         rows = _of_length_1(given[chosen]).astype(np.float16)
-        kept = random.permutation(len(held_out))[:_MOST_HELD_OUT]
+        kept = np.sort(random.permutation(len(held_out))[:_MOST_HELD_OUT])
         of_kept = group_numbers(groups, len(held_out))[kept]
         numbers = np.unique(of_kept, return_inverse=True)[1].astype(np.int32)
         nearest = min(_NEAREST, len(rows))

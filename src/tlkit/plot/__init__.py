@@ -16,6 +16,7 @@ with tlkit.plot.theme("dark"):
 
 from tlkit.plot.choices import comparison, training_size
 from tlkit.plot.curves import learning_curves
+from tlkit.plot.deciding import decisions
 from tlkit.plot.figure import Grid
 from tlkit.plot.galleries import gallery, samples, views
 from tlkit.plot.performance import confusion, precision_recall, reliability, roc, thresholds
@@ -27,6 +28,7 @@ __all__ = [
     "Palette",
     "comparison",
     "confusion",
+    "decisions",
     "gallery",
     "learning_curves",
     "precision_recall",

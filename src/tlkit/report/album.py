@@ -29,7 +29,10 @@ from tlkit.insight.label_issues import LabelIssue, rank_label_issues
 from tlkit.plot.points import Judged
 
 IMAGES: Final = 600
-"""How many images a page holds at most, the most telling ones: they take about 5 kB each."""
+"""How many images a page holds, the most telling ones; the least familiar are added. Each: about 5 kB."""
+
+_UNLIKE: Final = 0.1  # of the images are looked at for files that do not belong there,
+_MOST_UNLIKE: Final = 60  # or as many as a person looks through
 
 THUMBNAIL: Final = 120  # pixels of the longer side
 _READ: Final = (
@@ -72,6 +75,8 @@ class AlbumImage:
         example: The file and its class.
         thumbnail: The image in small, as a `data:` address.
         doubt: What speaks against its label, where much does and nobody has decided about it.
+        familiarity: How unlike the others it is, where it is among the least familiar ones and nobody has
+            decided about it, above 0 and up to 1.
         folder_label: The class that the folder says, where decisions may have put another in its place.
         digest: Of the file, as a table of decisions has it.
     """
@@ -79,6 +84,7 @@ class AlbumImage:
     example: Example
     thumbnail: str
     doubt: LabelIssue | None
+    familiarity: float | None
     folder_label: str
     digest: str
 
@@ -95,6 +101,8 @@ class Album:
         images: The most telling first: those whose label was given the lowest probability.
         probabilities: The predicted probability of the positive class of each telling image, by name.
         doubts: Doubtful labels that nobody has decided about, the most doubtful first.
+        unlike: The least familiar images that nobody has decided about, with their familiarity, the least
+            familiar first.
         decided: What decisions about labels changed, where there are any.
         notes: What the reader should know about the folder as it is now.
     """
@@ -105,6 +113,7 @@ class Album:
     images: tuple[AlbumImage, ...]
     probabilities: Mapping[str, float]
     doubts: tuple[LabelIssue, ...]
+    unlike: Mapping[str, float]
     decided: Decided | None
     notes: tuple[str, ...]
 
@@ -129,9 +138,11 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     known = names | _bad_names(record) if is_own else learned
     learned = frozenset(record.training_names) if is_own else learned
     bad: list[BadFile] = []
-    judge = _predicted(classifier, "new", [e for n, e in examples.items() if n not in known], bad)
+    new = [example for name, example in examples.items() if name not in known]
+    judge, familiarity = _predicted(classifier, "new", new, bad)
     if (classifier.out_of_fold is None or not is_own) and len(examples) <= IMAGES:
-        judge = _predicted(judge, "train", [e for n, e in examples.items() if n in learned], bad)
+        old = [example for name, example in examples.items() if name in learned]
+        judge, _ = _predicted(judge, "train", old, bad)
     parts = tuple(_parts(judge, is_own=is_own))
     if not parts:
         raise DatasetError(f"no image in {printable(spec.source)} can be read")
@@ -139,8 +150,11 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
     looked_at = {decision.image for decision in decided.decisions} if decided else set()
     doubts = tuple(d for d in _doubts(parts, classifier) if d.name not in looked_at)
     probabilities = _probabilities(parts)
-    telling = [examples[name] for name in probabilities if name in examples]
-    images = _images(telling[:IMAGES], doubts, bad, classifier, decided)
+    telling = [name for name in probabilities if name in examples]
+    familiarity |= record.least_familiar if is_own else {}
+    unlike = _unlike(familiarity, {*telling} - looked_at)
+    shown = [name for place, name in enumerate(telling) if place < IMAGES or name in unlike]
+    images = _images([examples[name] for name in shown], doubts, unlike, bad, classifier, decided)
     gone = sorted(names - examples.keys()) if is_own else []
     fresh = [name for name in probabilities if is_own and name in examples and name not in known]
     return Album(
@@ -150,8 +164,9 @@ def make_album(classifier: TransferClassifier, data: PathLike | DatasetSpec | No
         images=images,
         probabilities=probabilities,
         doubts=doubts,
+        unlike=unlike,
         decided=decided,
-        notes=tuple(_notes(gone, fresh, bad, left_out=max(0, len(telling) - IMAGES))),
+        notes=tuple(_notes(gone, fresh, bad, left_out=len(telling) - len(shown))),
     )
 
 
@@ -221,14 +236,14 @@ def _is_own(
 
 def _predicted(
     classifier: TransferClassifier, part: str, examples: Sequence[Example], bad: list[BadFile]
-) -> TransferClassifier:
-    """Return the classifier with scores for these images, if there are any that can be read."""
+) -> tuple[TransferClassifier, dict[str, float]]:
+    """Return the classifier with scores for these images, if any can be read, and their familiarity."""
     outcomes = classifier.predict([e.path for e in examples], on_bad_file="collect")
     found = list(zip(examples, outcomes, strict=True))
     bad += [outcome for _, outcome in found if isinstance(outcome, BadFile)]
     good = [(e, outcome) for e, outcome in found if not isinstance(outcome, BadFile)]
     if not good:
-        return classifier
+        return classifier, {}
     scores = Scores(
         names=tuple(example.name for example, _ in good),
         labels=tuple(example.label for example, _ in good),
@@ -237,7 +252,8 @@ def _predicted(
     record = dataclasses.replace(
         classifier.record, scores={**classifier.record.scores, part: scores}
     )
-    return with_card(classifier, record)
+    familiarity = {e.name: p.familiarity for e, p in good if p.familiarity is not None}
+    return with_card(classifier, record), familiarity
 
 
 def _parts(classifier: TransferClassifier, *, is_own: bool) -> Iterable[Part]:
@@ -344,9 +360,17 @@ def _probabilities(parts: Sequence[Part]) -> dict[str, float]:
     return {name: found[name][2] for name in order}
 
 
+def _unlike(familiarity: Mapping[str, float], among: Collection[str]) -> dict[str, float]:
+    """Return the least familiar of some images, the least familiar first."""
+    few = {name: p for name, p in familiarity.items() if name in among and p <= _UNLIKE}
+    order = sorted(few, key=lambda name: (few[name], name))
+    return {name: few[name] for name in order[:_MOST_UNLIKE]}
+
+
 def _images(
     examples: Sequence[Example],
     doubts: Sequence[LabelIssue],
+    unlike: Mapping[str, float],
     bad: list[BadFile],
     classifier: TransferClassifier,
     decided: Decided | None,
@@ -372,6 +396,7 @@ def _images(
                     example=example,
                     thumbnail=_thumbnail(pixels, facts),
                     doubt=doubt_of.get(example.name),
+                    familiarity=unlike.get(example.name),
                     folder_label=label,
                     digest=DIGEST_PREFIX + facts.digest[: Record.DIGEST_LENGTH],
                 )

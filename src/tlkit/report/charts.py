@@ -6,15 +6,23 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from tlkit import plot
 from tlkit.choosing.comparison import Comparison
 from tlkit.choosing.curve import LearningCurve
 from tlkit.classifier.classifier import TransferClassifier
+from tlkit.evaluation.decision_curve import DecisionCurve
+from tlkit.evaluation.decisions import Guarantee
 from tlkit.plot import THEMES, Grid, Palette
+from tlkit.plot.deciding import decision_span, draw_curve
 from tlkit.report.album import Part
 from tlkit.report.sentences import percent
+
+Corners: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+
+EXAMPLES: Final = (0.005, 0.01, 0.02, 0.05, 0.1)
+"""Errors that are named where not all can be."""
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _LINK: Final = "{http://www.w3.org/1999/xlink}href"
@@ -29,9 +37,9 @@ class Chart:
     Attributes:
         svg: The drawing, as an `<svg>` element whose colours are variables of the page.
         description: What it shows, for screen readers.
-        x: Which metric moves a mark across, where one does: "threshold", "alarms" or "recall".
-        y: Which metric moves it up: "recall" or "precision"; "" for a mark of full height.
-        area: Where 0 to 1 both ways lies, in per cent of the drawing: left, top, width, height.
+        x: Which metric moves a mark across, where one does: "threshold", "alarms", "recall" or "allowed".
+        y: Which metric moves it up: "recall", "precision" or "decided"; "" for a mark of full height.
+        area: Where such a mark moves, in per cent of the drawing: left, top, width, height.
     """
 
     svg: str
@@ -68,6 +76,18 @@ def part_charts(classifier: TransferClassifier, part: Part, key: str) -> Iterato
     )  # fmt: skip
 
 
+def decisions(classifier: TransferClassifier, curve: DecisionCurve) -> Chart:
+    """Return how many images are decided alone, against the error allowed."""
+    span = decision_span(curve)
+    shares = {e: g.decided_fraction for e, g in curve.items() if isinstance(g, Guarantee)}
+    values = ", ".join(f"{100 * e:g} %: {percent(s)}" for e, s in shares.items() if e in EXAMPLES)
+    return _chart(
+        draw_curve(curve, classifier.guarantee), "alone", "allowed", "decided",
+        f"Share of images decided alone against the share of these that may be wrong. {values}.",
+        corners=((span[0], 0), (span[1], 1)),
+    )  # fmt: skip
+
+
 def curves(classifier: TransferClassifier) -> Chart | None:
     """Return the learning curves; None where training had no epochs."""
     history = classifier.history
@@ -100,11 +120,13 @@ def variables(theme: str) -> str:
     return " ".join(f"--{f.name}: {getattr(THEMES[theme], f.name)};" for f in fields(Palette))
 
 
-def _chart(grid: Grid, key: str, x: str, y: str, description: str) -> Chart:
+def _chart(
+    grid: Grid, key: str, x: str, y: str, description: str, corners: Corners = ((0, 0), (1, 1))
+) -> Chart:
     svg = _inline(grid.svg(), key, description)  # which lays the figure out
     axes = grid.flat[0]
-    corners = axes.transData.transform([(0, 0), (1, 1)])
-    (left, bottom), (right, top) = axes.figure.transFigure.inverted().transform(corners)
+    ends = axes.transData.transform(corners)
+    (left, bottom), (right, top) = axes.figure.transFigure.inverted().transform(ends)
     area = {"left": left, "top": 1 - top, "width": right - left, "height": top - bottom}
     percents = {name: round(100 * float(value), 3) for name, value in area.items()}
     return Chart(svg=svg, description=description, x=x, y=y, area=percents)

@@ -42,6 +42,16 @@
     return `${write(found.share)}\u00a0% (${write(found.low)}–${write(found.high)}\u00a0%)`;
   };
 
+  const moveMarks = (places) => {
+    for (const mark of all("[data-x]")) {
+      if (!(mark.dataset.x in places)) continue;
+      const [x, y] = [places[mark.dataset.x], mark.dataset.y ? places[mark.dataset.y] : 0];
+      mark.hidden = x === null || y === null;
+      mark.style.left = `${100 * x}%`;
+      mark.style.bottom = `${100 * y}%`;
+    }
+  };
+
   const drawFigures = () => {
     const { tp, fn, fp, tn } = count(data.parts[state.part]);
     const rates = {
@@ -66,17 +76,24 @@
       recall: rates.recall && rates.recall.share,
       precision: rates.precision && rates.precision.share,
     };
-    for (const mark of all("[data-x]")) {
-      const [x, y] = [places[mark.dataset.x], mark.dataset.y ? places[mark.dataset.y] : 0];
-      mark.hidden = x === null || y === null;
-      mark.style.left = `${100 * x}%`;
-      mark.style.bottom = `${100 * y}%`;
-    }
+    moveMarks(places);
     one("#threshold-value").textContent = state.threshold.toFixed(3);
     for (const place of all("[data-now]")) place.textContent = String(state.threshold);
     one("#live").textContent =
       `At threshold ${state.threshold.toFixed(3)}, ${tp + tn} of ${tp + fn + fp + tn} are called right: ` +
       `${tp} of ${tp + fn} ${data.positive} found, ${fp} false ${fp === 1 ? "alarm" : "alarms"}.`;
+  };
+
+  // How many images are decided alone where so many of them may be wrong.
+  const allowed = one("#allowed");
+  const drawAlone = () => {
+    const [text, error, sentence, place, decided] = data.allowed[allowed.value];
+    allowed.setAttribute("aria-valuetext", text);
+    one("#allowed-value").textContent = text;
+    one("#alone-live").textContent = sentence;
+    one("#keep").style.visibility = decided === null ? "hidden" : ""; // without a jump of what is below
+    for (const number of all("[data-error]")) number.textContent = error;
+    moveMarks({ allowed: place, decided });
   };
 
   // The prediction of each image of the chosen split; the image hardest to believe comes first.
@@ -96,6 +113,7 @@
     const wanted = {
       mistakes: isMistake,
       doubts: (item) => doubts.has(item),
+      unlike: (item) => "familiarity" in item.dataset,
       decided: (item) => decisions.has(rowOf(item)[0]),
       all: (item) => judged.has(item),
     };
@@ -117,17 +135,19 @@
     for (const place of all("[data-size]")) {
       place.textContent = items.filter(wanted[place.dataset.size]).length;
     }
-    const names = { mistakes: "Mistakes", doubts: "Doubtful labels", decided: "Decided", all: "All images" };
+    const names = { mistakes: "Mistakes", doubts: "Doubtful labels", unlike: "Least familiar", decided: "Decided", all: "All images" };
     const shown = items.filter((item) => !item.hidden).length;
     one("#shown").textContent = `${names[state.filter] ?? cells[state.filter]}: ${shown} shown.`;
     if (!current || current.hidden) stayAt(visible()[0]);
   };
 
-  // Mistakes are in the order of the split, doubtful labels in that of the page, whichever split they are from.
+  // Mistakes are in the order of the split; doubtful labels in that of the page, and the least familiar first,
+  // whichever split they are from.
   const sortGallery = () => {
     const belief = (item) => judged.get(item)?.belief ?? 2;
-    const order = ["doubts", "decided"].includes(state.filter) ? items : [...items].sort((a, b) => belief(a) - belief(b));
-    one("#gallery").append(...order);
+    const unlike = (item) => Number(item.dataset.familiarity ?? 2);
+    const rank = { doubts: () => 0, decided: () => 0, unlike }[state.filter] ?? belief;
+    one("#gallery").append(...[...items].sort((a, b) => rank(a) - rank(b)));
   };
 
   // Decisions about labels, by image: kept as long as the page is open, and saved as a table.
@@ -222,6 +242,11 @@
     slider.value = String(data.threshold);
     draw();
   });
+  allowed?.addEventListener("input", drawAlone);
+  one("#allowed-reset")?.addEventListener("click", () => {
+    allowed.value = String(data.start);
+    drawAlone();
+  });
   for (const radio of all("[name=part]")) {
     radio.addEventListener("change", () => {
       state.part = Number(radio.value);
@@ -283,4 +308,5 @@
   }
   draw();
   drawDecisions();
+  if (allowed) drawAlone();
 }

@@ -20,6 +20,7 @@ from tlkit.data.label_decisions import COLUMNS, DECISIONS, DIGEST_PREFIX, LabelD
 from tlkit.errors import MissingExtraError, SettingError, TlkitError, printable
 from tlkit.report import charts, close_ups, recipe, sentences
 from tlkit.report.album import Album, make_album
+from tlkit.report.alone import Alone, decide_alone
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -121,7 +122,7 @@ def _render(
         for end in ("css", "js", "html.jinja")
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    found = album.parts[0].judged.evaluation
+    found, alone = album.parts[0].judged.evaluation, decide_alone(classifier)
     return environment.from_string(template).render(
         style=style,
         script=script,
@@ -135,6 +136,7 @@ def _render(
             (part, part.judged.evaluation, [*charts.part_charts(classifier, part, f"part{number}")])
             for number, part in enumerate(album.parts)
         ],
+        alone=alone,
         sentences=sentences,
         close_ups=close_ups.look_closer(classifier, album, heat_maps),
         samples=close_ups.samples(album),
@@ -147,11 +149,11 @@ def _render(
         python_call=recipe.python_call(classifier.record),
         command=recipe.command(classifier.record),
         settings=recipe.settings(classifier.record),
-        data=_data(classifier, album),
+        data=_data(classifier, album, alone),
     )
 
 
-def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
+def _data(classifier: TransferClassifier, album: Album, alone: Alone) -> dict[str, Json]:
     """Return what the script of the page works on."""
     index_of = {image.example.name: number for number, image in enumerate(album.images)}
     parts: list[Json] = []
@@ -170,6 +172,8 @@ def _data(classifier: TransferClassifier, album: Album) -> dict[str, Json]:
         "positive": printable(found.positive_class),
         "negative": printable(found.negative_class),
         "threshold": classifier.threshold,
+        "allowed": [step.to_json() for step in alone.steps],
+        "start": alone.start,
         "parts": parts,
         "images": [
             [printable(image.example.name), printable(image.folder_label), image.digest]

@@ -147,6 +147,7 @@ def record_of(
     seconds: Mapping[str, float],
     *,
     level: float,
+    least_familiar: dict[str, float],
 ) -> Record:
     """Write down what the classifier's number means, and how it came about.
 
@@ -157,6 +158,7 @@ def record_of(
         verdict: What came of it.
         seconds: Wall-clock time of the stages.
         level: Share of images like the training images that is called unfamiliar.
+        least_familiar: Images held out, with their familiarity.
     """
     settings, listing = run.settings, run.listing
     written = settings.written(listing)
@@ -187,4 +189,5 @@ def record_of(
         calibration=verdict.calibration,
         cross_validation=verdict.cross_validation,
         versions=versions(run.frozen.engine_name),
+        least_familiar=least_familiar,
     )

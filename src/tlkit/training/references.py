@@ -14,6 +14,7 @@ from tlkit.training.division import Division
 from tlkit.training.fit import Trained
 
 _MOST: Final = 10_000  # images that are looked at: more references have no room
+_LEAST: Final = 100  # images that are named, for people to look at
 _SEED: Final = 16  # of the choice; any number, but always the same
 
 
@@ -46,6 +47,32 @@ def references(run: Run, division: Division, trained: Trained) -> Familiarity | 
         )
     except SettingError:  # says which of these it is; the classifier is none the worse
         return None
+
+
+def least_familiar(
+    run: Run, division: Division, trained: Trained, known: Familiarity | None
+) -> dict[str, float]:
+    """Return the images that `references` held out and that are most unlike the others.
+
+    Args:
+        run: As in `references`.
+        division: As in `references`.
+        trained: As in `references`.
+        known: What `references` returned.
+
+    Returns:
+        Names and familiarity, the most unlike first; at most a hundred.
+    """
+    if known is None:
+        return {}
+    split = division.split
+    held_out = _some(split.validation if trained.kept else split.train)
+    ranks = known.ranks(known.distances)
+    least = np.argsort(-known.distances, kind="stable")[:_LEAST]
+    return {
+        run.listing.examples[index].name: rank
+        for index, rank in zip(held_out[least].tolist(), ranks[least].tolist(), strict=True)
+    }
 
 
 def _some(indices: Indices) -> Indices:

@@ -25,7 +25,7 @@ from tlkit.training.division import Division, divide
 from tlkit.training.finetune import TrainingData
 from tlkit.training.fit import Trained, train
 from tlkit.training.recording import judge, record_of
-from tlkit.training.references import references
+from tlkit.training.references import least_familiar, references
 from tlkit.training.schedule import FineTuneSchedule
 from tlkit.training.settings import RunSettings
 
@@ -145,7 +145,15 @@ def learn(
     )
     seconds = {"reading": read - started, "training": time.perf_counter() - read}
     known = references(run, division, verdict.trained)
-    record = record_of(run, report, division, verdict, seconds, level=known.level if known else 0.0)
+    record = record_of(
+        run,
+        report,
+        division,
+        verdict,
+        seconds,
+        level=known.level if known else 0.0,
+        least_familiar=least_familiar(run, division, verdict.trained, known),
+    )
     return TransferClassifier(verdict.trained.model, record, known)
 
 
