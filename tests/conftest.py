@@ -85,6 +85,12 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def passes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `cache_dir` for tests of what is learned, which need not run the same images through each time."""
+    return tmp_path_factory.mktemp("passes")
+
+
+@pytest.fixture(scope="session")
 def classifier(drawn_folder: Path) -> TransferClassifier:
     """A small classifier of the drawn folder, with a validation and a test split."""
     return transfer_classifier(

@@ -46,10 +46,10 @@ SETS = [(1.0, 224), (1.0, 160), (0.35, 224), (0.35, 160)]
 
 
 def of_sets(*more: tuple[float, ...]) -> list[Any]:
-    """Return the sets as parameters, with what belongs to each: images of 160 are slow, larger ones long."""
-    marks = {160: pytest.mark.slow, 224: pytest.mark.long}
+    """Return the sets as parameters, with what belongs to each: the smallest is slow, the others long."""
     rows = zip(SETS, more or ((),) * len(SETS), strict=True)
-    return [pytest.param(*one, *its, marks=marks[one[1]]) for one, its in rows]
+    marks = dict.fromkeys(SETS[:-1], pytest.mark.long) | {SETS[-1]: pytest.mark.slow}
+    return [pytest.param(*one, *its, marks=marks[one]) for one, its in rows]
 
 
 class Photographs(NamedTuple):
@@ -152,6 +152,7 @@ def test_flipped_labels_fill_the_top_of_the_list(
     assert np.mean(shares) >= at_least
 
 
+@pytest.mark.slow
 def test_the_main_job(alpaca_dir: Path, weights_dir: Path, tmp_path: Path) -> None:
     classifier = transfer_classifier(
         alpaca_dir,

@@ -42,9 +42,18 @@ BETTER = FineTuneSchedule(
 TINY = BackboneAdapter("tiny_random")
 
 
+USUAL: dict[str, Any] = {"schedule": HEAD_ONLY, "backbone": TINY}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_pass(passes: Path) -> None:
+    """Who judges whom does not hang on the pass, so it is not made anew each time."""
+    USUAL["cache_dir"] = passes
+
+
 def trained(data: DatasetSpec | Path, **settings: Any) -> TransferClassifier:
     spec = data if isinstance(data, DatasetSpec) else DatasetSpec(data, validation_fraction=0.2)
-    return transfer_classifier(spec, **{"schedule": HEAD_ONLY, "backbone": TINY, **settings})
+    return transfer_classifier(spec, **(USUAL | settings))
 
 
 @pytest.fixture(scope="module")

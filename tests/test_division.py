@@ -35,8 +35,17 @@ PHASES = FineTuneSchedule(
 )
 
 
+USUAL: dict[str, Any] = {"backbone": TINY}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_pass(passes: Path) -> None:
+    """Who learns from what does not hang on the pass, so it is not made anew each time."""
+    USUAL["cache_dir"] = passes
+
+
 def trained(data: Path | DatasetSpec, **settings: Any) -> TransferClassifier:
-    return transfer_classifier(data, **({"backbone": TINY} | settings))
+    return transfer_classifier(data, **(USUAL | settings))
 
 
 @pytest.fixture(scope="module")

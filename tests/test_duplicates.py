@@ -311,6 +311,7 @@ def test_merged_groups_never_straddle(case: tuple[list[str], list[list[int]]]) -
     assert len(set(merged)) == len(parts)
 
 
+@pytest.mark.slow
 def test_alpaca_photographs_and_planted_copies(
     alpaca_dir: Path, by_keys: Callable[[Sequence[ImageFacts]], Duplicates]
 ) -> None:
@@ -339,6 +340,7 @@ def small(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["brain-mri", "hotdog", "hurricane"])
 def test_keys_find_the_copies_of_a_shared_folder(
     name: str, by_keys: Callable[[Sequence[ImageFacts]], Duplicates]

@@ -733,7 +733,7 @@ def marked(row: list[str]) -> Any:
     return pytest.param(row, marks=marks, id=f"{row[0]}, {row[1]}")
 
 
-@pytest.mark.parametrize("row", map(marked, table()))
+@pytest.mark.parametrize("row", [*map(marked, table())])
 def test_the_table_of_the_page_is_what_comes_out(
     photographed: Callable[[str], TransferClassifier], row: list[str], tmp_path: Path
 ) -> None:

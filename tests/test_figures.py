@@ -108,8 +108,14 @@ def test_images_are_small_and_transparent_and_carry_no_date(name: str) -> None:
         )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # like batch-norm it fine-tunes, twice as often
+        pytest.param(name, marks=pytest.mark.long if name == "lp-ft" else pytest.mark.slow)
+        for name in MEASURED
+    ],
+)
 def test_what_needs_photographs_can_be_measured_again(
     name: str, drawn_folder: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

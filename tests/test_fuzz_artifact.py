@@ -146,7 +146,7 @@ def check_balance(found: Counter[str], count: int) -> None:
 @pytest.mark.parametrize(
     "count",
     [
-        500,
+        150,
         pytest.param(1_250 * ROUNDS, marks=pytest.mark.slow),
         pytest.param(VERY_MANY, marks=pytest.mark.long),
     ],

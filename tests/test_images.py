@@ -22,9 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 import pytest
+import tifffile
 from hostile import HEIGHT, WIDTH, Case
 from PIL import Image, features
 from PIL.JpegImagePlugin import JpegImageFile
+from truth import tiffs
 
 from tlkit.core.machine import Budget
 from tlkit.errors import ImageError, SettingError
@@ -412,6 +414,27 @@ def test_the_limit_on_pixels_is_checked_before_decoding() -> None:
             read_image(file, SIZE, max_pixels=WIDTH * HEIGHT - 1)
     with pytest.raises(ImageError, match="larger than 179 megapixels"):
         read_image(hostile.bomb(), SIZE)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("tile", [(128, 2**29), (2**29, 16), (2**20, 2**20)])
+def test_tiles_far_larger_than_their_image_are_refused(bits: int, tile: tuple[int, int]) -> None:
+    """Tiles are unpacked whole: a kilobyte would take gigabytes."""
+    tags = {258: bits, 273: None, 279: None, 322: tile[0], 323: tile[1], 324: 8, 325: 64}
+    with pytest.raises(ImageError, match=rf"tiles of {tile[0]} x {tile[1]} pixels for an image of"):
+        read_image(tiffs.written(bytes(64), tags), SIZE)
+
+
+def test_usual_tiles_of_a_small_image_are_read() -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.full((10, 20), 77, np.uint8), tile=(1024, 1024), compression="zlib")
+    assert (read_image(file.getvalue(), SIZE)[0] == 77).all()
+
+
+def test_a_tiff_of_very_many_channels_is_refused() -> None:
+    tags = {258: [8] * 500, 262: 2, 277: 500, 338: [0] * 497}
+    with pytest.raises(ImageError, match="500 channels"):
+        read_image(tiffs.written(bytes(64), tags), SIZE)
 
 
 def test_between_pillows_warning_and_the_limit_an_image_is_read_in_silence() -> None:

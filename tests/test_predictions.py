@@ -429,7 +429,8 @@ def in_a_child(table: Path, names: list[str], kill_before: int | None, *, resume
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to be quick")
 @pytest.mark.parametrize(
-    "suffix", [".csv", ".parquet", pytest.param(".jsonl", marks=pytest.mark.slow)]
+    "suffix",
+    [".csv", *(pytest.param(other, marks=pytest.mark.slow) for other in (".parquet", ".jsonl"))],
 )
 def test_killed_at_any_moment_no_row_is_lost_or_repeated(tmp_path: Path, suffix: str) -> None:
     table = tmp_path / "job" / f"table{suffix}"
@@ -676,9 +677,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units")
-@pytest.mark.parametrize(
-    "suffix", [".csv", *(pytest.param(other, marks=pytest.mark.slow) for other in FORMATS[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_memory_does_not_grow_with_the_folder(tmp_path: Path, suffix: str) -> None:
     peaks = []
     for count in (20_000, 80_000):

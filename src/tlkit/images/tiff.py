@@ -33,6 +33,8 @@ _KINDS: Final = {1: "u", 2: "i", 3: "f", 4: "u"}
 _BYTES: Final = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 """None, LZW, deflate, PackBits, deflate by its old number, LZMA, Zstandard: these only make bytes fewer."""
 _FAX, _JPEG = (2, 3, 4), 7
+_USUAL_TILE: Final = 1024  # pixels: small images are stored in such tiles too
+_MOST_SAMPLES: Final = 64  # all are unpacked before the colours among them are taken
 _PREMULTIPLIED, _ALPHA, _COREL_ALPHA = 1, 2, 999
 
 
@@ -64,6 +66,8 @@ class _Pixels:
             raise UnreadableError(f"a TIFF of a rare colour space ({colour}): save it as RGB")
         if samples < _CHANNELS[colour]:
             raise UnreadableError("damaged (it has fewer samples than colours)")
+        if samples > _MOST_SAMPLES:
+            raise UnreadableError(f"a TIFF of {samples} channels: save it as RGB")
         bits = tags.same(Tag.BITS_PER_SAMPLE, samples)
         kind = _KINDS.get(tags.same(Tag.SAMPLE_FORMAT, samples))
         if kind is None or not 1 <= bits <= 64 or (kind != "u" and bits not in (8, 16, 32, 64)):
@@ -107,6 +111,7 @@ def open_tiff(data: bytes) -> Opened:
     size = tags.one(Tag.IMAGE_WIDTH), tags.one(Tag.IMAGE_LENGTH)
     if min(size) < 1:
         raise UnreadableError("damaged (it has no pixels)")
+    _check_tiles(tags, size)
     pixels = _Pixels.of(tags)
     by_pillow = _is_for_pillow(tags, pixels)
 
@@ -124,6 +129,17 @@ def open_tiff(data: bytes) -> Opened:
         animated=tags.has_more,
         decode=decode,
     )
+
+
+def _check_tiles(tags: Tags, size: Size) -> None:
+    """Refuse tiles far larger than their image: they are unpacked whole."""
+    if Tag.TILE_WIDTH not in tags:
+        return
+    tile = tags.one(Tag.TILE_WIDTH), tags.one(Tag.TILE_LENGTH)
+    if any(side > 2 * max(length, _USUAL_TILE) for side, length in zip(tile, size, strict=True)):
+        raise UnreadableError(
+            f"damaged (tiles of {tile[0]} x {tile[1]} pixels for an image of {size[0]} x {size[1]})"
+        )
 
 
 def _is_for_pillow(tags: Tags, pixels: _Pixels) -> bool:
