@@ -61,7 +61,7 @@ def test_each_candidate_is_judged_as_alone(comparison: Comparison, drawn_folder:
 def test_features_beyond_the_memory_for_all_of_them_lie_in_files(
     comparison: Comparison, drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    made: list[Any] = []
     monkeypatch.setattr(tempfile, "TemporaryFile", _noted(tempfile.TemporaryFile, made))
     compare(drawn_folder, CANDIDATES, folds=3)
     assert made == []

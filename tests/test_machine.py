@@ -165,5 +165,5 @@ def test_what_a_thread_has_freed_goes_back_to_the_system() -> None:
 
 
 def test_with_another_c_library_nothing_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     give_back_memory()
