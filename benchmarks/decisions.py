@@ -24,7 +24,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,9 +169,10 @@ def alone(folder: Path, network: str, cache: Path | None) -> str:
         folds=5,
         cache_dir=cache,
     )
-    with suppress(GuaranteeError):
+    try:
         return str(classifier.with_guarantee(0.02, confidence=CONFIDENCE).guarantee)
-    return "2 % cannot be promised"
+    except GuaranteeError as refused:
+        return str(refused)
 
 
 def cost(folder: Folder, network: str) -> tuple[float, float, float]:
