@@ -89,6 +89,7 @@ def read_together(
         early = None if kept else _decoding(stack, readings, examples, value_range)
         for reading in readings:
             _begin(stack, reading, examples, len(readings))
+            give_back_memory()  # what it took to convert the network, for the next one to take
         running = [one for one in readings if one.begun and one.begun.done < len(examples)]
         for reading in readings:
             if reading.begun:
