@@ -15,12 +15,14 @@ from figures import (
     inverted_residuals,
     lp_ft,
     small_validation,
+    unfamiliar,
 )
 
 COUNTED: dict[str, ModuleType] = {
     "frozen-backbone": frozen_backbone,
     "depthwise-convolutions": depthwise_convolutions,
     "inverted-residuals": inverted_residuals,
+    "unfamiliar": unfamiliar,
 }
 """Figures that need no photographs: their `measure` takes nothing."""
 
