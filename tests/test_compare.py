@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tlkit import (
     transfer_classifier,
 )
 from tlkit.backbones.engines import TensorFlowEngine
+from tlkit.choosing import shared_pass
 from tlkit.choosing.candidates import candidates_of, name_of, named
 from tlkit.choosing.rule import choose
 from tlkit.cli import main
@@ -53,6 +56,29 @@ def test_each_candidate_is_judged_as_alone(comparison: Comparison, drawn_folder:
         alone = cross_validate(drawn_folder, backbone=adapter, folds=3, schedule=HEAD)
         (row,) = (one for one in comparison.candidates if one.backbone == adapter)
         assert row.evaluation == alone.evaluation
+
+
+def test_features_beyond_the_memory_for_all_of_them_lie_in_files(
+    comparison: Comparison, drawn_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(tempfile, "TemporaryFile", _noted(tempfile.TemporaryFile, made))
+    compare(drawn_folder, CANDIDATES, folds=3)
+    assert made == []
+    monkeypatch.setattr(shared_pass, "MEMORY_BUDGET", 3000)  # 1,000 bytes each
+    found = compare(drawn_folder, CANDIDATES, folds=3)
+    assert len(made) == len(CANDIDATES)
+    for one in found.candidates:
+        (row,) = (known for known in comparison.candidates if known.backbone == one.backbone)
+        assert one.evaluation == row.evaluation
+
+
+def _noted(make: Callable[..., Any], made: list[Any]) -> Callable[..., Any]:
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        made.append(make(*args, **kwargs))
+        return made[-1]
+
+    return noted
 
 
 def test_every_file_is_opened_once(drawn_folder: Path, opened: list[str]) -> None:

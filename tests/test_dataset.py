@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -194,6 +195,20 @@ def test_listing_of_a_folder_as_people_pass_it_around(make: Make) -> None:
         "4 images: 3 cat, 1 dog (positive); ignored: 8 hidden, 2 .txt, 2 no extension, 1 .csv, "
         "1 image outside the class folders"
     )
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_collector_is_left_as_it_was(make: Make, tmp_path: Path, on: bool) -> None:
+    folder = make("alpaca/1.jpg", "not alpaca/2.jpg")
+    (gc.enable if on else gc.disable)()
+    try:
+        DatasetSpec(folder).listing()
+        assert gc.isenabled() == on
+        with pytest.raises(DatasetError):
+            DatasetSpec(tmp_path / "nowhere").listing()
+        assert gc.isenabled() == on
+    finally:
+        gc.enable()
 
 
 def test_every_image_suffix_counts_in_any_case(make: Make) -> None:

@@ -55,6 +55,13 @@ def test_an_engine_is_gone_with_its_last_user() -> None:
         gc.enable()
 
 
+def test_engines_share_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = workers()
+    assert workers() is held
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "3")
+    assert workers() is not held
+
+
 def test_what_goes_wrong_in_a_share_is_raised() -> None:
     def run(images: Images) -> NoReturn:
         raise MemoryError(f"{len(images)} images are too many")

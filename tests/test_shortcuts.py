@@ -294,7 +294,7 @@ def test_camera_and_date_are_read_from_every_format(tmp_path: Path, end: str) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["alpaca", "brain-mri", "elpv", "hotdog", "hurricane", "magtile-crack"]
+    "name", ["alpaca", "brain-mri", "elpv", "hotdog", "hurricane", "magtile-crack", "smiles64"]
 )
 def test_no_false_alarm_on_real_folders(name: str) -> None:
     folder = (

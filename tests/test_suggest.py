@@ -20,7 +20,7 @@ from tlkit import (
     suggest,
     transfer_classifier,
 )
-from tlkit.choosing.suggest import spread_out
+from tlkit.choosing.suggest import worth_labelling
 from tlkit.cli import main
 from tlkit.errors import BadFileWarning, DatasetError, SettingError
 
@@ -51,6 +51,7 @@ def test_they_are_different_images_in_a_fixed_order(
         assert one.label == prediction.label
         assert one.probability == pytest.approx(prediction.probability, abs=1e-5)
         assert one.reason in str(one)
+    assert ["at random" in one.reason for one in found] == [False, True] * 6
 
 
 def test_a_classifier_that_pads_sees_padded_images(drawn_folder: Path, tmp_path: Path) -> None:
@@ -123,8 +124,17 @@ def test_the_doubtful_come_before_the_certain() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(400, 20))
     probabilities = np.where(np.arange(400) < 40, 0.5, 0.001)
-    chosen = spread_out(features, probabilities, 30, seed=0)
-    assert np.mean(chosen < 40) > 0.9
+    chosen = worth_labelling(features, probabilities, 30, seed=0)
+    assert np.mean(chosen[::2] < 40) > 0.9
+
+
+def test_every_other_one_stands_for_all() -> None:
+    """However few are doubted, and whatever they look like."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(400, 20))
+    probabilities = np.where(np.arange(400) < 40, 0.5, 0.001)
+    usual = [worth_labelling(features, probabilities, 30, seed=s)[1::2] < 40 for s in range(20)]
+    assert 0.02 < np.mean(usual) < 0.15
 
 
 def test_no_group_of_alikes_takes_all() -> None:
@@ -132,13 +142,14 @@ def test_no_group_of_alikes_takes_all() -> None:
     random = np.random.default_rng(0)
     heap = np.where(np.arange(1000) < 910, 0, 1 + np.arange(1000) % 9)
     features = random.normal(size=(10, 20))[heap] + random.normal(0, 0.01, (1000, 20))
-    chosen = spread_out(features, np.full(1000, 0.5), 10, seed=0)
-    assert len(set(heap[chosen].tolist())) >= 9
+    chosen = worth_labelling(features, np.full(1000, 0.5), 20, seed=0)
+    assert len(set(heap[chosen[::2]].tolist())) >= 9
 
 
 def test_equal_images_are_taken_when_nothing_else_is_left() -> None:
-    assert sorted(spread_out(np.ones((5, 3)), np.full(5, 0.5), 9, seed=0).tolist()) == [*range(5)]
-    assert len(spread_out(np.eye(4), np.zeros(4), 2, seed=0)) == 2
+    alike = worth_labelling(np.ones((5, 3)), np.full(5, 0.5), 9, seed=0)
+    assert sorted(alike.tolist()) == [*range(5)]
+    assert len(worth_labelling(np.eye(4), np.zeros(4), 2, seed=0)) == 2
 
 
 def test_labels_bought_so_teach_faster_than_random_ones() -> None:
@@ -159,7 +170,8 @@ def test_labels_bought_so_teach_faster_than_random_ones() -> None:
                 known += random.choice(rest, 15, replace=False).tolist()
             else:
                 chances = 1 / (1 + np.exp(-head.logits(features[rest])))
-                known += rest[spread_out(features[rest], chances, 15, seed=seed)].tolist()
+                chosen = worth_labelling(features[rest], chances, 15, seed=seed)
+                known += rest[chosen].tolist()
         logits = fit_head(features[known], labels[known], l2=0.02).logits(features[test])
         return float(np.mean(np.logaddexp(0, logits) - labels[test] * logits))
 

@@ -159,10 +159,12 @@ def _judge(
     common = Run.of(some.settings, some.reading.frozen, first, listing, report, run_folders)
     split = split_readable(spec, listing, common.groups, first.readable, validation_fraction=0.0)
     known = np.union1d(split.train, split.validation)
-    for entry, originals in read:
+    for entry, _ in read:
         entry.milliseconds = 1000 * seconds_per_image(
             entry.reading, entry.settings.backbone, run_folders
         )
+        entry.reading.frozen.let_go()
+    for entry, originals in read:
         run = replace(
             common, settings=entry.settings, frozen=entry.reading.frozen, originals=originals
         )

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 from tlkit.backbones.engines import BATCH_SIZE, Engine
+from tlkit.core.machine import give_back_memory
 from tlkit.core.progress import progress
-from tlkit.core.rows import Images, Indices
+from tlkit.core.rows import MEMORY_BUDGET, Images, Indices
 from tlkit.data.example import Example
 from tlkit.errors import TlkitError, printable
 from tlkit.features.frozen_part import FrozenPart
@@ -85,7 +86,7 @@ def read_together(
     with ExitStack() as stack:
         early = None if kept else _decoding(stack, readings, examples, value_range)
         for reading in readings:
-            _begin(stack, reading, examples)
+            _begin(stack, reading, examples, len(readings))
         running = [one for one in readings if one.begun and one.begun.done < len(examples)]
         for reading in readings:
             if reading.begun:
@@ -122,10 +123,11 @@ def _decoding(
     )
 
 
-def _begin(stack: ExitStack, reading: Reading, examples: Sequence[Example]) -> None:
-    """Take up what is kept of a network's pass, and build the network if something is left to do."""
+def _begin(stack: ExitStack, reading: Reading, examples: Sequence[Example], count: int) -> None:
+    """Take up what is kept of a network's pass, one of `count`, and build the network if it is needed."""
     try:
-        reading.begun = stack.enter_context(reading.frozen.begin(examples))
+        budget = MEMORY_BUDGET // count
+        reading.begun = stack.enter_context(reading.frozen.begin(examples, memory_budget=budget))
         if reading.begun.done < len(examples):
             reading.begun.engine()
     except Exception as error:  # noqa: BLE001 - Keras and TensorFlow raise whatever they meet
@@ -153,6 +155,9 @@ def _run(
             for reading in running[first:] + running[:first]:
                 if reading.begun and reading.begun.done == done + number * BATCH_SIZE:
                     _take(reading, reading.begun, rows + done, images, outcomes)
+                    if number == 0:
+                        give_back_memory()  # what it took to optimise the network's graph
+            give_back_memory()
             advance(len(found))
 
 

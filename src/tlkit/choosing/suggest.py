@@ -1,4 +1,4 @@
-"""What should be labelled next? Images that the classifier doubts, and no two that say the same."""
+"""What should be labelled next? Images that the classifier doubts, no two alike, and usual ones between."""
 
 from __future__ import annotations
 
@@ -65,10 +65,12 @@ def suggest(
 ) -> tuple[Suggestion, ...]:
     """Choose the images of a folder whose labels would teach a classifier most.
 
-    Most doubted alone would be fifty times the same. So each image is a point in feature space, its distance
-    from the middle shrunk to how much the classifier doubts it, and the next one is drawn with a chance that
-    grows with its distance from those that were chosen before: doubtful, and unlike them. Label them, train
-    again, and ask again.
+    Every other image is drawn by doubt. Most doubted alone would be fifty times the same, so each image is a
+    point in feature space, its distance from the middle shrunk to how much the classifier doubts it, and the
+    next one is drawn with a chance that grows with its distance from those that were chosen before: doubtful,
+    and unlike them. Those between are drawn from all images alike, for what is doubted is not what the folder
+    is like: a classifier that learned from nothing else would take every image for a hard one, and the
+    classes for as frequent as they are among these. Label them, train again, and ask again.
 
     Near-duplicates of each other and of training images are left out: the latter where the folder that the
     classifier was trained on is still there, equal files in any case.
@@ -94,7 +96,8 @@ def suggest(
     References:
         J. T. Ash, C. Zhang, A. Krishnamurthy, J. Langford and A. Agarwal (2020), Deep batch active learning
         by diverse, uncertain gradient lower bounds, ICLR (the points are its gradients of the last neuron).
-        D. Arthur and S. Vassilvitskii (2007), k-means++, SODA (the draws).
+        D. Arthur and S. Vassilvitskii (2007), k-means++, SODA (the draws). S. Dasgupta (2011), Two faces of
+        active learning, Theoretical Computer Science 412 (why doubt alone misleads).
     """
     check_classifier("classifier", classifier)
     check_int("count", count, at_least=1)
@@ -111,9 +114,9 @@ def suggest(
             "from near-duplicates of them: give a folder of other images"
         )
     probabilities = sigmoid(pool.logits[new])
-    chosen = spread_out(pool.features[new], probabilities, count, seed=seed)
+    chosen = worth_labelling(pool.features[new], probabilities, count, seed=seed)
     found = []
-    for place in chosen.tolist():
+    for number, place in enumerate(chosen.tolist()):
         path, probability = files[pool.readable[new[place]]], float(probabilities[place])
         positive = probability >= classifier.threshold
         found.append(
@@ -123,16 +126,21 @@ def suggest(
                 label=classifier.positive_class if positive else classifier.negative_class,
                 probability=probability,
                 positive_class=classifier.positive_class,
-                reason=_reason(classifier, probability),
+                reason=_reason(classifier, probability, usual=is_usual(number)),
             )
         )
     return tuple(found)
 
 
-def spread_out(
+def is_usual(number: int) -> bool:
+    """Say whether the choice of this number, from 0 on, is drawn from all images alike."""
+    return number % 2 == 1
+
+
+def worth_labelling(
     features: npt.NDArray[np.floating], probabilities: Floats, count: int, *, seed: int
 ) -> Indices:
-    """Choose doubtful images that differ from each other.
+    """Choose doubtful images that differ from each other, in turn with images drawn from all alike.
 
     Args:
         features: Of each image, float `[N, D]`.
@@ -152,9 +160,9 @@ def spread_out(
     away = size.copy()
     chosen: list[int] = []
     left = np.ones(len(points), bool)
-    for _ in range(min(count, len(points))):
+    for number in range(min(count, len(points))):
         chance = np.where(left, away, 0.0)
-        if not chance.sum() > 0:  # all that is left is as certain, or the same
+        if is_usual(number) or not chance.sum() > 0:  # or all that is left is certain, or the same
             chance = left.astype(np.float64)
         place = int(random.choice(len(points), p=chance / chance.sum()))
         chosen.append(place)
@@ -250,10 +258,12 @@ def _training_facts(classifier: TransferClassifier) -> list[ImageFacts]:
     return facts
 
 
-def _reason(classifier: TransferClassifier, probability: float) -> str:
-    """Say why an image was chosen: by doubt, or because it is unlike the others."""
+def _reason(classifier: TransferClassifier, probability: float, *, usual: bool) -> str:
+    """Say why an image was chosen: by doubt, because it is unlike the others, or to stand for them."""
     likely = classifier.positive_class if probability >= 0.5 else classifier.negative_class
     said = f"probability of '{printable(classifier.positive_class)}' {probability:.2f}"
+    if usual:
+        return f"drawn at random, to stand for the folder; probably '{printable(likely)}' ({said})"
     if min(probability, 1 - probability) >= UNSURE:
         return f"it could be either ({said}), and is unlike those before it"
     return f"unlike those before it; probably '{printable(likely)}' ({said})"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, TypedDict, Unpack, final
 import numpy as np
 import numpy.typing as npt
 
+from tlkit.core.collecting import no_collecting
 from tlkit.core.columns import Source
 from tlkit.core.home import expanded
 from tlkit.core.spec import Spec, check_choice, check_float, check_int
@@ -433,6 +434,10 @@ class DatasetSpec(Spec):
             ...     print(DatasetSpec(folder).listing())
             2 images: 1 alpaca (positive), 1 not alpaca; ignored: 1 hidden
         """
+        with no_collecting():
+            return self._listed(scan)
+
+    def _listed(self, scan: Scan) -> Listing:
         top = os.fspath(self.directory)
         ignored: Counter[str] = Counter()
         if self.table is not None:

@@ -21,7 +21,7 @@ from tlkit.backbones.adapter import BackboneAdapter
 from tlkit.backbones.engines import BATCH_SIZE, Engine, ImagesToo, TensorFlowEngine
 from tlkit.backbones.onnx_engine import SAMPLE_SIZE, fast_engine
 from tlkit.core.fingerprint import fingerprint
-from tlkit.core.rows import Images, Indices
+from tlkit.core.rows import MEMORY_BUDGET, Images, Indices
 from tlkit.core.spec import Json
 from tlkit.data.example import Example
 from tlkit.features.passes import Originals, OriginalsPass, read_originals, read_views
@@ -137,8 +137,15 @@ class FrozenPart:
                 begun.engine()  # loads TensorFlow, if nothing has, before a progress bar is shown
             return read_originals(begun, stop_at_bad_file=stop_at_bad_file, decoded=decoded)
 
-    def begin(self, examples: Sequence[Example]) -> OriginalsPass:
-        """Begin the pass over the images themselves, or take up what is kept of it."""
+    def begin(
+        self, examples: Sequence[Example], *, memory_budget: int = MEMORY_BUDGET
+    ) -> OriginalsPass:
+        """Begin the pass over the images themselves, or take up what is kept of it.
+
+        Args:
+            examples: What is read.
+            memory_budget: Bytes that what comes out may take in memory.
+        """
         views = 1 if self._policy.is_identity else self._needs.views
         self._sample = [example.path for example in examples[: 2 * SAMPLE_SIZE]]
         self._key = (
@@ -161,7 +168,12 @@ class FrozenPart:
             stage_widths=lambda: self.network.stage_widths,
             views=views,
             folder=plan.folder,
+            memory_budget=memory_budget,
         )
+
+    def let_go(self) -> None:
+        """Let go of the network; it is built again if it is needed again."""
+        self.__dict__.pop("network", None)
 
     def _decoding(
         self, examples: Sequence[Example]

@@ -46,6 +46,7 @@ class Journal:
             finished.
         views: How many times as many rows there will be in all, with the views still to come.
         like: Take the kinds of rows from here instead of from the first batch and `views`.
+        memory_budget: Bytes that rows may take in memory, where there is no folder.
 
     Raises:
         TlkitError: Another process works in the folder, or it cannot be written.
@@ -59,6 +60,7 @@ class Journal:
         batches: int | None = None,
         views: int = 1,
         like: Sequence[Rows] = (),
+        memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         self.outputs: tuple[Rows, ...] = ()
         self.notes: list[list[dict[str, Json]]] = []
@@ -69,6 +71,7 @@ class Journal:
         self._count = count
         self._views = views
         self._like = tuple(like)
+        self._memory_budget = memory_budget
         self._file: FileIO | None = None
         if folder is not None and not self._is_finished(folder / NAME, batches):
             self._open(folder)
@@ -131,6 +134,7 @@ class Journal:
                 kind,
                 path=None if self._folder is None else self._folder / f"output-{index}.bin",
                 read_only=read_only,
+                memory_budget=self._memory_budget,
             )
             for index, (shape, kind) in enumerate(kinds)
         )

@@ -20,7 +20,7 @@ import numpy as np
 
 from tlkit.backbones.engines import BATCH_SIZE, Engine, Outputs
 from tlkit.core.progress import progress
-from tlkit.core.rows import Images, Indices, Rows
+from tlkit.core.rows import MEMORY_BUDGET, Images, Indices, Rows
 from tlkit.core.spec import Json
 from tlkit.data.example import Example
 from tlkit.features.journal import Journal
@@ -140,6 +140,7 @@ class OriginalsPass:
         views: How many views of each example there will be at most: decides what fits into memory,
             and whether images are kept for the views to come.
         folder: Where the pass is kept; None keeps it in memory and temporary files.
+        memory_budget: Bytes that what comes out may take in memory.
 
     Attributes:
         examples: As given.
@@ -162,6 +163,7 @@ class OriginalsPass:
         stage_widths: Callable[[], tuple[int, ...]] = tuple,
         views: int = 1,
         folder: Path | None = None,
+        memory_budget: int = MEMORY_BUDGET,
     ) -> None:
         self.examples = examples
         self.engine = engine
@@ -176,7 +178,9 @@ class OriginalsPass:
         )
         self._taken = 0
         batches = -(-len(examples) // BATCH_SIZE)
-        self._journal = Journal(folder, len(examples), batches=batches, views=views)
+        self._journal = Journal(
+            folder, len(examples), batches=batches, views=views, memory_budget=memory_budget
+        )
         known = (note for batch in self._journal.notes for note in batch)
         self.outcomes += [_outcome(note, one) for note, one in zip(known, examples, strict=False)]
         self._journal.notes.clear()
