@@ -16,6 +16,7 @@ import pytest
 
 from tlkit import (
     BackboneAdapter,
+    DatasetSpec,
     FineTuneSchedule,
     Phase,
     Prediction,
@@ -321,8 +322,9 @@ def test_training_and_prediction_run_on_it(
     def trained(engine: str) -> TransferClassifier:
         monkeypatch.setenv(VARIABLE, engine)
         schedule = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=2, views=2),))
+        data = DatasetSpec(drawn_folder, validation_fraction=0.2)
         backbone = BackboneAdapter("tiny_random")
-        return transfer_classifier(drawn_folder, backbone=backbone, schedule=schedule)
+        return transfer_classifier(data, backbone=backbone, schedule=schedule)
 
     reference, fast = trained("tensorflow"), trained("onnxruntime")
     assert (reference.record.engine, fast.record.engine) == ("tensorflow", "onnxruntime")
