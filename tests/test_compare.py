@@ -65,7 +65,7 @@ def test_features_beyond_the_memory_for_all_of_them_lie_in_files(
     monkeypatch.setattr(tempfile, "TemporaryFile", _noted(tempfile.TemporaryFile, made))
     compare(drawn_folder, CANDIDATES, folds=3)
     assert made == []
-    monkeypatch.setattr(shared_pass, "MEMORY_BUDGET", 3000)  # 1,000 bytes each
+    monkeypatch.setattr(shared_pass, "FEATURE_BYTES", 3000)  # 1,000 bytes each
     found = compare(drawn_folder, CANDIDATES, folds=3)
     assert len(made) == len(CANDIDATES)
     for one in found.candidates:

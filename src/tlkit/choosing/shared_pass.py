@@ -10,24 +10,26 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Final, final
 
 from tlkit.backbones.engines import BATCH_SIZE, Engine
 from tlkit.core.machine import give_back_memory
 from tlkit.core.progress import progress
-from tlkit.core.rows import MEMORY_BUDGET, Images, Indices
+from tlkit.core.rows import Images, Indices
 from tlkit.data.example import Example
 from tlkit.errors import TlkitError, printable
 from tlkit.features.frozen_part import FrozenPart
 from tlkit.features.passes import Originals, OriginalsPass, check_outcomes, gathered
 from tlkit.images.loader import (
-    LOADING_BYTES,
     DecodedAtSizes,
     FileOutcome,
     in_batches,
     reading_ahead_at_sizes,
 )
 from tlkit.images.reader import ValueRange
+
+FEATURE_BYTES: Final = 64 * 2**20
+"""What the features of all networks together may take in memory, beside the networks; more lies in files."""
 
 
 @final
@@ -87,6 +89,7 @@ def read_together(
         early = None if kept else _decoding(stack, readings, examples, value_range)
         for reading in readings:
             _begin(stack, reading, examples, len(readings))
+            give_back_memory()  # what it took to convert the network, for the next one to take
         running = [one for one in readings if one.begun and one.begun.done < len(examples)]
         for reading in readings:
             if reading.begun:
@@ -118,7 +121,6 @@ def _decoding(
             [example.path for example in examples],
             _sizes(readings),
             value_range=value_range,
-            first_bytes=LOADING_BYTES,
         )
     )
 
@@ -126,7 +128,7 @@ def _decoding(
 def _begin(stack: ExitStack, reading: Reading, examples: Sequence[Example], count: int) -> None:
     """Take up what is kept of a network's pass, one of `count`, and build the network if it is needed."""
     try:
-        budget = MEMORY_BUDGET // count
+        budget = FEATURE_BYTES // count
         reading.begun = stack.enter_context(reading.frozen.begin(examples, memory_budget=budget))
         if reading.begun.done < len(examples):
             reading.begun.engine()
