@@ -27,15 +27,23 @@ from tlkit import (
     transfer_classifier,
 )
 
+COSTLY = {
+    *("artifact", "cli", "compare", "contract", "cross_validation", "deciding", "exported", "exporting"),
+    *("finetune", "onnx_engine", "predictions", "report", "resume", "scale", "transfer", "unfamiliar"),
+}  # fmt: skip
+"""What the files test of which even the default tests take half a minute."""
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with the most slow tests first, so that none is left for one worker at the end.
+    """Put the files that take longest first, so that none is left for one worker at the end.
 
     Workers take files in this order with `--no-loadscope-reorder`.
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    items.sort(
+        key=lambda item: (-slow[item.path], item.path.stem.removeprefix("test_") not in COSTLY)
+    )
 
 
 def pytest_collection_finish() -> None:

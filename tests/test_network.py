@@ -47,7 +47,7 @@ REPRESENTATIVES: dict[str, dict[str, Any]] = {
     "own": {"image_size": 24, "preprocessing": "caffe"},
     "row": {"preprocessing": "torch"},
 }
-FAMILIES = ("DenseNet121", "MobileNetV3Large", "NASNetMobile", "ResNet50V2", "VGG16", "Xception")
+FAMILIES = ("MobileNetV3Large", "NASNetMobile", "ResNet50V2", "VGG16", "Xception")
 """One of each further family, for the slow tests; the long ones add their siblings, which are larger."""
 SIBLINGS = [name for name in CATALOGUE if name not in {*REPRESENTATIVES, *FAMILIES}]
 

@@ -16,6 +16,7 @@ import pytest
 
 from tlkit import (
     BackboneAdapter,
+    DatasetSpec,
     FineTuneSchedule,
     Phase,
     Prediction,
@@ -41,6 +42,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv(VARIABLE, raising=False)
     return tmp_path / "keras" / "tlkit" / "graphs"
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph of the tiny network, converted; it is copied where a test needs it to be there before."""
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(folder))
+        patch.delenv(VARIABLE, raising=False)
+        assert asked(10**12) is not None
+    return folder / "tlkit" / "graphs"
+
+
+@pytest.fixture
+def converted(home: Path, once: Path) -> Path:
+    """A place for graphs that holds the one of the tiny network already."""
+    shutil.copytree(once, home)
+    return home
 
 
 def asked(count: int = 10, name: str = "a network") -> OnnxEngine | None:
@@ -83,20 +102,19 @@ def test_few_images_are_not_worth_a_conversion(home: Path, monkeypatch: pytest.M
 
 
 def test_what_was_converted_before_serves_few_images(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert asked(10**12) is not None
+    assert isinstance(asked(1), OnnxEngine)
     monkeypatch.setattr(rooms, "_convert", forbidden)
     assert isinstance(asked(1), OnnxEngine)
     assert asked(1, "another network") is None
     monkeypatch.setenv(VARIABLE, "tensorflow")
     assert asked(10**12) is None
-    assert len(list(home.iterdir())) == 1
+    assert len(list(converted.iterdir())) == 1
 
 
-def test_a_graph_that_says_something_else_is_not_used(home: Path) -> None:
-    assert asked(10**12) is not None
-    (sample,) = home.glob("*/sample.npz")
+def test_a_graph_that_says_something_else_is_not_used(converted: Path) -> None:
+    (sample,) = converted.glob("*/sample.npz")
     with np.load(sample) as arrays:
         changed = dict(arrays)
     changed["output_0"] = changed["output_0"] * 1.001
@@ -105,9 +123,8 @@ def test_a_graph_that_says_something_else_is_not_used(home: Path) -> None:
         assert asked() is None
 
 
-def test_a_damaged_graph_is_not_used(home: Path) -> None:
-    assert asked(10**12) is not None
-    (graph,) = home.glob("*/graph.onnx")
+def test_a_damaged_graph_is_not_used(converted: Path) -> None:
+    (graph,) = converted.glob("*/graph.onnx")
     graph.write_bytes(graph.read_bytes()[:1000])
     with pytest.warns(EngineWarning, match=r"cannot be run"):
         assert asked() is None
@@ -136,20 +153,22 @@ def test_a_network_that_cannot_be_converted_is_run_by_tensorflow(
     assert isinstance(asked(1), OnnxEngine)
 
 
-@pytest.mark.parametrize("error", [OSError("No space left"), MemoryError(), ImportError("broken")])
 def test_what_may_go_away_by_itself_is_tried_again(
-    home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import keras
 
-    def fails(*_: object, **__: object) -> NoReturn:
-        raise error
+    for error in (OSError("No space left"), MemoryError(), ImportError("broken")):
 
-    with monkeypatch.context() as patched:
-        patched.setattr(keras.Model, "export", fails)
-        with pytest.warns(EngineWarning, match=f"could not be converted .{type(error).__name__}"):
-            assert asked(10**12) is None
-    assert list(home.iterdir()) == []
+        def fails(*_: object, error: Exception = error, **__: object) -> NoReturn:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(keras.Model, "export", fails)
+            kind = type(error).__name__
+            with pytest.warns(EngineWarning, match=f"could not be converted .{kind}"):
+                assert asked(10**12) is None
+        assert list(home.iterdir()) == []
     assert isinstance(asked(10**12), OnnxEngine)
 
 
@@ -219,12 +238,13 @@ def test_the_runtime_may_come_under_another_name(
     assert not home.exists()
 
 
-def test_a_place_that_can_only_be_read_will_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_can_only_be_read_will_do(
+    converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuses(*_: object, **__: object) -> NoReturn:
         raise PermissionError("read-only")
 
-    assert asked(10**12) is not None
-    assert len(list(home.iterdir())) == 1
+    assert len(list(converted.iterdir())) == 1
     monkeypatch.setattr(os, "utime", refuses)
     assert isinstance(asked(1), OnnxEngine)
     monkeypatch.setattr(Path, "stat", refuses)  # not even that
@@ -232,18 +252,17 @@ def test_a_place_that_can_only_be_read_will_do(home: Path, monkeypatch: pytest.M
 
 
 def test_a_graph_that_has_just_made_room_leaves_nothing_behind(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert asked(10**12) is not None
     measure = OnnxEngine.disagreement
 
     def measure_late(engine: OnnxEngine) -> float:
-        shutil.rmtree(home)
+        shutil.rmtree(converted)
         return measure(engine)
 
     monkeypatch.setattr(OnnxEngine, "disagreement", measure_late)
     assert isinstance(asked(1), OnnxEngine)
-    assert not home.exists()
+    assert not converted.exists()
 
 
 def test_no_number_is_no_agreement(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,8 +322,9 @@ def test_training_and_prediction_run_on_it(
     def trained(engine: str) -> TransferClassifier:
         monkeypatch.setenv(VARIABLE, engine)
         schedule = FineTuneSchedule(phases=(Phase(unfreeze_fraction=0.3, epochs=2, views=2),))
+        data = DatasetSpec(drawn_folder, validation_fraction=0.2)
         backbone = BackboneAdapter("tiny_random")
-        return transfer_classifier(drawn_folder, backbone=backbone, schedule=schedule)
+        return transfer_classifier(data, backbone=backbone, schedule=schedule)
 
     reference, fast = trained("tensorflow"), trained("onnxruntime")
     assert (reference.record.engine, fast.record.engine) == ("tensorflow", "onnxruntime")
