@@ -21,7 +21,7 @@ from tlkit.images.decoder import read_image
 SECONDS = 5.0  # of a processor: the longest that one file may take
 ROUNDS = int(os.environ.get("TLKIT_FUZZ", "1"))
 """How many times as many damaged files the slow tests read; every night it is 16."""
-SHORT, LONG = 400, 1_250 * ROUNDS
+SHORT, LONG = 400, 5_000 * ROUNDS
 VERY_LONG = int(os.environ.get("TLKIT_FUZZ_IMAGES", "100_000"))
 
 Rng = np.random.Generator
