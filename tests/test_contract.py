@@ -194,9 +194,10 @@ def ready(
     backbone, head, form = request.param
     made = make(backbone, head)
     files = sorted(drawn_folder.rglob("*.jpg"))
+    probabilities(made.classifier, files[:1])  # which chooses its engine, before one is asked for
     with pytest.MonkeyPatch.context() as patch:
         if ", " in form:
-            made.saved(form)  # saved before the engine is asked for
+            made.saved(form)  # saved before, too
             patch.setenv(VARIABLE, form.partition(", ")[2])
         empty = Ready(made, form, made.classifier, files, np.empty(0))
         classifier = empty.again()

@@ -34,7 +34,8 @@ def documented(thing: object) -> dict[griffe.DocstringSectionKind, list[str]]:
 
 def parameters(thing: Any) -> list[str]:
     """Return the names of what a function, method or class takes."""
-    return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls")]
+    added = ("self", "cls", "_ray_trace_ctx")  # the last one by Ray, once an actor has started
+    return [name for name in inspect.signature(thing).parameters if name not in added]
 
 
 def members(module: str) -> Iterator[tuple[str, Any]]:

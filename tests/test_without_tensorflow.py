@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -74,8 +75,9 @@ def test_the_packages_of_the_page_are_enough(
     if done.returncode:
         pytest.skip(f"pip reaches nothing: {done.stderr.strip().splitlines()[-1]}")
     site = sysconfig.get_path("purelib", vars={"base": str(place)})
-    source = Path(tlkit.__file__).parents[1]
-    Path(site, "tlkit.pth").write_text(f"{source}\n")  # as --no-deps leaves it: itself alone
+    shutil.copytree(
+        Path(tlkit.__file__).parent, Path(site, "tlkit")
+    )  # as --no-deps leaves it: alone
     folder = tmp_path / "discs-onnx"
     tlkit.export(classifier, folder, format="onnx")
     table = tmp_path / "table.csv"
