@@ -340,7 +340,8 @@ def test_a_file_that_is_written_meanwhile_is_one_of_both(made: Made, tmp_path: P
             for _ in range(4):
                 found = TransferClassifier.load(path)
                 said = found.predict_proba(images)
-                assert said == pytest.approx(expected[found.positive_class], abs=1e-6)
+                # A loaded network rounds a little otherwise; the other one is a thousandth away.
+                assert said == pytest.approx(expected[found.positive_class], abs=1e-5)
         finally:
             enough.set()
     writing.result()
