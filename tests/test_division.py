@@ -222,6 +222,12 @@ def test_where_no_phase_pays_the_head_learns_from_all_images(drawn_folder: Path)
     assert difference is not None
     assert (difference.count, difference.is_better) == (10, False)
     assert "whether to fine-tune" in tuned.evaluation.used_to_choose
+    with pytest.warns(TlkitWarning, match="left out 36"):
+        tested = tuned.evaluate(drawn_folder)
+    assert (tested.count, tested.used_to_choose) == (12, ())  # those that chose are left out
+    with pytest.warns(TlkitWarning, match="flatter it"):
+        everything = tuned.evaluate(drawn_folder, include_training=True)
+    assert "whether to fine-tune" in everything.used_to_choose
     asked = trained(
         DatasetSpec(drawn_folder, validation_fraction=0.2),
         schedule=FineTuneSchedule(phases=(harmful,)),

@@ -179,19 +179,18 @@ def _chosen(
     """Return the images to measure on, and what they were used to choose."""
     listing = listing_in(card, spec, part)
     examples = listing.examples
-    used = tuple(dict.fromkeys((*choices_on(card, spec, examples), *listing.used_to_choose)))
     if not include_training:
         warn_if_unknown(card, stacklevel=5)
     learned = learned_names(card, spec, examples)
     if not learned:
-        return listing, used
+        return listing, used_to_choose(card, spec, listing)
     unseen = tuple(example for example in examples if example.name not in learned)
     count = f"{len(learned):,} of the {len(examples):,} images in {printable(spec.source)}"
     if include_training:
         _warn(
             f"the classifier has learned from {count}, so these metrics flatter it. {_known(card)}"
         )
-        return listing, (f"the weights ({len(learned)} of them were trained on)", *used)
+        return listing, used_to_choose(card, spec, listing, learned=len(learned))
     if not unseen:
         raise DatasetError(
             f"the classifier has learned from {count}, so they say nothing about new ones. "
@@ -202,16 +201,28 @@ def _chosen(
         f"left out {count}: the classifier has learned from them, and they would flatter it "
         f"(include_training=True or --include-training counts them). {_known(card)}"
     )
-    return dataclasses.replace(listing, examples=unseen), used
+    left = dataclasses.replace(listing, examples=unseen)
+    return left, used_to_choose(card, spec, left)
 
 
-def choices_on(card: ModelCard, spec: DatasetSpec, examples: Sequence[Example]) -> tuple[str, ...]:
-    """Return what training chose on images of its own folder that are judged again here."""
+def used_to_choose(
+    card: ModelCard, spec: DatasetSpec, listing: Listing, *, learned: int = 0
+) -> tuple[str, ...]:
+    """Return what was chosen on the images of a listing before they are judged here.
+
+    Args:
+        card: The classifier's.
+        spec: The folder.
+        listing: The images that are judged. Those of the classifier's own folder are told by their names.
+        learned: How many of them the classifier, or either of two, has learned from.
+    """
+    used = [f"the weights ({learned} of them were trained on)"] if learned else []
     before = card.evaluation
-    if before is None or not (isinstance(card, Record) and card.trained_on(spec.directory)):
-        return ()
-    names = {*card.scores[before.part].names}
-    return before.used_to_choose if any(example.name in names for example in examples) else ()
+    if before is not None and isinstance(card, Record) and card.trained_on(spec.directory):
+        names = {*card.scores[before.part].names}
+        if any(example.name in names for example in listing.examples):
+            used += before.used_to_choose
+    return tuple(dict.fromkeys((*used, *listing.used_to_choose)))
 
 
 def _warn(text: str) -> None:

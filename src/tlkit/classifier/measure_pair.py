@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlkit.classifier.card import ModelCard
-from tlkit.classifier.measure import choices_on, learned_names, listing_in, warn_if_unknown
+from tlkit.classifier.measure import learned_names, listing_in, used_to_choose, warn_if_unknown
 from tlkit.data.dataset import DatasetSpec
 from tlkit.data.example import Example
 from tlkit.errors import DatasetError, SettingError, printable
@@ -69,10 +70,9 @@ def measure_pair(
         )
     readable, by_new, by_old = _both(new, old, spec, examples)
     known = len(either) if include_training else 0
-    weights = [f"the weights ({known} of them were trained on)"] if known else []
+    judged = dataclasses.replace(listing, examples=tuple(readable))
 
     def metrics(card: ModelCard, logits: Floats) -> Evaluation:
-        used = (*weights, *choices_on(card, spec, readable), *listing.used_to_choose)
         return evaluate(
             [int(example.class_name == card.positive_class) for example in readable],
             sigmoid(logits),
@@ -80,7 +80,7 @@ def measure_pair(
             class_names=card.class_names,
             positive_class=card.positive_class,
             part=part or spec.source.resolve().name,
-            used_to_choose=tuple(dict.fromkeys(used)),
+            used_to_choose=used_to_choose(card, spec, judged, learned=known),
         )
 
     return PairedEvaluation.counted(
