@@ -114,9 +114,7 @@ def workers() -> ThreadPoolExecutor:
     it, and five networks with two threads each took 2.5 GB where with the same two threads they take 1.9.
     """
     count = cpu_count()
-    made = ThreadPoolExecutor(
-        count, thread_name_prefix="tlkit-engine"
-    )  # starts none before it is used
+    made = ThreadPoolExecutor(count, thread_name_prefix="tlkit-engine")  # starts none until used
     return _WORKERS.setdefault((os.getpid(), count), made)  # a fork has no thread of these
 
 

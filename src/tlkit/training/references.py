@@ -34,17 +34,16 @@ def references(run: Run, division: Division, trained: Trained) -> Familiarity | 
         features that are no finite numbers or too many for the room, or a fine-tuned backbone without
         validation images.
     """
-    learned, judged = _some(division.split.train), _some(division.split.validation)
-    if trained.kept and not len(judged):
+    held_out = _held_out(division, trained)
+    if not len(held_out):
         return None
+    groups = run.groups_of(held_out)
     try:
+        features = trained.features(held_out)
         if not trained.kept:
-            return Familiarity.fit(trained.features(learned), groups=run.groups_of(learned))
-        return Familiarity.fit(
-            trained.features(learned),
-            held_out=trained.features(judged),
-            held_out_groups=run.groups_of(judged),
-        )
+            return Familiarity.fit(features, groups=groups)
+        learned = trained.features(_some(division.split.train))
+        return Familiarity.fit(learned, held_out=features, held_out_groups=groups)
     except SettingError:  # says which of these it is; the classifier is none the worse
         return None
 
@@ -65,14 +64,18 @@ def least_familiar(
     """
     if known is None:
         return {}
-    split = division.split
-    held_out = _some(split.validation if trained.kept else split.train)
+    held_out = _held_out(division, trained)
     ranks = known.ranks(known.distances)
     least = np.argsort(-known.distances, kind="stable")[:_LEAST]
     return {
         run.listing.examples[index].name: rank
         for index, rank in zip(held_out[least].tolist(), ranks[least].tolist(), strict=True)
     }
+
+
+def _held_out(division: Division, trained: Trained) -> Indices:
+    """Return the images that can be measured as if they were new to the features, ascending."""
+    return _some(division.split.validation if trained.kept else division.split.train)
 
 
 def _some(indices: Indices) -> Indices:

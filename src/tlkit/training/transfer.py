@@ -130,9 +130,8 @@ def learn(
     run = Run.of(settings, frozen, originals, listing, report, run_folders)
     division = divide(settings, listing, run.groups, originals.readable, folds)
     data, trained, judged = _learned(run, division)
-    if (
-        division.for_phases and not trained.kept
-    ):  # no phase pays: the head learns from these images too
+    if division.for_phases and not trained.kept:
+        # No phase pays, so the head learns from the images that were kept back to choose one.
         head = run.without_phases()
         division = divide(head.settings, listing, run.groups, originals.readable, folds)
         data, alone, judged = _learned(head, division, WHETHER_TO_FINE_TUNE)
